@@ -1,0 +1,414 @@
+//! Copying whole trees so that nothing is lost: owners, modes, times, extended attributes with
+//! ACLs and capabilities, hard links, symbolic links, device nodes (overlay whiteouts included)
+//! and holes. Content is shared where the file system can, else copied by the kernel.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timespec, Timestamps, Uid};
+
+use crate::error::{Context, Errno, Error, Result};
+use crate::root::Root;
+use crate::{tree, xattr};
+
+/// How often an entry that changes its type under our eyes is looked at again.
+const ENTRY_TRIES: u32 = 8;
+/// Content up to this size goes through a buffer, which is faster than the kernel's splice.
+const BUFFER_BYTES: usize = 128 * 1024;
+
+/// Copies all that is in `from` into the empty directory `to`, which also gets `from`'s own
+/// owner, mode, times and attributes. Names in `except` are left out at the top level. What
+/// vanishes from a tree in use during the copy is left out. On an error the rest stays in `to`.
+pub fn copy_tree(from: &Root, to: &Root, except: &[&str]) -> Result<()> {
+    let copier = Copier { from, to, except, links: Mutex::default(), reflink: AtomicBool::new(true) };
+    tree::walk(Worker::default, |worker, path| copier.copy_dir(worker, path))
+}
+
+/// Gives one open object the owner, mode, times and attributes of another.
+pub fn copy_attributes(from: impl AsFd, to: impl AsFd) -> Result<()> {
+    let stat = rustix::fs::fstat(&from).context("stat", "source")?;
+    apply(&from, &to, &stat, &mut xattr::Buffer::default(), Path::new("target"))
+}
+
+/// Copies one file's content: shared if the file systems can, holes kept.
+pub fn copy_file(from: &File, to: &File) -> Result<()> {
+    let stat = rustix::fs::fstat(from).context("stat", "source file")?;
+    copy_content(from, to, &stat, &AtomicBool::new(true), &mut vec![0; BUFFER_BYTES]).context("copy", "file")
+}
+
+/// Writes everything of the file system that holds `path` to its disk.
+pub fn sync_fs(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    let dir = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).on_path("open", path)?;
+    rustix::fs::syncfs(&dir).on_path("sync", path)
+}
+
+/// Atomically puts each of two paths in the other's place.
+pub fn exchange(one: impl AsRef<Path>, other: impl AsRef<Path>) -> Result<()> {
+    rename_with(one.as_ref(), other.as_ref(), rustix::fs::RenameFlags::EXCHANGE)
+}
+
+/// Renames, but never onto something that is there.
+pub fn rename_new(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+    rename_with(from.as_ref(), to.as_ref(), rustix::fs::RenameFlags::NOREPLACE)
+}
+
+fn rename_with(from: &Path, to: &Path, flags: rustix::fs::RenameFlags) -> Result<()> {
+    rustix::fs::renameat_with(rustix::fs::CWD, from, rustix::fs::CWD, to, flags)
+        .context("rename", format_args!("{} to {}", from.display(), to.display()))
+}
+
+struct Worker {
+    xattrs: xattr::Buffer,
+    bytes: Vec<u8>,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self { xattrs: xattr::Buffer::default(), bytes: vec![0; BUFFER_BYTES] }
+    }
+}
+
+struct Copier<'a> {
+    from: &'a Root,
+    to: &'a Root,
+    except: &'a [&'a str],
+    /// Where the first name of each inode with several names went.
+    links: Mutex<HashMap<(u64, u64), PathBuf>>,
+    /// Cleared at the first sign that the file systems cannot share content.
+    reflink: AtomicBool,
+}
+
+/// The two directories that an entry is copied between.
+struct Place<'a> {
+    from: &'a OwnedFd,
+    to: &'a OwnedFd,
+    dir: &'a Path,
+    name: &'a OsStr,
+}
+
+impl Place<'_> {
+    fn path(&self) -> PathBuf {
+        self.dir.join(self.name)
+    }
+}
+
+impl Copier<'_> {
+    fn copy_dir(&self, worker: &mut Worker, path: &Path) -> Result<Vec<PathBuf>> {
+        let from = match tree::open_dir(self.from.as_dir_fd(), path) {
+            Err(error) if tree::is_vanished(&error) && !path.as_os_str().is_empty() => {
+                self.to.remove_dir(path)?;
+                return Ok(Vec::new());
+            }
+            other => other?,
+        };
+        let to = tree::open_dir(self.to.as_dir_fd(), path)?;
+        let stat = rustix::fs::fstat(&from).on_path("stat", path)?;
+        let mut dirs = Vec::new();
+        for (name, _) in tree::names(&from, path)? {
+            if path.as_os_str().is_empty() && self.except.iter().any(|except| name == *except) {
+                continue;
+            }
+            let place = Place { from: &from, to: &to, dir: path, name: &name };
+            if self.copy_entry(worker, &place)? {
+                dirs.push(place.path());
+            }
+        }
+        // The directories below exist already, so nothing changes the time of this one again.
+        apply(&from, &to, &stat, &mut worker.xattrs, path)?;
+        Ok(dirs)
+    }
+
+    /// Copies one entry; true for a directory, which is made but not filled.
+    fn copy_entry(&self, worker: &mut Worker, place: &Place) -> Result<bool> {
+        for _ in 0..ENTRY_TRIES {
+            let stat = match rustix::fs::statat(place.from, place.name, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => return Ok(false),
+                other => other.on_path("stat", &place.path())?,
+            };
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => {
+                    rustix::fs::mkdirat(place.to, place.name, Mode::RWXU).on_path("mkdir", &place.path())?;
+                    return Ok(true);
+                }
+                FileType::RegularFile => {
+                    if self.copy_regular(worker, place)? {
+                        return Ok(false);
+                    }
+                }
+                kind => {
+                    if self.copy_special(worker, place, kind)? {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Err(Error::new("copy (changes all the time)", place.path().display(), Errno::AGAIN))
+    }
+
+    /// Copies a regular file; false if it is not one any more.
+    fn copy_regular(&self, worker: &mut Worker, place: &Place) -> Result<bool> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOATIME | OFlags::CLOEXEC;
+        let from = match rustix::fs::openat(place.from, place.name, flags, Mode::empty()) {
+            Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(false),
+            other => File::from(other.on_path("open", &place.path())?),
+        };
+        // What counts is what was opened, not what was there a moment ago.
+        let stat = rustix::fs::fstat(&from).on_path("stat", &place.path())?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Ok(false);
+        }
+        let create = || {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            rustix::fs::openat(place.to, place.name, flags, Mode::RUSR | Mode::WUSR).on_path("create", &place.path())
+        };
+        let Some(to) = self.create_or_link(place, &stat, create)? else { return Ok(true) };
+        let to = File::from(to);
+        copy_content(&from, &to, &stat, &self.reflink, &mut worker.bytes).on_path("copy", &place.path())?;
+        apply(&from, &to, &stat, &mut worker.xattrs, &place.path())?;
+        Ok(true)
+    }
+
+    /// Copies a link, device, fifo or socket; false if it is not the same any more.
+    fn copy_special(&self, worker: &mut Worker, place: &Place, kind: FileType) -> Result<bool> {
+        let handle = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let from = match rustix::fs::openat(place.from, place.name, handle, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(false),
+            other => other.on_path("open", &place.path())?,
+        };
+        let stat = rustix::fs::fstat(&from).on_path("stat", &place.path())?;
+        if FileType::from_raw_mode(stat.st_mode) != kind {
+            return Ok(false);
+        }
+        let create = || {
+            if kind == FileType::Symlink {
+                let target = rustix::fs::readlinkat(&from, "", Vec::new()).on_path("readlink", &place.path())?;
+                rustix::fs::symlinkat(&target, place.to, place.name).on_path("symlink", &place.path())
+            } else {
+                rustix::fs::mknodat(place.to, place.name, kind, Mode::RUSR, stat.st_rdev).on_path("mknod", &place.path())
+            }
+        };
+        if self.create_or_link(place, &stat, create)?.is_some() {
+            let to = rustix::fs::openat(place.to, place.name, handle, Mode::empty()).on_path("open", &place.path())?;
+            apply(&from, &to, &stat, &mut worker.xattrs, &place.path())?;
+        }
+        Ok(true)
+    }
+
+    /// Makes an entry, or links it to the copy that another name of its inode has; then `None`.
+    fn create_or_link<T>(&self, place: &Place, stat: &Stat, create: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+        if stat.st_nlink < 2 {
+            return create().map(Some);
+        }
+        // The lock covers the making, so that a second name finds something to link to.
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (stat.st_dev, stat.st_ino);
+        let Some(first) = links.get(&key) else {
+            let made = create()?;
+            links.insert(key, place.path());
+            return Ok(Some(made));
+        };
+        rustix::fs::linkat(self.to.as_dir_fd(), first, place.to, place.name, AtFlags::empty()).on_path("link", &place.path())?;
+        Ok(None)
+    }
+}
+
+/// Owner first, which clears set-id bits and capabilities; then attributes; then the mode, which
+/// agrees with the ACL; then the times.
+fn apply(from: impl AsFd, to: impl AsFd, stat: &Stat, xattrs: &mut xattr::Buffer, shown: &Path) -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+    rustix::fs::chownat(&to, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH).on_path("chown", shown)?;
+    xattr::copy_all(&from, &to, xattrs)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+        rustix::fs::chmod(xattr::fd_path(&to), Mode::from_raw_mode(stat.st_mode)).on_path("chmod", shown)?;
+    }
+    rustix::fs::utimensat(&to, "", &times(stat), AtFlags::EMPTY_PATH).on_path("set times of", shown)
+}
+
+#[allow(clippy::unnecessary_cast, reason = "the types differ between architectures")]
+fn times(stat: &Stat) -> Timestamps {
+    Timestamps {
+        last_access: Timespec { tv_sec: stat.st_atime as i64, tv_nsec: stat.st_atime_nsec as _ },
+        last_modification: Timespec { tv_sec: stat.st_mtime as i64, tv_nsec: stat.st_mtime_nsec as _ },
+    }
+}
+
+fn copy_content(from: &File, to: &File, stat: &Stat, reflink: &AtomicBool, buffer: &mut [u8]) -> std::result::Result<(), Errno> {
+    let size = u64::try_from(stat.st_size).unwrap_or(0);
+    if size == 0 {
+        return Ok(());
+    }
+    if reflink.load(Ordering::Relaxed) {
+        match rustix::fs::ioctl_ficlone(to, from) {
+            Ok(()) => return Ok(()),
+            Err(Errno::NOTSUP | Errno::XDEV | Errno::NOTTY | Errno::NOSYS) => reflink.store(false, Ordering::Relaxed),
+            // This file cannot be shared (no copy-on-write, in use as swap); others may be.
+            Err(Errno::INVAL | Errno::TXTBSY | Errno::PERM) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    if stat.st_blocks.unsigned_abs().saturating_mul(512) >= size {
+        return copy_range(from, to, 0, size, buffer);
+    }
+    rustix::fs::ftruncate(to, size)?;
+    let mut end = 0;
+    while end < size {
+        let start = match rustix::fs::seek(from, SeekFrom::Data(end)) {
+            Err(Errno::NXIO) => break,
+            other => other?,
+        };
+        end = rustix::fs::seek(from, SeekFrom::Hole(start))?.min(size);
+        copy_range(from, to, start, end, buffer)?;
+    }
+    Ok(())
+}
+
+/// Copies bytes `start..end`; less if the file ends before.
+fn copy_range(from: &File, to: &File, mut start: u64, end: u64, buffer: &mut [u8]) -> std::result::Result<(), Errno> {
+    let mut by_kernel = end.saturating_sub(start) > buffer.len() as u64;
+    while start < end {
+        let left = usize::try_from(end - start).unwrap_or(usize::MAX);
+        let count = if by_kernel {
+            let (mut from_at, mut to_at) = (start, start);
+            match rustix::fs::copy_file_range(from, Some(&mut from_at), to, Some(&mut to_at), left.min(1 << 30)) {
+                Err(Errno::XDEV | Errno::NOSYS | Errno::NOTSUP | Errno::INVAL | Errno::PERM) => {
+                    by_kernel = false;
+                    continue;
+                }
+                other => other?,
+            }
+        } else {
+            let chunk = left.min(buffer.len());
+            let count = rustix::io::pread(from, &mut buffer[..chunk], start)?;
+            let mut written = 0;
+            while written < count {
+                written += rustix::io::pwrite(to, &buffer[written..count], start + written as u64)?;
+            }
+            count
+        };
+        if count == 0 {
+            break;
+        }
+        start += count as u64;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+    use super::*;
+
+    fn pair() -> (tempfile::TempDir, Root, Root) {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        for name in ["from", "to"] {
+            std::fs::create_dir(dir.path().join(name)).expect("mkdir");
+        }
+        let (from, to) = (Root::open(dir.path().join("from")).expect("open"), Root::open(dir.path().join("to")).expect("open"));
+        (dir, from, to)
+    }
+
+    fn attribute(root: &Root, path: &str, name: &std::ffi::CStr) -> Option<Vec<u8>> {
+        let fd = root.open_at(path, OFlags::PATH | OFlags::NOFOLLOW, 0).expect("open");
+        xattr::get(&fd, name, &mut xattr::Buffer::default()).expect("get").map(<[u8]>::to_vec)
+    }
+
+    #[test]
+    fn keeps_everything() {
+        let (dir, from, to) = pair();
+        let path = dir.path().join("from");
+        from.create_dir_all("bin/deep", 0o755).expect("mkdir");
+        std::fs::write(path.join("bin/tool"), vec![b'x'; 300_000]).expect("write");
+        from.lchown("bin/tool", 1000, 2000).expect("chown");
+        from.set_mode("bin/tool", 0o4755).expect("chmod");
+        let tool = from.open_at("bin/tool", OFlags::RDONLY, 0).expect("open");
+        xattr::set(&tool, c"user.overlay.opaque", b"y").expect("setxattr");
+        // Version 2, effective, CAP_NET_RAW.
+        let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        xattr::set(&tool, xattr::CAPABILITY, &capability).expect("set capability");
+        from.hard_link("bin/tool", "bin/deep/again").expect("link");
+        from.symlink("/nowhere", "dangling").expect("symlink");
+        from.lchown("dangling", 7, 8).expect("chown");
+        from.mknod("gone", FileType::CharacterDevice, 0, 0).expect("whiteout");
+        from.mknod("pipe", FileType::Fifo, 0o622, 0).expect("fifo");
+        let sparse = from.create_file("sparse", OFlags::EXCL, 0o600).expect("create");
+        sparse.set_len(1 << 30).expect("truncate");
+        std::os::unix::fs::FileExt::write_all_at(&sparse, b"middle", 1 << 29).expect("write");
+        from.set_mode("bin", 0o2510).expect("chmod");
+        from.create_dir("skipped", 0o755).expect("mkdir");
+
+        copy_tree(&from, &to, &["skipped"]).expect("copy");
+
+        let copied = dir.path().join("to");
+        let tool = std::fs::metadata(copied.join("bin/tool")).expect("stat");
+        assert_eq!((tool.mode() & 0o7777, tool.uid(), tool.gid(), tool.size(), tool.nlink()), (0o4755, 1000, 2000, 300_000, 2));
+        assert_eq!(tool.ino(), std::fs::metadata(copied.join("bin/deep/again")).expect("stat").ino());
+        assert_eq!(tool.mtime_nsec(), std::fs::metadata(path.join("bin/tool")).expect("stat").mtime_nsec());
+        assert_eq!(attribute(&to, "bin/tool", xattr::CAPABILITY).as_deref(), Some(&capability[..]));
+        assert_eq!(attribute(&to, "bin/tool", c"user.overlay.opaque").as_deref(), Some(&b"y"[..]));
+        assert_eq!(std::fs::read_link(copied.join("dangling")).expect("readlink"), Path::new("/nowhere"));
+        assert_eq!(std::fs::symlink_metadata(copied.join("dangling")).expect("stat").uid(), 7);
+        let whiteout = std::fs::metadata(copied.join("gone")).expect("stat");
+        assert!(whiteout.file_type().is_char_device() && whiteout.rdev() == 0);
+        assert!(std::fs::metadata(copied.join("pipe")).expect("stat").file_type().is_fifo());
+        let sparse = std::fs::metadata(copied.join("sparse")).expect("stat");
+        assert!(sparse.size() == 1 << 30 && sparse.blocks() < 100, "{} blocks", sparse.blocks());
+        let mut content = [0; 6];
+        std::os::unix::fs::FileExt::read_exact_at(&File::open(copied.join("sparse")).expect("open"), &mut content, 1 << 29).expect("read");
+        assert_eq!(&content, b"middle");
+        let (old, new) = (std::fs::metadata(path.join("bin")).expect("stat"), std::fs::metadata(copied.join("bin")).expect("stat"));
+        assert_eq!((old.mode(), old.mtime(), old.mtime_nsec()), (new.mode(), new.mtime(), new.mtime_nsec()));
+        assert!(!to.exists("skipped"));
+    }
+
+    #[test]
+    fn does_not_write_through_a_link_in_the_target() {
+        let (dir, from, to) = pair();
+        std::fs::write(dir.path().join("from/file"), "new").expect("write");
+        std::fs::write(dir.path().join("outside"), "kept").expect("write");
+        to.symlink(dir.path().join("outside"), "file").expect("symlink");
+        assert!(copy_tree(&from, &to, &[]).is_err());
+        assert_eq!(std::fs::read(dir.path().join("outside")).expect("read"), b"kept");
+    }
+
+    /// The owner of a tree swaps a directory for a link to outside while it is copied and walked.
+    #[test]
+    fn a_directory_swapped_for_a_link_leads_nowhere() {
+        let (dir, from, _) = pair();
+        let path = |name: &str| dir.path().join(name);
+        for name in ["secret", "from/a/swapped", "from/a/other"] {
+            std::fs::create_dir_all(path(name)).expect("mkdir");
+        }
+        std::fs::write(path("secret/key"), "secret").expect("write");
+        std::os::unix::fs::symlink(path("secret"), path("from/a/link")).expect("symlink");
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    exchange(path("from/a/swapped"), path("from/a/link")).expect("exchange");
+                }
+            });
+            for round in 0..300 {
+                let target = path(&format!("to/{round}"));
+                std::fs::create_dir(&target).expect("mkdir");
+                copy_tree(&from, &Root::open(&target).expect("open"), &[]).expect("copy");
+                for name in ["swapped", "link"] {
+                    let copied = target.join("a").join(name);
+                    let is_link = std::fs::symlink_metadata(&copied).is_ok_and(|metadata| metadata.is_symlink());
+                    assert!(is_link || !copied.join("key").exists(), "what is outside was copied");
+                }
+                tree::for_each(&from, |object, _| object.set_owner(4242, 4242)).expect("walk");
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        let secret = std::fs::metadata(path("secret/key")).expect("stat");
+        assert_eq!(secret.uid(), std::fs::metadata(dir.path()).expect("stat").uid(), "what is outside was changed");
+        assert_eq!(std::fs::metadata(path("from/a/other")).expect("stat").uid(), 4242);
+    }
+}

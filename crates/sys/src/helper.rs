@@ -1,0 +1,51 @@
+//! Starting the manager's own small helper program from a sealed copy in memory.
+//!
+//! A process that enters a container must not run from a file that the container could reach
+//! through `/proc/PID/exe` and overwrite. The copy is a memfd sealed against every write.
+
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rustix::fs::{MemfdFlags, SealFlags};
+
+use crate::error::{Context, Result};
+
+/// A program that can be started but not changed.
+#[derive(Debug)]
+pub struct SealedProgram {
+    memfd: OwnedFd,
+    name: &'static str,
+}
+
+impl SealedProgram {
+    /// Copies the program at `path` into memory and seals it. `name` becomes its `argv[0]`.
+    pub fn load(path: &Path, name: &'static str) -> Result<Self> {
+        let mut bytes = Vec::new();
+        crate::fs::open(path)?.read_to_end(&mut bytes).on_path("read", path)?;
+        let memfd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).context("memfd_create", name)?;
+        let mut file = std::fs::File::from(memfd);
+        file.write_all(&bytes).context("write", name)?;
+        let memfd = OwnedFd::from(file);
+        rustix::fs::fchmod(&memfd, rustix::fs::Mode::from_raw_mode(0o500)).context("chmod", name)?;
+        let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+        rustix::fs::fcntl_add_seals(&memfd, seals).context("seal", name)?;
+        Ok(Self { memfd, name })
+    }
+
+    /// Starts it with `control` as standard input and nothing else: no other descriptor, no
+    /// environment, the root directory as its working directory. `log` receives standard error.
+    pub fn spawn(&self, args: &[&str], control: OwnedFd, log: Option<OwnedFd>) -> Result<Child> {
+        Command::new(format!("/proc/self/fd/{}", self.memfd.as_raw_fd()))
+            .arg0(self.name)
+            .args(args)
+            .env_clear()
+            .stdin(Stdio::from(control))
+            .stdout(Stdio::null())
+            .stderr(log.map_or_else(Stdio::null, Stdio::from))
+            .spawn()
+            .context("start", self.name)
+    }
+}

@@ -1,0 +1,145 @@
+//! Unix sockets that keep message boundaries and carry descriptors (`SOCK_SEQPACKET`, `SCM_RIGHTS`).
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    SocketAddrUnix, SocketFlags, SocketType,
+};
+
+use crate::error::{Context, Errno, Error, Result};
+
+/// The most descriptors in one message.
+const MAX_FDS: usize = 8;
+
+/// A connected pair of message sockets.
+pub fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd)> {
+    pair(SocketType::SEQPACKET)
+}
+
+/// A connected pair of byte-stream sockets.
+pub fn stream_pair() -> Result<(OwnedFd, OwnedFd)> {
+    pair(SocketType::STREAM)
+}
+
+fn pair(kind: SocketType) -> Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).context("socketpair", "")
+}
+
+/// Listens for message connections on a path, which must be free.
+///
+/// The path may be longer than a socket address holds: it is reached through its open directory.
+pub fn listen_seqpacket(path: &Path) -> Result<OwnedFd> {
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+        .on_path("socket", path)?;
+    with_short_address(path, |address| rustix::net::bind(&socket, address))?;
+    rustix::net::listen(&socket, 16).on_path("listen", path)?;
+    Ok(socket)
+}
+
+/// Connects to a listening message socket.
+pub fn connect_seqpacket(path: &Path) -> Result<OwnedFd> {
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).on_path("socket", path)?;
+    with_short_address(path, |address| rustix::net::connect(&socket, address))?;
+    Ok(socket)
+}
+
+fn with_short_address(path: &Path, call: impl FnOnce(&SocketAddrUnix) -> std::result::Result<(), Errno>) -> Result<()> {
+    use std::os::fd::AsRawFd;
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Error::new("socket", path.display(), Errno::INVAL));
+    };
+    let dir = crate::fs::open(parent)?;
+    let address = SocketAddrUnix::new(format!("/proc/self/fd/{}/{}", dir.as_raw_fd(), name.to_string_lossy())).on_path("socket", path)?;
+    call(&address).on_path("socket", path)
+}
+
+/// Accepts one connection; `None` if none waits.
+pub fn accept(listener: impl AsFd) -> Result<Option<OwnedFd>> {
+    match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => Ok(None),
+        Err(errno) => Err(Error::new("accept", "", errno)),
+    }
+}
+
+/// Sends one message with descriptors.
+pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(Error::new("sendmsg (too many descriptors)", fds.len(), Errno::INVAL));
+    }
+    loop {
+        match rustix::net::sendmsg(&socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::new("sendmsg", format_args!("{} bytes", bytes.len()), errno)),
+        }
+    }
+}
+
+/// Receives one message of at most `limit` bytes; `None` at the end of the stream.
+pub fn receive(socket: impl AsFd, limit: usize) -> Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+    let mut bytes = vec![0; limit];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let message = loop {
+        match rustix::net::recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(Errno::INTR) => {}
+            other => break other.context("recvmsg", "")?,
+        }
+    };
+    let mut fds = Vec::new();
+    for item in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = item {
+            fds.extend(received);
+        }
+    }
+    if message.flags.contains(ReturnFlags::TRUNC) {
+        return Err(Error::new("recvmsg (message too long)", limit, Errno::MSGSIZE));
+    }
+    if message.bytes == 0 && fds.is_empty() {
+        return Ok(None);
+    }
+    bytes.truncate(message.bytes);
+    Ok(Some((bytes, fds)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+
+    #[test]
+    fn messages_keep_boundaries_and_carry_descriptors() {
+        let (left, right) = seqpacket_pair().expect("pair");
+        let (reader, writer) = rustix::pipe::pipe().expect("pipe");
+        send(&left, b"first", &[reader.as_fd()]).expect("send");
+        send(&left, b"second", &[]).expect("send");
+        drop(left);
+        let (bytes, fds) = receive(&right, 64).expect("receive").expect("a message");
+        assert_eq!((bytes.as_slice(), fds.len()), (b"first".as_slice(), 1));
+        std::fs::File::from(writer).write_all(b"through").expect("write");
+        let mut text = String::new();
+        std::fs::File::from(fds.into_iter().next().expect("fd")).read_to_string(&mut text).expect("read");
+        assert_eq!(text, "through");
+        assert_eq!(receive(&right, 64).expect("receive").expect("a message").0, b"second");
+        assert!(receive(&right, 64).expect("receive").is_none());
+    }
+
+    #[test]
+    fn long_paths_work() {
+        let dir = tempfile::tempdir().expect("dir");
+        let deep = dir.path().join("d".repeat(120));
+        std::fs::create_dir(&deep).expect("mkdir");
+        let listener = listen_seqpacket(&deep.join("socket")).expect("listen");
+        let client = connect_seqpacket(&deep.join("socket")).expect("connect");
+        let server = accept(&listener).expect("accept").expect("connection");
+        send(&client, b"x", &[]).expect("send");
+        assert_eq!(receive(&server, 8).expect("receive").expect("a message").0, b"x");
+    }
+}
