@@ -1,0 +1,32 @@
+//! Managed bridges: from a network's configuration to links, addresses, firewall rules and one
+//! dnsmasq for addresses and names.
+//!
+//! The configuration is read into typed [`Settings`] (pure), from which a [`Plan`] is made (pure),
+//! which is carried out against the host so that doing it again changes nothing. Nothing here
+//! keeps records: the caller stores the configuration, and facts are read from the host. The
+//! bridge, its rules and its dnsmasq outlive the process; [`Network::up`] takes them over again.
+
+mod bridge;
+mod config;
+mod defaults;
+mod dnsmasq;
+mod error;
+mod hosts;
+mod interfaces;
+mod leases;
+mod nft;
+mod plan;
+mod sysctl;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+pub use bridge::{BridgeSpec, Network};
+pub use config::{Config, ConfigError, Dns, DnsMode, Ipv4, Ipv6, Settings, validate, validate_name};
+pub use defaults::{fill_defaults, in_use};
+pub use error::{Error, Result};
+pub use hosts::Host;
+pub use interfaces::{HostInterface, InterfaceKind, host_interface, host_interfaces};
+pub use leases::Lease;
+pub use plan::{Plan, plan};
