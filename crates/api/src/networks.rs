@@ -1,0 +1,67 @@
+//! Networks: managed bridges and the host's interfaces.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Config, null_default};
+
+/// One network.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the names are those of the API and say it")]
+pub struct Network {
+    #[serde(deserialize_with = "null_default")]
+    pub config: Config,
+    #[serde(deserialize_with = "null_default")]
+    pub description: String,
+    pub name: String,
+    /// `bridge`, `physical`, `loopback`, `unknown`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    #[serde(deserialize_with = "null_default")]
+    pub used_by: Vec<String>,
+    pub managed: bool,
+    /// `Created`, or `Unavailable` where it could not be brought up.
+    pub status: String,
+    #[serde(deserialize_with = "null_default")]
+    pub locations: Vec<String>,
+}
+
+/// Body of `POST /1.0/networks`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the names are those of the API and say it")]
+pub struct NetworksPost {
+    #[serde(deserialize_with = "null_default")]
+    pub name: String,
+    #[serde(rename = "type", deserialize_with = "null_default")]
+    pub kind: String,
+    #[serde(deserialize_with = "null_default")]
+    pub description: String,
+    #[serde(deserialize_with = "null_default")]
+    pub config: Config,
+}
+
+/// Body of `PUT /1.0/networks/NAME`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the names are those of the API and say it")]
+pub struct NetworkPut {
+    #[serde(deserialize_with = "null_default")]
+    pub description: String,
+    #[serde(deserialize_with = "null_default")]
+    pub config: Config,
+}
+
+/// One DHCP lease or static assignment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the names are those of the API and say it")]
+pub struct Lease {
+    pub hostname: String,
+    pub hwaddr: String,
+    pub address: String,
+    /// `dynamic` or `static`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub location: String,
+}

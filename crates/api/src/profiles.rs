@@ -1,0 +1,44 @@
+//! Profiles: named sets of configuration and devices.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Config, Devices, null_default};
+
+/// One profile.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the names are those of the API and say it")]
+pub struct Profile {
+    #[serde(deserialize_with = "null_default")]
+    pub config: Config,
+    #[serde(deserialize_with = "null_default")]
+    pub description: String,
+    #[serde(deserialize_with = "null_default")]
+    pub devices: Devices,
+    pub name: String,
+    /// URLs of the instances that use it.
+    #[serde(deserialize_with = "null_default")]
+    pub used_by: Vec<String>,
+}
+
+/// Body of `PUT /1.0/profiles/NAME`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the names are those of the API and say it")]
+pub struct ProfilePut {
+    #[serde(deserialize_with = "null_default")]
+    pub config: Config,
+    #[serde(deserialize_with = "null_default")]
+    pub description: String,
+    #[serde(deserialize_with = "null_default")]
+    pub devices: Devices,
+}
+
+/// Body of every rename: `POST` on a resource.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Rename {
+    /// The new name.
+    #[serde(deserialize_with = "null_default")]
+    pub name: String,
+}

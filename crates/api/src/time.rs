@@ -1,0 +1,60 @@
+//! Timestamps on the wire: RFC 3339, UTC, with "never" as year 1.
+
+use serde::{Deserialize, Serialize};
+
+/// A moment, or never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(pub Option<jiff::Timestamp>);
+
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+impl Timestamp {
+    /// Never.
+    pub const NEVER: Self = Self(None);
+
+    /// The current time.
+    pub fn now() -> Self {
+        Self(Some(jiff::Timestamp::now()))
+    }
+
+    /// From Unix seconds; 0 stays 1970, as image expiry dates do.
+    pub fn from_unix(seconds: i64) -> Self {
+        Self(jiff::Timestamp::from_second(seconds).ok())
+    }
+
+    /// Unix seconds, 0 for never.
+    pub fn unix(self) -> i64 {
+        self.0.map_or(0, jiff::Timestamp::as_second)
+    }
+}
+
+impl Default for Timestamp {
+    fn default() -> Self {
+        Self::NEVER
+    }
+}
+
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(time) => time.fmt(f),
+            None => f.write_str(NEVER),
+        }
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() || text == NEVER {
+            return Ok(Self::NEVER);
+        }
+        text.parse().map(|time| Self(Some(time))).map_err(serde::de::Error::custom)
+    }
+}

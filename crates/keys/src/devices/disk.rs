@@ -1,0 +1,128 @@
+//! Keys of disks: the root disk, and directories, files and block devices of the host.
+
+use crate::row::keys;
+use crate::types::{AbsolutePath, DiskRate, GuestPath, PoolName, Size, Text};
+use crate::{Device, KeyError, Refused, Table};
+
+keys! { ROWS;
+    /// Limit of reading and of writing.
+    LIMITS_MAX: DiskRate = "limits.max", "", Now;
+    /// Limit of reading.
+    LIMITS_READ: DiskRate = "limits.read", "", Now;
+    /// Limit of writing.
+    LIMITS_WRITE: DiskRate = "limits.write", "", Now;
+    /// Start without the disk where its source is missing; the opposite of `required`.
+    OPTIONAL: bool = "optional", "false", Now;
+    /// Where the disk appears in the instance; `/` is the root disk.
+    PATH: GuestPath = "path", "", Now;
+    /// Storage pool of the root disk.
+    POOL: PoolName = "pool", "", Fixed;
+    /// Whether the disk is read-only in the instance.
+    READONLY: bool = "readonly", "false", Now;
+    /// Whether mounts below the source come along.
+    RECURSIVE: bool = "recursive", "false", Now;
+    /// Refuse to start where the source is missing.
+    REQUIRED: bool = "required", "true", Now;
+    /// Whether the source's files appear with the instance's ids (by an idmapped mount).
+    SHIFT: bool = "shift", "false", Now;
+    /// Size limit of the root disk.
+    SIZE: Size = "size", "", Now;
+    /// Directory, file or block device on the host.
+    SOURCE: AbsolutePath = "source", "", Now;
+    /// Always `disk`.
+    TYPE: Text = "type", "", Fixed;
+}
+
+static REFUSED: &[Refused] = &[
+    Refused { name: "boot.priority", reason: "it concerns virtual machines, and this server runs containers" },
+    Refused { name: "ceph.*", reason: "Ceph is not supported" },
+    Refused { name: "propagation", reason: "mounts of disks are always private" },
+    Refused { name: "raw.mount.options", reason: "mount options are not passed through; use readonly and recursive" },
+];
+
+pub(super) static TABLE: Table = Table { unknown: "Invalid device configuration key for disk", rows: ROWS, refused: REFUSED };
+
+/// Whether the device is a root disk.
+pub fn is_root(device: &Device) -> bool {
+    device.get("type").is_some_and(|kind| kind == "disk") && normal_path(device) == "/" && PATH.text(device).is_some() && SOURCE.text(device).is_none()
+}
+
+/// The path of a disk with one slash in front and between, none at the end. Other devices and
+/// disks without a path give `/`.
+pub fn normal_path(device: &Device) -> String {
+    let path = PATH.text(device).unwrap_or_default();
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    format!("/{}", parts.join("/"))
+}
+
+/// Whether the instance starts without the disk when its source is missing.
+pub fn is_optional(device: &Device) -> bool {
+    OPTIONAL.is_true(device) || !REQUIRED.is_true(device)
+}
+
+/// Checks one disk.
+pub(super) fn validate(device: &Device) -> Result<(), KeyError> {
+    TABLE.validate(device)?;
+    if PATH.text(device).is_none() {
+        return Err(KeyError::other("Disk entry is missing the required \"path\" property."));
+    }
+    if normal_path(device) == "/" { validate_root(device) } else { validate_bind(device) }
+}
+
+fn validate_root(device: &Device) -> Result<(), KeyError> {
+    let refused = [
+        (SOURCE.text(device).is_some(), "Root disk entry may not have a \"source\" property set."),
+        (RECURSIVE.is_true(device), "The recursive option is only supported for additional bind-mounted paths."),
+        (READONLY.is_true(device), "The root disk may not be read-only."),
+        (is_optional(device), "The root disk may not be optional."),
+    ];
+    refused.iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, text)| Err(KeyError::other(*text)))
+}
+
+fn validate_bind(device: &Device) -> Result<(), KeyError> {
+    if POOL.text(device).is_some() {
+        return Err(KeyError::other("Only the root disk may have a pool: volumes of pools can't be attached as disks."));
+    }
+    if SOURCE.text(device).is_none() {
+        return Err(KeyError::other("Disk entry is missing the required \"source\" property."));
+    }
+    if SIZE.text(device).is_some() {
+        return Err(KeyError::other("Only the root disk may have a size quota."));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(pairs: &[(&str, &str)]) -> Result<(), String> {
+        let device = [("type", "disk")].iter().chain(pairs).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        validate(&device).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn texts() {
+        assert_eq!(check(&[]), Err("Disk entry is missing the required \"path\" property.".into()));
+        assert_eq!(check(&[("path", "/mnt")]), Err("Disk entry is missing the required \"source\" property.".into()));
+        assert_eq!(check(&[("path", "/"), ("source", "/x")]), Err("Root disk entry may not have a \"source\" property set.".into()));
+        assert_eq!(check(&[("path", "/m"), ("source", "/x"), ("size", "1GB")]), Err("Only the root disk may have a size quota.".into()));
+        assert_eq!(check(&[("path", "/"), ("size", "1GB")]), Ok(()));
+        assert!(check(&[("path", "/"), ("recursive", "true")]).is_err());
+    }
+
+    #[test]
+    fn paths_do_not_traverse() {
+        for (path, source) in [("../etc", "/x"), ("/mnt", "/a/../b"), ("/mnt", "relative"), ("/m\nnt", "/x"), ("/a/../..", "/x")] {
+            assert!(check(&[("path", path), ("source", source)]).is_err(), "{path:?} {source:?}");
+        }
+    }
+
+    #[test]
+    fn optional_either_way() {
+        let device = |key: &str, value: &str| Device::from([(key.to_owned(), value.to_owned())]);
+        assert!(is_optional(&device("optional", "true")));
+        assert!(is_optional(&device("required", "false")));
+        assert!(!is_optional(&Device::new()));
+    }
+}

@@ -1,0 +1,211 @@
+//! Keys of instances; profiles take the same ones but for `volatile.*`.
+
+use crate::row::keys;
+use crate::types::{
+    Count, Cpu, CpuAllowance, Environment, Expiry, Memory, MemoryEnforce, Modules, Priority, RawIdmap, Schedule, SnapshotPattern, Text, Uint32,
+};
+use crate::{Config, KeyError, Refused, Table};
+
+keys! { ROWS;
+    /// Start the instance when the daemon starts: true always, false never, unset if it was running before.
+    BOOT_AUTOSTART: bool = "boot.autostart", "", Event;
+    /// Seconds to wait after this instance was started before the next one.
+    BOOT_AUTOSTART_DELAY: Count = "boot.autostart.delay", "0", Event;
+    /// Order of starting with the daemon: higher comes first.
+    BOOT_AUTOSTART_PRIORITY: i64 = "boot.autostart.priority", "0", Event;
+    /// Seconds that the instance gets for a clean stop when the host shuts down.
+    BOOT_HOST_SHUTDOWN_TIMEOUT: Count = "boot.host_shutdown_timeout", "30", Event;
+    /// Order of stopping when the host shuts down: higher comes first.
+    BOOT_STOP_PRIORITY: i64 = "boot.stop.priority", "0", Event;
+    /// Network configuration for cloud-init.
+    CLOUD_INIT_NETWORK_CONFIG: Text = "cloud-init.network-config", "", Event;
+    /// User data for cloud-init, usually starting with `#cloud-config`.
+    CLOUD_INIT_USER_DATA: Text = "cloud-init.user-data", "", Event;
+    /// Vendor data for cloud-init.
+    CLOUD_INIT_VENDOR_DATA: Text = "cloud-init.vendor-data", "", Event;
+    /// Environment variables of init (from the next start) and of commands run by exec (at once).
+    ENVIRONMENT: Environment = "environment.*", "", Event;
+    /// Properties copied from the image.
+    IMAGE: Text = "image.*", "", Event;
+    /// CPUs the instance may use: a number of them, balanced over the host, or a fixed set.
+    LIMITS_CPU: Cpu = "limits.cpu", "", Now;
+    /// Processor time: a share under contention (`50%`) or a hard slice (`20ms/100ms`).
+    LIMITS_CPU_ALLOWANCE: CpuAllowance = "limits.cpu.allowance", "100%", Now;
+    /// Weight among instances of the same CPU allowance.
+    LIMITS_CPU_PRIORITY: Priority = "limits.cpu.priority", "10", Now;
+    /// Weight of disk accesses under contention.
+    LIMITS_DISK_PRIORITY: Priority = "limits.disk.priority", "5", Now;
+    /// Memory the instance may use, in bytes or as a share of the host's.
+    LIMITS_MEMORY: Memory = "limits.memory", "", Now;
+    /// Whether the memory limit is hard, or soft: enforced only when the host runs short.
+    LIMITS_MEMORY_ENFORCE: MemoryEnforce = "limits.memory.enforce", "hard", Now;
+    /// Whether the instance's memory may be swapped out.
+    LIMITS_MEMORY_SWAP: bool = "limits.memory.swap", "true", Now;
+    /// How readily the instance is swapped out.
+    LIMITS_MEMORY_SWAP_PRIORITY: Priority = "limits.memory.swap.priority", "10", Now;
+    /// Priority of the instance's network traffic.
+    LIMITS_NETWORK_PRIORITY: Priority = "limits.network.priority", "0", Now;
+    /// How many processes the instance may have.
+    LIMITS_PROCESSES: Count = "limits.processes", "", Now;
+    /// Kernel modules loaded on the host before the instance starts.
+    LINUX_KERNEL_MODULES: Modules = "linux.kernel_modules", "", Event;
+    /// Whether the running state can be saved: for stateful stop, snapshots and live migration.
+    MIGRATION_STATEFUL: bool = "migration.stateful", "false", Restart;
+    /// Extra entries of the id map.
+    RAW_IDMAP: RawIdmap = "raw.idmap", "", Restart;
+    /// First host id of the instance's own range; unset to have one chosen.
+    SECURITY_IDMAP_BASE: Uint32 = "security.idmap.base", "", Restart;
+    /// Give the instance a range of host ids that it shares with no other.
+    SECURITY_IDMAP_ISOLATED: bool = "security.idmap.isolated", "false", Restart;
+    /// Length of the instance's own range of host ids.
+    SECURITY_IDMAP_SIZE: Uint32 = "security.idmap.size", "65536", Restart;
+    /// Let the instance run containers of its own.
+    SECURITY_NESTING: bool = "security.nesting", "false", Restart;
+    /// Run without a user namespace: root of the instance is then root of the host and must be trusted like it.
+    SECURITY_PRIVILEGED: bool = "security.privileged", "false", Restart;
+    /// Refuse to delete the instance.
+    SECURITY_PROTECTION_DELETE: bool = "security.protection.delete", "false", Now;
+    /// Age at which the instance's snapshots are deleted.
+    SNAPSHOTS_EXPIRY: Expiry = "snapshots.expiry", "", Event;
+    /// Name of snapshots made without a name; `%d` is the next free number.
+    SNAPSHOTS_PATTERN: SnapshotPattern = "snapshots.pattern", "snap%d", Event;
+    /// When to take snapshots by itself.
+    SNAPSHOTS_SCHEDULE: Schedule = "snapshots.schedule", "", Event;
+    /// Whether scheduled snapshots are also taken of the stopped instance.
+    SNAPSHOTS_SCHEDULE_STOPPED: bool = "snapshots.schedule.stopped", "false", Event;
+    /// Free for your own use; images' templates read some of them (`user.user-data`, `user.network_mode`).
+    USER: Text = "user.*", "", Event;
+    /// What the daemon remembers about the instance.
+    VOLATILE: Text = "volatile.*", "", Event;
+}
+
+/// Keys of the original that do not apply here.
+static REFUSED: &[Refused] = &[
+    Refused { name: "limits.hugepages.*", reason: "limits of huge pages are not implemented" },
+    Refused { name: "limits.kernel.*", reason: "resource limits of init are not implemented; set them inside the instance" },
+    Refused { name: "migration.incremental.*", reason: "live migration chooses its rounds itself" },
+    Refused { name: "nvidia.*", reason: "the NVIDIA container runtime is not supported; pass the card with a gpu device" },
+    Refused { name: "raw.apparmor", reason: "no AppArmor profile is generated that it could be added to" },
+    Refused { name: "raw.lxc", reason: "containers are not run by liblxc; use devices and the limits.* and security.* keys" },
+    Refused { name: "raw.qemu", reason: "it concerns virtual machines, and this server runs containers" },
+    Refused { name: "raw.seccomp", reason: "the system call filter is fixed" },
+    Refused { name: "security.agent.*", reason: "it concerns virtual machines, and this server runs containers" },
+    Refused { name: "security.devlxd", reason: "there is no /dev/lxd in instances that it could switch" },
+    Refused { name: "security.devlxd.*", reason: "there is no /dev/lxd in instances that it could switch" },
+    Refused { name: "security.protection.shift", reason: "files are mapped at mount time, not rewritten" },
+    Refused { name: "security.secureboot", reason: "it concerns virtual machines, and this server runs containers" },
+    Refused { name: "security.sev*", reason: "it concerns virtual machines, and this server runs containers" },
+    Refused { name: "security.syscalls.*", reason: "the system call filter is fixed; security.nesting permits what nested containers need" },
+];
+
+/// All keys of instances.
+pub static TABLE: Table = Table { unknown: "Unknown configuration key", rows: ROWS, refused: REFUSED };
+
+/// Keys under `volatile.` that the daemon itself uses.
+pub mod volatile {
+    use crate::Key;
+    use crate::types::{Text, Uint32};
+
+    /// Template trigger to run at the next start: `create` or `copy`.
+    pub const APPLY_TEMPLATE: Key<Text> = Key::new("volatile.apply_template", "");
+    /// Fingerprint of the image the instance was made from.
+    pub const BASE_IMAGE: Key<Text> = Key::new("volatile.base_image", "");
+    /// First host id of an isolated map.
+    pub const IDMAP_BASE: Key<Uint32> = Key::new("volatile.idmap.base", "0");
+    /// JSON map that the next start will use.
+    pub const IDMAP_NEXT: Key<Text> = Key::new("volatile.idmap.next", "");
+    /// JSON map that the files on disk are shifted for; `[]` when they hold the instance's own ids.
+    pub const LAST_STATE_IDMAP: Key<Text> = Key::new("volatile.last_state.idmap", "");
+    /// `RUNNING` or `STOPPED`: what the instance was when the daemon last knew.
+    pub const LAST_STATE_POWER: Key<Text> = Key::new("volatile.last_state.power", "");
+    /// Identity of the instance, new for each.
+    pub const UUID: Key<Text> = Key::new("volatile.uuid", "");
+
+    /// The key that remembers a generated value (`hwaddr`, `name`, `host_name`) of a device.
+    pub fn device(device: &str, what: &str) -> String {
+        format!("volatile.{device}.{what}")
+    }
+}
+
+/// Checks the configuration of an instance.
+pub fn validate(config: &Config) -> Result<(), KeyError> {
+    for (key, value) in config {
+        TABLE.check(key, value)?;
+        check_name(key)?;
+    }
+    Ok(())
+}
+
+/// Environment variables of `environment.*`, without the prefix.
+pub fn environment(config: &Config) -> impl Iterator<Item = (&str, &str)> {
+    config.iter().filter_map(|(key, value)| Some((key.strip_prefix("environment.")?, value.as_str())))
+}
+
+/// Refuses names within a family that would break out of what they end up in.
+fn check_name(key: &str) -> Result<(), KeyError> {
+    if key.len() > 255 || key.chars().any(char::is_control) {
+        return Err(KeyError::other(format!("Invalid configuration key: {}", crate::row::printable(key))));
+    }
+    match key.strip_prefix("environment.") {
+        Some(name) if name.contains('=') => Err(KeyError::other(format!("Invalid environment variable name: {name}"))),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(pairs: &[(&str, &str)]) -> Config {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn accepts_what_preseeds_send() {
+        let config = config(&[
+            ("boot.autostart", "true"),
+            ("environment.http_proxy", "http://proxy:3128"),
+            ("limits.cpu", "0-1"),
+            ("limits.memory", "2GiB"),
+            ("linux.kernel_modules", "overlay, nf_nat"),
+            ("security.nesting", "true"),
+            ("user.user-data", "#cloud-config\npackages: [vim]\n"),
+            ("volatile.eth0.hwaddr", "00:16:3e:aa:bb:cc"),
+            ("limits.cpu.priority", ""),
+        ]);
+        assert_eq!(validate(&config), Ok(()));
+    }
+
+    #[test]
+    fn rejects_with_the_known_texts() {
+        for (key, value, text) in [
+            ("limits.mem", "1", "Unknown configuration key: limits.mem"),
+            ("limits.memori", "1", "Unknown configuration key: limits.memori (did you mean limits.memory?)"),
+            ("security.nesting", "maybe", "Invalid value for a boolean: maybe (security.nesting takes true or false)"),
+            ("limits.processes", "many", "Invalid value for an integer: many"),
+            ("limits.memory.enforce", "x", "Invalid value: x (not one of [hard soft])"),
+            ("limits.cpu.allowance", "ten", "Invalid allowance: ten"),
+            ("security.idmap.base", "2147483648", "Invalid value for uint32: 2147483648"),
+            ("raw.lxc", "lxc.x = 1", "The configuration key raw.lxc isn't supported"),
+            ("environment.A", "a\nb", "Invalid value: contains the character '\\n'"),
+            ("environment.A=B", "c", "Invalid environment variable name: A=B"),
+            ("user.a\nb", "c", "Invalid configuration key: user.a\\nb"),
+            ("environment.", "c", "Unknown configuration key: environment."),
+        ] {
+            let error = validate(&config(&[(key, value)])).expect_err(key).to_string();
+            assert!(error.starts_with(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn typed_reads_use_defaults() {
+        let empty = Config::new();
+        assert!(LIMITS_MEMORY_SWAP.is_true(&empty));
+        assert_eq!(BOOT_AUTOSTART.get(&empty), None);
+        assert_eq!(SECURITY_IDMAP_SIZE.get(&empty), Some(65_536));
+        let set = config(&[("limits.memory.enforce", "soft"), ("limits.memory.swap", "")]);
+        assert_eq!(LIMITS_MEMORY_ENFORCE.get(&set), Some(MemoryEnforce::Soft));
+        assert!(LIMITS_MEMORY_SWAP.is_true(&set));
+        assert!(SECURITY_NESTING.read(&config(&[("security.nesting", "x")])).is_err());
+    }
+}
