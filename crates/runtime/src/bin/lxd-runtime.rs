@@ -1,0 +1,21 @@
+//! The helper program of the runtime: monitor, attach, files. Started by the daemon only, with
+//! its socket as standard input.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let words: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
+    // The socket moves away from 0, so that a failing print or read never touches it.
+    let Ok(socket) = std::io::stdin().as_fd().try_clone_to_owned() else {
+        std::process::exit(2);
+    };
+    let code = match words.as_slice() {
+        ["monitor", run_dir] => runtime::monitor::run(Path::new(run_dir), socket),
+        ["attach"] => runtime::attach::run(&socket),
+        ["files"] => runtime::files::run(&socket),
+        _ => 2,
+    };
+    std::process::exit(code);
+}

@@ -1,0 +1,310 @@
+//! Control groups: which hierarchies the host has (v1, hybrid or v2), and one container's groups
+//! in all of them.
+
+mod devices;
+mod limits;
+mod stats;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sys::Errno;
+
+pub use stats::Counters;
+
+use crate::error::Result;
+use crate::spec::{DeviceNode, Limits};
+
+/// One mounted hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hierarchy {
+    /// Where it is mounted on the host.
+    pub mount_point: PathBuf,
+    /// The unified hierarchy (v2).
+    pub unified: bool,
+    /// Controllers: of v1 those it was mounted with, of v2 those available.
+    pub controllers: Vec<String>,
+    /// Name of a v1 hierarchy without controllers (`systemd`).
+    pub name: Option<String>,
+}
+
+/// All hierarchies of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// In the order in which they were mounted.
+    pub hierarchies: Vec<Hierarchy>,
+}
+
+impl Layout {
+    /// Reads the layout from `/proc/self/mountinfo`.
+    pub fn detect() -> Result<Self> {
+        let mut layout = Self::parse(&sys::fs::read_to_string("/proc/self/mountinfo")?);
+        for hierarchy in layout.hierarchies.iter_mut().filter(|hierarchy| hierarchy.unified) {
+            let path = hierarchy.mount_point.join("cgroup.controllers");
+            let list = sys::fs::read_to_string(path).unwrap_or_default();
+            hierarchy.controllers = list.split_whitespace().map(str::to_owned).collect();
+        }
+        Ok(layout)
+    }
+
+    /// Finds the hierarchies in the text of a mountinfo file, see proc_pid_mountinfo(5). Of
+    /// several mounts of one hierarchy the last below `/sys/fs/cgroup` counts: it is the visible one.
+    fn parse(mountinfo: &str) -> Self {
+        let mut layout = Self::default();
+        for hierarchy in mountinfo.lines().filter_map(parse_line) {
+            let same = |other: &Hierarchy| {
+                other.unified == hierarchy.unified && other.controllers == hierarchy.controllers && other.name == hierarchy.name
+            };
+            match layout.hierarchies.iter_mut().find(|other| same(other)) {
+                Some(known) if hierarchy.mount_point.starts_with("/sys/fs/cgroup") => *known = hierarchy,
+                Some(_) => {}
+                None => layout.hierarchies.push(hierarchy),
+            }
+        }
+        layout
+    }
+
+    /// The unified hierarchy, if mounted.
+    pub fn unified(&self) -> Option<&Hierarchy> {
+        self.hierarchies.iter().find(|hierarchy| hierarchy.unified)
+    }
+
+    /// The hierarchy that has a controller.
+    pub fn with_controller(&self, controller: &str) -> Option<&Hierarchy> {
+        self.hierarchies.iter().find(|hierarchy| hierarchy.controllers.iter().any(|name| name == controller))
+    }
+}
+
+fn parse_line(line: &str) -> Option<Hierarchy> {
+    let (mount, source) = line.split_once(" - ")?;
+    let mut source = source.split(' ');
+    let fstype = source.next()?;
+    let options = source.nth(1)?;
+    let mount_point = PathBuf::from(mount.split(' ').nth(4)?);
+    let unified = match fstype {
+        "cgroup" => false,
+        "cgroup2" => true,
+        _ => return None,
+    };
+    let mut hierarchy = Hierarchy { mount_point, unified, controllers: Vec::new(), name: None };
+    if !unified {
+        const NOT_CONTROLLERS: &[&str] = &["rw", "ro", "xattr", "clone_children", "noprefix", "none", "favordynmods", "nofavordynmods"];
+        for option in options.split(',') {
+            match option.split_once('=') {
+                Some(("name", name)) => hierarchy.name = Some(name.to_owned()),
+                Some(_) => {}
+                None if NOT_CONTROLLERS.contains(&option) => {}
+                None => hierarchy.controllers.push(option.to_owned()),
+            }
+        }
+    }
+    Some(hierarchy)
+}
+
+/// The groups of one container, one in each hierarchy.
+#[derive(Clone, Debug)]
+pub struct Groups {
+    layout: Layout,
+    /// Path below each mount point: `TAG/NAME`.
+    path: PathBuf,
+}
+
+impl Groups {
+    /// Names the groups; does nothing yet.
+    pub fn new(layout: Layout, tag: &str, name: &str) -> Self {
+        Self { layout, path: Path::new(tag).join(name) }
+    }
+
+    /// Makes the groups, gives them limits and hands the inner tree to `owner` (uid, gid).
+    pub fn create(&self, limits: &Limits, owner: (u32, u32)) -> Result<()> {
+        for hierarchy in &self.layout.hierarchies {
+            let parent = hierarchy.mount_point.join(self.tag());
+            sys::fs::ensure_dir(&parent, 0o755)?;
+            if hierarchy.unified {
+                enable_controllers(&hierarchy.mount_point, &hierarchy.controllers);
+                enable_controllers(&parent, &hierarchy.controllers);
+            }
+            let dir = self.dir(hierarchy);
+            remove_recursively(&dir)?;
+            inherit_cpuset(hierarchy, &parent)?;
+            sys::fs::ensure_dir(&dir, 0o755)?;
+            inherit_cpuset(hierarchy, &dir)?;
+        }
+        self.set_limits(limits)?;
+        self.layout.hierarchies.iter().try_for_each(|hierarchy| delegate(&self.dir(hierarchy), owner))
+    }
+
+    /// Leaves a privileged container only the devices that it is shown.
+    pub fn restrict_devices(&self, nodes: &[DeviceNode]) -> Result<()> {
+        devices::restrict(self, nodes)
+    }
+
+    /// Moves a process in.
+    pub fn enter(&self, pid: i32) -> Result<()> {
+        for hierarchy in &self.layout.hierarchies {
+            sys::fs::write_kernel(self.dir(hierarchy).join("cgroup.procs"), &pid.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Writes limits; those unset are lifted.
+    pub fn set_limits(&self, limits: &Limits) -> Result<()> {
+        limits::apply(self, limits)
+    }
+
+    /// What the container uses now.
+    pub fn counters(&self) -> Counters {
+        stats::read(self)
+    }
+
+    /// Stops (or lets go on) every process.
+    pub fn freeze(&self, frozen: bool) -> Result<()> {
+        if let Some(unified) = self.layout.unified() {
+            let dir = self.dir(unified);
+            sys::fs::write_kernel(dir.join("cgroup.freeze"), if frozen { "1" } else { "0" })?;
+            return wait_for(&dir.join("cgroup.events"), if frozen { "frozen 1" } else { "frozen 0" });
+        }
+        let Some(freezer) = self.layout.with_controller("freezer") else {
+            return Err(crate::Error::Invalid("the host has neither cgroup v2 nor the freezer controller".into()));
+        };
+        let state = self.dir(freezer).join("freezer.state");
+        let word = if frozen { "FROZEN" } else { "THAWED" };
+        sys::fs::write_kernel(&state, word)?;
+        wait_for(&state, word)
+    }
+
+    /// Whether the container is frozen by us.
+    pub fn is_frozen(&self) -> bool {
+        let contains = |path: PathBuf, word: &str| sys::fs::read_to_string(path).is_ok_and(|text| text.contains(word));
+        match (self.layout.unified(), self.layout.with_controller("freezer")) {
+            (Some(unified), _) => contains(self.dir(unified).join("cgroup.events"), "frozen 1"),
+            (None, Some(freezer)) => contains(self.dir(freezer).join("freezer.state"), "FROZEN"),
+            (None, None) => false,
+        }
+    }
+
+    /// Removes the groups with all that the guest made below. The parent goes with its last child.
+    pub fn remove(&self) -> Result<()> {
+        for hierarchy in &self.layout.hierarchies {
+            remove_recursively(&self.dir(hierarchy))?;
+            // Still in use by other containers: that is what EBUSY and ENOTEMPTY mean here.
+            drop(sys::fs::remove_dir(hierarchy.mount_point.join(self.tag())));
+        }
+        Ok(())
+    }
+
+    /// The directory in one hierarchy.
+    pub(crate) fn dir(&self, hierarchy: &Hierarchy) -> PathBuf {
+        hierarchy.mount_point.join(&self.path)
+    }
+
+    /// The directory in the v1 hierarchy or v2 tree with this controller, and which it is.
+    pub(crate) fn controller(&self, controller: &str) -> Option<(PathBuf, bool)> {
+        self.layout.with_controller(controller).map(|hierarchy| (self.dir(hierarchy), hierarchy.unified))
+    }
+
+    /// The directory in the unified hierarchy, with or without controllers.
+    pub(crate) fn unified_dir(&self) -> Option<PathBuf> {
+        self.layout.unified().map(|hierarchy| self.dir(hierarchy))
+    }
+
+    fn tag(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+}
+
+/// Lets children use the controllers. One that cannot be enabled is missing below, and the limits
+/// that need it say so.
+fn enable_controllers(dir: &Path, controllers: &[String]) {
+    for controller in controllers {
+        drop(sys::fs::write_kernel(dir.join("cgroup.subtree_control"), &format!("+{controller}")));
+    }
+}
+
+/// A new v1 cpuset group is empty and refuses tasks until it has processors and memory nodes.
+fn inherit_cpuset(hierarchy: &Hierarchy, dir: &Path) -> Result<()> {
+    if hierarchy.unified || !hierarchy.controllers.iter().any(|name| name == "cpuset") {
+        return Ok(());
+    }
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        if dir.exists() && sys::fs::read_to_string(dir.join(file))?.trim().is_empty() {
+            sys::fs::write_kernel(dir.join(file), sys::fs::read_to_string(parent.join(file))?.trim())?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives a group's tree, not its limits, to the container's root: cgroups(7), "Delegation".
+fn delegate(dir: &Path, (uid, gid): (u32, u32)) -> Result<()> {
+    if (uid, gid) == (0, 0) {
+        return Ok(());
+    }
+    sys::fs::chown(dir, uid, gid)?;
+    for file in ["cgroup.procs", "tasks", "cgroup.threads", "cgroup.subtree_control"] {
+        match sys::fs::chown(dir.join(file), uid, gid) {
+            Err(error) if !error.is_not_found() => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Removes a group and its descendants, deepest first. Just-ended tasks may hold a group for a
+/// moment, hence the bounded patience.
+fn remove_recursively(dir: &Path) -> Result<()> {
+    match sys::fs::list_subdirs(dir) {
+        Ok(children) => children.iter().try_for_each(|child| remove_recursively(&dir.join(child)))?,
+        Err(error) if error.is_not_found() => return Ok(()),
+        Err(error) => return Err(error.into()),
+    }
+    for _ in 0..200 {
+        match sys::fs::remove_dir(dir) {
+            Err(error) if error.errno == Errno::BUSY => std::thread::sleep(std::time::Duration::from_millis(5)),
+            other => return Ok(other?),
+        }
+    }
+    Ok(sys::fs::remove_dir(dir)?)
+}
+
+/// Waits until a kernel file contains a word, at most 10 s.
+fn wait_for(path: &Path, word: &str) -> Result<()> {
+    for round in 0..1000_u64 {
+        if sys::fs::read_to_string(path)?.contains(word) {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(if round < 20 { 1 } else { 10 }));
+    }
+    Err(crate::Error::step("freeze", format_args!("{} did not become `{word}` within 10 s", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+30 24 0:26 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755
+31 30 0:27 / /sys/fs/cgroup/unified rw,nosuid shared:6 - cgroup2 cgroup2 rw,nsdelegate
+32 30 0:28 / /sys/fs/cgroup/systemd rw,nosuid - cgroup cgroup rw,xattr,name=systemd
+33 30 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid - cgroup cgroup rw,cpu,cpuacct
+34 30 0:30 / /mnt/old rw,nosuid - cgroup cgroup rw,memory
+35 30 0:30 / /sys/fs/cgroup/memory rw,nosuid - cgroup cgroup rw,memory
+";
+
+    #[test]
+    fn hybrid_layout() {
+        let layout = Layout::parse(HYBRID);
+        assert_eq!(layout.hierarchies.len(), 4);
+        assert_eq!(layout.unified().expect("unified").mount_point, Path::new("/sys/fs/cgroup/unified"));
+        assert_eq!(layout.with_controller("cpuacct").expect("cpuacct").controllers, ["cpu", "cpuacct"]);
+        assert_eq!(layout.with_controller("memory").expect("memory").mount_point, Path::new("/sys/fs/cgroup/memory"));
+        assert!(layout.hierarchies.iter().any(|hierarchy| hierarchy.name.as_deref() == Some("systemd")));
+    }
+
+    #[test]
+    fn pure_v2_layout() {
+        let layout = Layout::parse("25 30 0:23 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n");
+        assert_eq!(layout.hierarchies.len(), 1);
+        assert!(layout.hierarchies[0].unified);
+    }
+}

@@ -1,0 +1,329 @@
+//! A running container, from the daemon's side.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use crate::cgroup::{Counters, Groups};
+use crate::error::{Error, Result};
+use crate::exec::{self, ExecSession, ExecSpec, ExecStdio};
+use crate::files::FileTree;
+use crate::monitor::SOCKET_FILE;
+use crate::protocol::{self, AttachRequest, FilesMessage, MESSAGE_BYTES, MonitorReply, MonitorRequest};
+use crate::runtime::Runtime;
+use crate::spec::{Bind, ContainerSpec, Exit, ExitTarget, Limits, Nic};
+use crate::watcher::Watched;
+
+const SIGKILL: i32 = 9;
+const SIGPWR: i32 = 30;
+/// systemd's "halt": SIGRTMIN+3, see systemd(1).
+const SIGRTMIN_3: i32 = 37;
+
+/// What a container uses.
+#[derive(Clone, Debug, Default)]
+pub struct Usage {
+    /// Memory, processor time, number of tasks.
+    pub counters: Counters,
+    /// Network interfaces inside.
+    pub interfaces: Vec<netlink::Interface>,
+}
+
+/// A running container. It stays valid, and says so, after the container has ended.
+pub struct Container {
+    pub(crate) spec: ContainerSpec,
+    pub(crate) run_dir: PathBuf,
+    pub(crate) groups: Groups,
+    pub(crate) runtime: Weak<Runtime>,
+    pid: i32,
+    pidfd: OwnedFd,
+    socket: OwnedFd,
+    monitor: Mutex<Option<Child>>,
+    exit: Mutex<Option<Exit>>,
+    changed: Condvar,
+}
+
+impl Container {
+    pub(crate) fn new(runtime: &Arc<Runtime>, spec: ContainerSpec, (pid, pidfd): (i32, OwnedFd), socket: OwnedFd, monitor: Option<Child>) -> Arc<Self> {
+        Arc::new(Self {
+            run_dir: runtime.run_dir(&spec.name),
+            groups: runtime.groups(&spec.name),
+            runtime: Arc::downgrade(runtime),
+            spec,
+            pid,
+            pidfd,
+            socket,
+            monitor: Mutex::new(monitor),
+            exit: Mutex::new(None),
+            changed: Condvar::new(),
+        })
+    }
+
+    /// Name.
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// What it was started with.
+    pub fn spec(&self) -> &ContainerSpec {
+        &self.spec
+    }
+
+    /// Pid of init on the host.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Whether init runs.
+    pub fn is_running(&self) -> bool {
+        self.exit.lock().unwrap_or_else(PoisonError::into_inner).is_none() && sys::process::pidfd_is_alive(&self.pidfd)
+    }
+
+    /// Whether it is frozen.
+    pub fn is_frozen(&self) -> bool {
+        self.groups.is_frozen()
+    }
+
+    /// Asks init to shut the system down, by the signal that this init takes for it.
+    pub fn request_stop(&self) -> Result<()> {
+        self.check_running()?;
+        let is_systemd = sys::fs::read_link(format!("/proc/{}/exe", self.pid)).is_ok_and(|exe| exe.ends_with("systemd"));
+        Ok(sys::process::pidfd_signal(&self.pidfd, if is_systemd { SIGRTMIN_3 } else { SIGPWR })?)
+    }
+
+    /// Kills everything inside. The kernel forbids new processes in the pid namespace from the
+    /// moment that init dies, so no fork bomb outruns it.
+    pub fn kill(&self) -> Result<()> {
+        self.check_running()?;
+        sys::process::pidfd_signal(&self.pidfd, SIGKILL)?;
+        // A group frozen by cgroup v1 dies only once it is let go.
+        if self.groups.is_frozen() {
+            drop(self.groups.freeze(false));
+        }
+        Ok(())
+    }
+
+    /// Stops every process until [`Self::thaw`].
+    pub fn freeze(&self) -> Result<()> {
+        self.check_running()?;
+        self.groups.freeze(true)
+    }
+
+    /// Lets every process go on.
+    pub fn thaw(&self) -> Result<()> {
+        self.check_running()?;
+        self.groups.freeze(false)
+    }
+
+    /// Waits until the container has ended and nothing of it is left. `None` at the timeout.
+    pub fn wait_exit(&self, timeout: Option<Duration>) -> Option<Exit> {
+        let end = timeout.map(|timeout| Instant::now() + timeout);
+        let mut exit = self.exit.lock().unwrap_or_else(PoisonError::into_inner);
+        while exit.is_none() {
+            exit = match end {
+                None => self.changed.wait(exit).unwrap_or_else(PoisonError::into_inner),
+                Some(end) => {
+                    let left = end.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return None;
+                    }
+                    self.changed.wait_timeout(exit, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        *exit
+    }
+
+    /// Runs a command inside.
+    pub fn exec(&self, spec: ExecSpec) -> Result<ExecSession> {
+        self.check_running()?;
+        let runtime = self.runtime()?;
+        let env = exec::environment(&spec.env);
+        let home = || spec.env.get("HOME").cloned().unwrap_or_else(|| "/root".into());
+        let request = AttachRequest {
+            name: self.spec.name.clone(),
+            layout: runtime.facts().layout.clone(),
+            cgroup_tag: runtime.cgroup_tag().to_owned(),
+            privileged: self.spec.idmap.is_empty(),
+            seccomp: runtime.policy(&self.spec)?.to_vec(),
+            cwd: spec.cwd.clone().filter(|cwd| !cwd.is_empty()).unwrap_or_else(home),
+            command: spec.command,
+            env,
+            uid: spec.uid,
+            gid: spec.gid,
+            pty: match spec.stdio {
+                ExecStdio::Pty { width, height } => Some((width, height)),
+                _ => None,
+            },
+            personality_32: self.spec.personality_32,
+        };
+        let streams = exec::open_streams(spec.stdio)?;
+        let helper = runtime.spawn_helper("attach")?;
+        exec::begin(&request, &self.pidfd, streams, helper, runtime.watcher())
+    }
+
+    /// A stream to and from the console, in place of an earlier one. Dropping it detaches.
+    pub fn console(&self) -> Result<OwnedFd> {
+        let (socket, reply) = self.ask(&MonitorRequest::Console)?;
+        drop(socket);
+        match reply {
+            (MonitorReply::Console, Some(stream)) => Ok(stream),
+            _ => Err(self.monitor_error("gave no console")),
+        }
+    }
+
+    /// What the console printed lately.
+    pub fn console_log(&self) -> Result<Vec<u8>> {
+        let (socket, _) = self.ask(&MonitorRequest::ConsoleLog)?;
+        match sys::socket::receive(&socket, MESSAGE_BYTES)? {
+            Some((log, _)) => Ok(log),
+            None => Err(self.monitor_error("ended")),
+        }
+    }
+
+    /// Changes the size of the console, characters.
+    pub fn resize_console(&self, width: u16, height: u16) -> Result<()> {
+        self.ask(&MonitorRequest::ConsoleResize { width, height }).map(drop)
+    }
+
+    /// What it uses now; best effort.
+    pub fn usage(&self) -> Usage {
+        let interfaces = self.network_namespace().and_then(|fd| netlink::interfaces_in(fd.as_fd()).map_err(|error| Error::Network(error.to_string())));
+        Usage { counters: self.groups.counters(), interfaces: interfaces.unwrap_or_default() }
+    }
+
+    /// Memory, processor time and number of tasks alone, without a look at the network.
+    pub fn counters(&self) -> Counters {
+        self.groups.counters()
+    }
+
+    /// Changes limits at once.
+    pub fn set_limits(&self, limits: &Limits) -> Result<()> {
+        self.check_running()?;
+        self.groups.set_limits(limits)
+    }
+
+    /// The guest's files.
+    pub fn files(&self) -> Result<FileTree> {
+        Ok(FileTree::running(self.inside()?))
+    }
+
+    /// Adds a network card.
+    pub fn attach_nic(&self, nic: &Nic) -> Result<()> {
+        let namespace = self.network_namespace()?;
+        let mut netlink = netlink::Netlink::open().map_err(|error| Error::Network(error.to_string()))?;
+        crate::nic::attach(&mut netlink, nic, namespace.as_fd())?;
+        crate::nic::bring_up(nic, namespace.as_fd())
+    }
+
+    /// Removes a network card; a lent host interface goes home.
+    pub fn detach_nic(&self, nic: &Nic) -> Result<()> {
+        let namespace = self.network_namespace()?;
+        crate::nic::detach(nic, namespace.as_fd())
+    }
+
+    /// Shows a host path inside.
+    pub fn attach_bind(&self, bind: &Bind) -> Result<()> {
+        let label = bind.source.display().to_string();
+        let tree = sys::mount::clone_tree(&bind.source, bind.recursive)?;
+        sys::mount::set_private(&tree, &label)?;
+        if bind.read_only {
+            sys::mount::set_read_only(&tree, bind.recursive, &label)?;
+        }
+        if bind.idmapped && !self.spec.idmap.is_empty() {
+            let userns = sys::fs::open(format!("/proc/{}/ns/user", self.pid))?;
+            self.check_running()?;
+            sys::mount::set_idmap(&tree, &userns, bind.recursive, &label)?;
+        }
+        let directory = sys::fs::metadata(&bind.source)?.is_dir();
+        self.inside()?.ask(&FilesMessage::Attach { target: bind.target.clone(), directory }, Some(&tree)).map(drop)
+    }
+
+    /// Removes a mount inside.
+    pub fn detach_bind(&self, target: &Path) -> Result<()> {
+        self.inside()?.ask(&FilesMessage::Detach { target: target.to_owned() }, None).map(drop)
+    }
+
+    fn inside(&self) -> Result<crate::files::Helper> {
+        self.check_running()?;
+        let (socket, child) = self.runtime()?.spawn_helper("files")?;
+        let helper = crate::files::Helper::new(socket, child, &self.spec.name);
+        helper.ask(&FilesMessage::Enter { privileged: self.spec.idmap.is_empty() }, Some(&self.pidfd))?;
+        Ok(helper)
+    }
+
+    fn network_namespace(&self) -> Result<OwnedFd> {
+        let namespace = sys::fs::open(format!("/proc/{}/ns/net", self.pid))?;
+        // The pid named this container as long as its init was not reaped.
+        self.check_running()?;
+        Ok(namespace.into())
+    }
+
+    fn check_running(&self) -> Result<()> {
+        if self.is_running() { Ok(()) } else { Err(Error::NotRunning(self.spec.name.clone())) }
+    }
+
+    fn runtime(&self) -> Result<Arc<Runtime>> {
+        self.runtime.upgrade().ok_or_else(|| Error::Invalid("the runtime has shut down".into()))
+    }
+
+    fn monitor_error(&self, what: &str) -> Error {
+        Error::Helper { program: "monitor", name: self.spec.name.clone(), what: what.into() }
+    }
+
+    /// Asks the monitor over a connection of its own.
+    fn ask(&self, request: &MonitorRequest) -> Result<(OwnedFd, (MonitorReply, Option<OwnedFd>))> {
+        self.check_running()?;
+        let socket = sys::socket::connect_seqpacket(&self.run_dir.join(SOCKET_FILE))?;
+        protocol::send(&socket, request, &[])?;
+        match protocol::receive::<MonitorReply>(&socket, MESSAGE_BYTES)? {
+            Some((reply, fds)) => Ok((socket, (reply, fds.into_iter().next()))),
+            None => Err(self.monitor_error("ended")),
+        }
+    }
+
+    /// The monitor reported the end, or was lost. Cleans up and tells everybody.
+    fn end(self: Arc<Self>, exit: Option<Exit>) {
+        let exit = exit.unwrap_or_else(|| {
+            tracing::error!(container = self.spec.name, "the monitor was lost; what still runs is killed");
+            drop(sys::process::pidfd_signal(&self.pidfd, SIGKILL));
+            Exit { target: ExitTarget::Crash, code: None, signal: None }
+        });
+        if let Some(mut monitor) = self.monitor.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            drop(monitor.wait());
+        }
+        if let Err(error) = self.groups.remove() {
+            tracing::warn!(container = self.spec.name, %error, "control groups could not be removed");
+        }
+        let runtime = self.runtime.upgrade();
+        if let Some(runtime) = &runtime {
+            runtime.retire(&self.spec.name);
+        }
+        *self.exit.lock().unwrap_or_else(PoisonError::into_inner) = Some(exit);
+        self.changed.notify_all();
+        if let Some(runtime) = runtime {
+            runtime.report_exit(&self.spec.name, exit);
+        }
+    }
+}
+
+impl Watched for Container {
+    fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    fn wake(self: Arc<Self>) -> bool {
+        let exit = match protocol::receive::<MonitorReply>(&self.socket, MESSAGE_BYTES) {
+            Ok(Some((MonitorReply::Exited(exit), _))) => Some(exit),
+            Ok(Some(_)) => return true,
+            Ok(None) | Err(_) => None,
+        };
+        let name = self.spec.name.clone();
+        let spawned = std::thread::Builder::new().name("exit".into()).stack_size(512 * 1024).spawn(move || self.end(exit));
+        if let Err(error) = spawned {
+            tracing::error!(container = name, %error, "the end of a container could not be handled");
+        }
+        false
+    }
+}

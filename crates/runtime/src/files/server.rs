@@ -1,0 +1,84 @@
+//! The files helper: serves file operations from inside a container's namespaces, and attaches
+//! and removes mounts there.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use sys::idmap::IdMap;
+use sys::process::namespaces;
+use sys::{Errno, Root};
+
+use super::FileReply;
+use super::ops::Tree;
+use crate::protocol::{self, FileFailure, FilesMessage, FilesReply, MESSAGE_BYTES};
+
+/// Runs the helper until the daemon closes the socket.
+pub fn run(socket: &OwnedFd) -> i32 {
+    if sys::process::set_not_dumpable().is_err() || sys::root::prepare_reopen().is_err() {
+        return 1;
+    }
+    let mut root = None;
+    while let Ok(Some((message, fds))) = protocol::receive::<FilesMessage>(socket, MESSAGE_BYTES) {
+        let (reply, fd) = match handle(&message, &fds, &mut root) {
+            Ok((reply, fd)) => (Ok(reply), fd),
+            Err(error) => (Err(FileFailure { message: error.to_string(), errno: error.errno.raw_os_error() }), None),
+        };
+        let reply: FilesReply = reply;
+        let sent = match &fd {
+            Some(fd) => protocol::send(socket, &reply, &[fd.as_fd()]),
+            None => protocol::send(socket, &reply, &[]),
+        };
+        if sent.is_err() {
+            return 1;
+        }
+    }
+    0
+}
+
+fn handle(message: &FilesMessage, fds: &[OwnedFd], root: &mut Option<Root>) -> sys::Result<(FileReply, Option<OwnedFd>)> {
+    let not_inside = || sys::Error::new("use files", "container not entered", Errno::INVAL);
+    match message {
+        FilesMessage::Enter { privileged } => {
+            let pidfd = fds.first().ok_or_else(not_inside)?;
+            let user = if *privileged { 0 } else { namespaces::USER };
+            sys::process::setns(pidfd, user | namespaces::MOUNT)?;
+            sys::process::set_identity(0, 0)?;
+            rustix::process::umask(rustix::fs::Mode::empty());
+            *root = Some(Root::open("/")?);
+            Ok((FileReply::Done, None))
+        }
+        FilesMessage::Request(request) => {
+            let root = root.as_ref().ok_or_else(not_inside)?;
+            Tree { root, ids: &IdMap::default() }.perform(request)
+        }
+        FilesMessage::Attach { target, directory } => {
+            let tree = fds.first().ok_or_else(not_inside)?;
+            attach(root.as_ref().ok_or_else(not_inside)?, tree, target, *directory)?;
+            Ok((FileReply::Done, None))
+        }
+        FilesMessage::Detach { target } => {
+            let root = root.as_ref().ok_or_else(not_inside)?;
+            let (parent, name) = root.parent_of("unmount", target)?;
+            rustix::process::fchdir(&parent).map_err(|errno| sys::Error::new("unmount", target.display(), errno))?;
+            let result = sys::mount::unmount(Path::new(&name));
+            let _ = rustix::process::chdir("/");
+            result?;
+            Ok((FileReply::Done, None))
+        }
+    }
+}
+
+fn attach(root: &Root, tree: &OwnedFd, target: &Path, directory: bool) -> sys::Result<()> {
+    if directory {
+        root.create_dir_all(target, 0o755)?;
+    } else {
+        if let Some(parent) = target.parent() {
+            root.create_dir_all(parent, 0o755)?;
+        }
+        if !root.exists(target) {
+            root.create_file(target, rustix::fs::OFlags::EXCL, 0o644)?;
+        }
+    }
+    let place = root.open_at(target, rustix::fs::OFlags::PATH, 0)?;
+    sys::mount::attach_fd(tree, place, target)
+}

@@ -1,0 +1,34 @@
+//! The root file system of a stopped container, opened by the daemon itself.
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Mode, OFlags};
+use sys::Root;
+use sys::mount::MountAttrFlags;
+
+use crate::error::Result;
+use crate::spec::Rootfs;
+
+/// Opens a root file system. An overlay is mounted for it, in no namespace: nothing but the
+/// returned descriptor holds it, so nothing can be left mounted.
+pub fn open_rootfs(rootfs: &Rootfs) -> Result<Root> {
+    match rootfs {
+        Rootfs::Dir { path } => Ok(Root::open(path)?),
+        Rootfs::Overlay { lower, upper, work } => {
+            let [lowerdir, upperdir, workdir] = [lower, upper, work].map(|path| path.to_string_lossy().into_owned());
+            let options = [
+                ("lowerdir", Some(lowerdir.as_str())),
+                ("upperdir", Some(upperdir.as_str())),
+                ("workdir", Some(workdir.as_str())),
+                ("userxattr", None),
+            ];
+            let mount = sys::mount::new_fs("overlay", &options, MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID)?;
+            Ok(Root::from_fd(open_root_dir(&mount)?, upper))
+        }
+    }
+}
+
+fn open_root_dir(mount: &OwnedFd) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(mount, ".", flags, Mode::empty()).map_err(|errno| sys::Error::new("open", "overlay root", errno).into())
+}

@@ -1,0 +1,33 @@
+//! Runs one container: from a complete specification to a running init, and everything that can
+//! be asked of it while it runs.
+//!
+//! The daemon side ([`Runtime`], [`Container`]) never forks. It starts a small helper program,
+//! `lxd-runtime`, which is single-threaded: as a *monitor* it is the parent of the container's
+//! init and outlives the daemon; as *attach* it carries one command into the container; as
+//! *files* it serves the guest's own view of its files.
+//!
+//! This crate knows nothing of records, profiles, images or HTTP.
+
+pub mod attach;
+mod cgroup;
+mod container;
+mod error;
+mod exec;
+pub mod files;
+pub mod monitor;
+mod nic;
+mod nodes;
+mod plan;
+mod protocol;
+mod runtime;
+mod seccomp;
+mod spec;
+mod watcher;
+
+pub use cgroup::{Counters, Hierarchy, Layout};
+pub use container::{Container, Usage};
+pub use error::{Error, Result};
+pub use exec::{ExecProcess, ExecSession, ExecSpec, ExecStdio};
+pub use files::{FileAttrs, FileKind, FileStat, FileTree, open_rootfs};
+pub use runtime::{ExitEvent, HostFacts, Recovered, Runtime, RuntimeConfig};
+pub use spec::{Bind, ContainerSpec, DeviceNode, Exit, ExitTarget, Limits, Nic, NicKind, Rootfs};

@@ -1,0 +1,324 @@
+//! The daemon's handle to all running containers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use sys::helper::SealedProgram;
+use sys::idmap::Kind;
+
+use crate::cgroup::{Groups, Layout};
+use crate::container::Container;
+use crate::error::{Error, Result};
+use crate::monitor::{EXIT_FILE, INIT_FILE, InitRecord, LAUNCH_FILE, SOCKET_FILE};
+use crate::protocol::{self, Launch, MESSAGE_BYTES, MonitorReply, MonitorRequest};
+use crate::seccomp::{self, Policy};
+use crate::spec::{ContainerSpec, Exit, ExitTarget};
+use crate::watcher::{Watched, Watcher};
+
+/// Where the runtime keeps things and what it runs.
+#[derive(Clone, Debug)]
+pub struct RuntimeConfig {
+    /// State of running containers; gone with the host's uptime.
+    pub run_dir: PathBuf,
+    /// One directory per container, for the monitor's log.
+    pub log_dir: PathBuf,
+    /// Parent of all control groups: unique to this daemon on the host.
+    pub cgroup_tag: String,
+    /// The helper program `lxd-runtime`.
+    pub helper: PathBuf,
+}
+
+/// What the host can do.
+#[derive(Clone, Debug, Default)]
+pub struct HostFacts {
+    /// Control group hierarchies.
+    pub layout: Layout,
+}
+
+/// A container ended.
+#[derive(Clone, Debug)]
+pub struct ExitEvent {
+    /// Name.
+    pub name: String,
+    /// How.
+    pub exit: Exit,
+}
+
+/// What became of a container while no daemon looked.
+pub enum Recovered {
+    /// It runs.
+    Running(Arc<Container>),
+    /// It ended.
+    Exited(Exit),
+    /// It did not run.
+    Nothing,
+}
+
+type OnExit = Box<dyn Fn(ExitEvent) + Send + Sync>;
+
+/// All running containers of one daemon.
+pub struct Runtime {
+    config: RuntimeConfig,
+    facts: HostFacts,
+    helper: SealedProgram,
+    watcher: Arc<Watcher>,
+    containers: Mutex<HashMap<String, Arc<Container>>>,
+    policies: Mutex<BTreeMap<Policy, Arc<Vec<u8>>>>,
+    on_exit: OnceLock<OnExit>,
+    /// Itself, for the containers that it makes.
+    this: Weak<Runtime>,
+}
+
+impl Runtime {
+    /// Reads the host's facts and loads the helper. `on_exit` is called once for each container
+    /// that ended, from a thread of its own, after everything of the container is gone.
+    pub fn new(config: RuntimeConfig, on_exit: OnExit) -> Result<Arc<Self>> {
+        sys::fs::ensure_dir_all(&config.run_dir, 0o711)?;
+        let facts = HostFacts { layout: Layout::detect()? };
+        let helper = SealedProgram::load(&config.helper, "lxd-runtime")?;
+        let watcher = Watcher::start()?;
+        let calls = OnceLock::new();
+        drop(calls.set(on_exit));
+        Ok(Arc::new_cyclic(|this| Self {
+            config,
+            facts,
+            helper,
+            watcher,
+            containers: Mutex::default(),
+            policies: Mutex::default(),
+            on_exit: calls,
+            this: this.clone(),
+        }))
+    }
+
+    /// The host's facts.
+    pub fn facts(&self) -> &HostFacts {
+        &self.facts
+    }
+
+    /// A running container.
+    pub fn get(&self, name: &str) -> Option<Arc<Container>> {
+        self.lock().get(name).cloned()
+    }
+
+    /// Starts a container; returns when its init has been executed. A failure leaves nothing behind.
+    pub fn start(&self, spec: &ContainerSpec) -> Result<Arc<Container>> {
+        if self.get(&spec.name).is_some() {
+            return Err(Error::Invalid(format!("the container `{}` runs already", spec.name)));
+        }
+        let dir = self.run_dir(&spec.name);
+        let groups = self.groups(&spec.name);
+        let result = self.prepare(spec, &dir, &groups).and_then(|()| self.launch(spec, &dir));
+        match result {
+            Ok(container) => {
+                self.lock().insert(spec.name.clone(), Arc::clone(&container));
+                self.watcher.add(Arc::clone(&container) as Arc<dyn Watched>)?;
+                Ok(container)
+            }
+            Err(error) => {
+                if let Err(undo) = groups.remove() {
+                    tracing::warn!(container = spec.name, error = %undo, "control groups of a failed start could not be removed");
+                }
+                drop(sys::fs::remove_tree(&dir));
+                Err(error)
+            }
+        }
+    }
+
+    /// Finds out what became of a container while no daemon looked.
+    pub fn recover(&self, name: &str) -> Recovered {
+        match self.reconnect(name) {
+            Ok(container) => {
+                self.lock().insert(name.to_owned(), Arc::clone(&container));
+                match self.watcher.add(Arc::clone(&container) as Arc<dyn Watched>) {
+                    Ok(()) => Recovered::Running(container),
+                    Err(error) => {
+                        tracing::error!(container = name, %error, "cannot be watched");
+                        Recovered::Running(container)
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::debug!(container = name, %error, "no monitor answers");
+                self.recover_ended(name)
+            }
+        }
+    }
+
+    /// Forgets what [`Self::recover`] found of an ended container.
+    pub fn forget(&self, name: &str) {
+        drop(sys::fs::remove_tree(self.ended_dir(name)));
+    }
+
+    pub(crate) fn run_dir(&self, name: &str) -> PathBuf {
+        self.config.run_dir.join(name)
+    }
+
+    /// Where the record of an ended container waits until it has been dealt with. The name is free
+    /// for the next start, and no container's.
+    fn ended_dir(&self, name: &str) -> PathBuf {
+        self.config.run_dir.join(format!(".ended-{name}"))
+    }
+
+    pub(crate) fn groups(&self, name: &str) -> Groups {
+        Groups::new(self.facts.layout.clone(), &self.config.cgroup_tag, name)
+    }
+
+    pub(crate) fn cgroup_tag(&self) -> &str {
+        &self.config.cgroup_tag
+    }
+
+    pub(crate) fn watcher(&self) -> &Watcher {
+        &self.watcher
+    }
+
+    /// The compiled system call filter of a container, compiled once per policy.
+    pub(crate) fn policy(&self, spec: &ContainerSpec) -> Result<Arc<Vec<u8>>> {
+        let policy = Policy { checkpointable: spec.checkpointable && !spec.nesting };
+        let mut policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(compiled) = policies.get(&policy) {
+            return Ok(Arc::clone(compiled));
+        }
+        let compiled = Arc::new(seccomp::compile(policy)?);
+        policies.insert(policy, Arc::clone(&compiled));
+        Ok(compiled)
+    }
+
+    /// Starts a helper; returns our end of its socket.
+    pub(crate) fn spawn_helper(&self, role: &str) -> Result<(OwnedFd, Child)> {
+        let (ours, theirs) = sys::socket::seqpacket_pair()?;
+        let child = self.helper.spawn(&[role], theirs, None)?;
+        Ok((ours, child))
+    }
+
+    /// Sets the run directory of an ended container aside and makes its name free again.
+    pub(crate) fn retire(&self, name: &str) {
+        self.forget(name);
+        drop(sys::fs::rename(self.run_dir(name), self.ended_dir(name)));
+        self.lock().remove(name);
+    }
+
+    pub(crate) fn report_exit(&self, name: &str, exit: Exit) {
+        if let Some(call) = self.on_exit.get() {
+            call(ExitEvent { name: name.to_owned(), exit });
+        }
+        self.forget(name);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Container>>> {
+        self.containers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn prepare(&self, spec: &ContainerSpec, dir: &Path, groups: &Groups) -> Result<()> {
+        let root_id = |kind| spec.idmap.to_host(kind, 0).ok_or_else(|| Error::Invalid("the id map does not contain the container's root (id 0)".into()));
+        let owner = (root_id(Kind::Uid)?, root_id(Kind::Gid)?);
+        sys::fs::remove_tree(dir)?;
+        sys::fs::create_dir(dir, 0o700)?;
+        let launch = Launch {
+            spec: spec.clone(),
+            layout: self.facts.layout.clone(),
+            cgroup_tag: self.config.cgroup_tag.clone(),
+            seccomp: self.policy(spec)?.to_vec(),
+            lxcfs: find_lxcfs(),
+        };
+        let launch = serde_json::to_vec(&launch).map_err(|error| Error::step("describe the container", error))?;
+        sys::fs::write_atomic(dir.join(LAUNCH_FILE), &launch, 0o600)?;
+        crate::nodes::create(&spec.nodes, &spec.idmap)?;
+        groups.create(&spec.limits, owner)?;
+        if spec.idmap.is_empty() { groups.restrict_devices(&spec.nodes) } else { Ok(()) }
+    }
+
+    fn launch(&self, spec: &ContainerSpec, dir: &Path) -> Result<Arc<Container>> {
+        let lost = |what: &str| Error::Helper { program: "monitor", name: spec.name.clone(), what: what.into() };
+        let (socket, theirs) = sys::socket::seqpacket_pair()?;
+        let log_dir = self.config.log_dir.join(&spec.name);
+        sys::fs::ensure_dir_all(&log_dir, 0o700)?;
+        let log = sys::fs::create(log_dir.join("lxc.log"), 0o600)?;
+        let mut child = self.helper.spawn(&["monitor", &dir.to_string_lossy()], theirs, Some(log.into()))?;
+        match protocol::receive::<MonitorReply>(&socket, MESSAGE_BYTES) {
+            Ok(Some((MonitorReply::Running { pid }, fds))) => {
+                let pidfd = fds.into_iter().next().ok_or_else(|| lost("sent no descriptor of init"))?;
+                let runtime = self.this.upgrade().ok_or_else(|| lost("outlived the runtime"))?;
+                Ok(Container::new(&runtime, spec.clone(), (pid, pidfd), socket, Some(child)))
+            }
+            Ok(Some((MonitorReply::Failed(failure), _))) => {
+                drop(child.wait());
+                drop(sys::fs::write(log_dir.join("lxc.log"), format!("ERROR {}: {}\n", failure.step, failure.reason)));
+                Err(Error::step(failure.step, failure.reason))
+            }
+            other => {
+                drop(child.kill());
+                drop(child.wait());
+                Err(other.err().unwrap_or_else(|| lost("ended without an answer")))
+            }
+        }
+    }
+
+    fn reconnect(&self, name: &str) -> Result<Arc<Container>> {
+        let lost = |what: &str| Error::Helper { program: "monitor", name: name.to_owned(), what: what.into() };
+        let dir = self.run_dir(name);
+        let socket = sys::socket::connect_seqpacket(&dir.join(SOCKET_FILE))?;
+        let launch = sys::fs::read(dir.join(LAUNCH_FILE))?;
+        let launch: Launch = serde_json::from_slice(&launch).map_err(|error| Error::step("read launch.json", error))?;
+        protocol::send(&socket, &MonitorRequest::Hello, &[])?;
+        match protocol::receive::<MonitorReply>(&socket, MESSAGE_BYTES)? {
+            Some((MonitorReply::Running { pid }, fds)) => {
+                let pidfd = fds.into_iter().next().ok_or_else(|| lost("sent no descriptor of init"))?;
+                let runtime = self.this.upgrade().ok_or_else(|| lost("outlived the runtime"))?;
+                Ok(Container::new(&runtime, launch.spec, (pid, pidfd), socket, None))
+            }
+            _ => Err(lost("gave no answer")),
+        }
+    }
+
+    /// Without a monitor: there is an exit record, or an init that lost its monitor, or nothing.
+    fn recover_ended(&self, name: &str) -> Recovered {
+        if self.run_dir(name).exists() {
+            self.retire(name);
+        }
+        let dir = self.ended_dir(name);
+        let exit = match sys::fs::read(dir.join(EXIT_FILE)) {
+            Ok(record) => serde_json::from_slice(&record).unwrap_or(CRASH),
+            Err(_) if dir.join(INIT_FILE).exists() => {
+                kill_orphan(&dir.join(INIT_FILE));
+                CRASH
+            }
+            Err(_) => {
+                drop(sys::fs::remove_tree(&dir));
+                drop(self.groups(name).remove());
+                return Recovered::Nothing;
+            }
+        };
+        if let Err(error) = self.groups(name).remove() {
+            tracing::warn!(container = name, %error, "control groups could not be removed");
+        }
+        Recovered::Exited(exit)
+    }
+}
+
+const CRASH: Exit = Exit { target: ExitTarget::Crash, code: None, signal: None };
+
+/// Kills an init whose monitor was lost, if it is still the process of the record.
+fn kill_orphan(record: &Path) {
+    let Some(record) = sys::fs::read(record).ok().and_then(|text| serde_json::from_slice::<InitRecord>(&text).ok()) else { return };
+    let Ok(pidfd) = sys::process::pidfd_open(record.pid) else { return };
+    if sys::process::start_time(record.pid).is_ok_and(|time| time == record.start_time) {
+        drop(sys::process::pidfd_signal(&pidfd, 9));
+        // Bounded: its namespaces' processes die with it.
+        for _ in 0..1000 {
+            if !sys::process::pidfd_is_alive(&pidfd) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+}
+
+/// Where lxcfs is mounted, if it is.
+fn find_lxcfs() -> Option<PathBuf> {
+    let dir = PathBuf::from("/var/lib/lxcfs");
+    dir.join("proc/meminfo").exists().then_some(dir)
+}

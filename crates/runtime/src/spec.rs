@@ -1,0 +1,188 @@
+//! What to run: complete, serializable descriptions without any reference to the manager's records.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use sys::idmap::IdMap;
+
+/// Everything needed to start one container.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ContainerSpec {
+    /// Unique among the containers of one daemon; names cgroups and directories.
+    pub name: String,
+    /// Host name inside.
+    pub hostname: String,
+    /// Guest to host ids; empty for a privileged container, which has no user namespace.
+    pub idmap: IdMap,
+    /// The root file system.
+    pub rootfs: Rootfs,
+    /// The ids on disk are guest ids, to be mapped at mount time; otherwise they have been shifted.
+    pub idmapped: bool,
+    /// Program and arguments of init.
+    pub init: Vec<String>,
+    /// Environment of init, added to `container=lxc` and a default PATH.
+    pub env: BTreeMap<String, String>,
+    /// Host paths to show inside, in this order.
+    pub mounts: Vec<Bind>,
+    /// Device nodes to show inside.
+    pub nodes: Vec<DeviceNode>,
+    /// Network cards.
+    pub nics: Vec<Nic>,
+    /// Resource limits.
+    pub limits: Limits,
+    /// May run containers of its own.
+    pub nesting: bool,
+    /// Refuse the nested namespaces that a checkpoint could not save.
+    pub checkpointable: bool,
+    /// 32-bit personality.
+    pub personality_32: bool,
+}
+
+/// Where the root file system is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rootfs {
+    /// A directory.
+    Dir {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Layers, mounted inside the container's own user namespace.
+    Overlay {
+        /// Read-only layer.
+        lower: PathBuf,
+        /// Writable layer.
+        upper: PathBuf,
+        /// Scratch directory beside `upper`.
+        work: PathBuf,
+    },
+}
+
+impl Default for Rootfs {
+    fn default() -> Self {
+        Self::Dir { path: PathBuf::new() }
+    }
+}
+
+/// A host path shown inside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bind {
+    /// On the host.
+    pub source: PathBuf,
+    /// Inside; made if it is missing.
+    pub target: PathBuf,
+    /// Refuse writes.
+    pub read_only: bool,
+    /// With the mounts below.
+    pub recursive: bool,
+    /// A missing source is no failure.
+    pub optional: bool,
+    /// Map the ids on disk like those of the root file system.
+    pub idmapped: bool,
+}
+
+/// A device node shown inside. The node itself is made on the host at `source`, if it is not
+/// there yet, since a user namespace may not make one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceNode {
+    /// On the host.
+    pub source: PathBuf,
+    /// Inside.
+    pub target: PathBuf,
+    /// Block or character device.
+    pub block: bool,
+    /// Device number.
+    pub major: u32,
+    /// Device number.
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner, guest id.
+    pub uid: u32,
+    /// Group, guest id.
+    pub gid: u32,
+}
+
+/// A network card.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nic {
+    /// Name of the device entry that it comes from.
+    pub device: String,
+    /// How it is connected.
+    pub kind: NicKind,
+    /// Interface name inside.
+    pub name: String,
+    /// Interface name of the host's end; the kernel chooses if unset.
+    pub host_name: Option<String>,
+    /// MAC address inside, `00:16:3e:xx:xx:xx`.
+    pub hwaddr: Option<String>,
+    /// Bytes.
+    pub mtu: Option<u32>,
+}
+
+/// How a network card is connected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NicKind {
+    /// A veth pair with its host end in a bridge.
+    Bridged {
+        /// The bridge.
+        parent: String,
+    },
+    /// A veth pair with a free host end.
+    P2p,
+    /// A macvlan in bridge mode.
+    Macvlan {
+        /// The host interface.
+        parent: String,
+    },
+    /// The host interface itself, lent while the container runs.
+    Physical {
+        /// The host interface.
+        parent: String,
+    },
+}
+
+/// Resource limits; unset means no limit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory in bytes.
+    pub memory_bytes: Option<u64>,
+    /// The memory limit holds only under pressure.
+    pub memory_soft: bool,
+    /// Whether swap may be used.
+    pub swap: Option<bool>,
+    /// Swappiness, 0 to 100 (cgroup v1 only).
+    pub swappiness: Option<u64>,
+    /// Number of tasks.
+    pub processes: Option<u64>,
+    /// Processors, as a list: `0,2-3`.
+    pub cpus: Option<String>,
+    /// Relative weight, 1024 being normal.
+    pub cpu_shares: Option<u64>,
+    /// Microseconds of processor time in each period of microseconds.
+    pub cpu_quota_us: Option<(u64, u64)>,
+    /// Relative weight of block I/O, 10 to 1000.
+    pub blkio_weight: Option<u64>,
+}
+
+/// How a container ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// What should follow.
+    pub target: ExitTarget,
+    /// Exit code of init, where it exited.
+    pub code: Option<i32>,
+    /// Signal that ended init.
+    pub signal: Option<i32>,
+}
+
+/// What a container wanted when it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExitTarget {
+    /// It was halted, or asked to be killed.
+    Halt,
+    /// It asked to be started again.
+    Reboot,
+    /// Init died of a signal that nobody here sent, or the monitor was lost.
+    Crash,
+}
