@@ -1,0 +1,299 @@
+//! Packing a stopped container into a unified image.
+
+mod ids;
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use sys::Root;
+use sys::archive_io::{self, Entry, File, NodeKind, NodeStat};
+use sys::idmap::{IdMap, Kind};
+use sys::xattr;
+
+use crate::archive::{Member, MemberKind, Sparse, TarWriter, is_guest_xattr};
+use crate::formats::{Compression, Encoder};
+use crate::metadata::MAX_METADATA_BYTES;
+use crate::{Error, Metadata, Result, image, metadata};
+
+/// Files smaller than this are never looked at for holes.
+const SPARSE_FROM_BYTES: u64 = 64 << 10;
+/// A file with more pieces than this is written with its holes as zeros.
+const MAX_PIECES: usize = 1 << 16;
+/// How much of a file is read at once.
+const BUFFER_BYTES: usize = 256 << 10;
+/// The most names of one directory's metadata part.
+const MAX_TEMPLATES: usize = 10_000;
+
+/// What to pack.
+#[derive(Clone, Copy, Debug)]
+pub struct PackSource<'a> {
+    /// The volume with `metadata.yaml` and `templates/`, either of which may be absent.
+    pub volume: &'a Root,
+    /// The root file system; for an overlay, the merged mount.
+    pub rootfs: &'a Root,
+    /// The map by which ids on disk were shifted, `None` if they are the guest's.
+    pub ids: Option<&'a IdMap>,
+    /// Architecture for a `metadata.yaml` that has to be made.
+    pub architecture: &'a str,
+}
+
+/// What was packed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed {
+    /// SHA-256 of the file in hex.
+    pub fingerprint: String,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+/// Writes a unified image to `out`, at its current position. With `properties`, those of
+/// `metadata.yaml` are replaced.
+pub fn pack(source: &PackSource<'_>, properties: &BTreeMap<String, String>, out: &File, compression: Compression) -> Result<Packed> {
+    let write_error = |source| Error::Write { file: "image archive".to_owned(), source };
+    let out = out.try_clone().map_err(write_error)?;
+    let hashing = Hashing { out, hash: Sha256::new(), size_bytes: 0 };
+    let encoder = Encoder::new(hashing, compression).map_err(write_error)?;
+    let mut packer = Packer {
+        writer: TarWriter::new(BufWriter::with_capacity(BUFFER_BYTES, encoder)),
+        ids: source.ids,
+        links: HashMap::new(),
+        buffer: vec![0; BUFFER_BYTES],
+        xattrs: xattr::Buffer::default(),
+    };
+    let content = metadata_content(source, properties)?;
+    packer.writer.file("metadata.yaml", &content, unix_now())?;
+    packer.templates(source.volume)?;
+    packer.tree(source.rootfs, "rootfs")?;
+    let encoder = packer.writer.finish()?.into_inner().map_err(|error| write_error(error.into_error()))?;
+    let mut hashing = encoder.finish().map_err(write_error)?;
+    hashing.flush().map_err(write_error)?;
+    Ok(Packed { fingerprint: image::hex(&hashing.hash.finalize()), size_bytes: hashing.size_bytes })
+}
+
+/// Seconds since 1970.
+pub(crate) fn unix_now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+fn metadata_content(source: &PackSource<'_>, properties: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+    let existing = match read_volume_file(source.volume, Path::new("metadata.yaml")) {
+        Err(Error::Sys(error)) if error.is_not_found() => None,
+        other => Some(other?),
+    };
+    match existing {
+        Some(bytes) if properties.is_empty() => Ok(bytes),
+        Some(bytes) => metadata::with_properties(&bytes, properties),
+        None => {
+            let made = Metadata {
+                architecture: source.architecture.to_owned(),
+                creation_date: unix_now(),
+                properties: properties.clone(),
+                ..Metadata::default()
+            };
+            Ok(made.to_yaml()?.into_bytes())
+        }
+    }
+}
+
+fn read_volume_file(volume: &Root, path: &Path) -> Result<Vec<u8>> {
+    if archive_io::lstat_kind(volume, path)? != NodeKind::File {
+        return Err(Error::refused(path.as_os_str().as_bytes(), "it is not a regular file"));
+    }
+    read_capped(volume.open_file(path)?, path)
+}
+
+/// A whole file that must not be larger than `metadata.yaml` may be.
+pub(crate) fn read_capped(file: File, path: &Path) -> Result<Vec<u8>> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_METADATA_BYTES as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|source| Error::Read { file: path.display().to_string(), source })?;
+    if bytes.len() > MAX_METADATA_BYTES {
+        return Err(Error::Limit { what: "bytes of a metadata file or template", limit: MAX_METADATA_BYTES as u64 });
+    }
+    Ok(bytes)
+}
+
+/// Hashes and counts what is written.
+struct Hashing {
+    out: File,
+    hash: Sha256,
+    size_bytes: u64,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.hash.update(&bytes[..count]);
+        self.size_bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+struct Packer<'a, W: Write> {
+    writer: TarWriter<W>,
+    ids: Option<&'a IdMap>,
+    /// First name of each file that has several.
+    links: HashMap<(u64, u64), Vec<u8>>,
+    buffer: Vec<u8>,
+    xattrs: xattr::Buffer,
+}
+
+impl<W: Write> Packer<'_, W> {
+    /// The templates as plain files, owned by root, without following anything.
+    fn templates(&mut self, volume: &Root) -> Result<()> {
+        let root = match archive_io::plain_sub_root(volume, Path::new("templates")) {
+            Err(error) if error.is_not_found() => return Ok(()),
+            other => other?,
+        };
+        for name in root.list("", MAX_TEMPLATES)? {
+            let path = Path::new(&name);
+            if archive_io::lstat_kind(&root, path)? != NodeKind::File {
+                continue;
+            }
+            let content = read_capped(root.open_file(path)?, path)?;
+            self.writer.file(&format!("templates/{}", name.to_string_lossy()), &content, unix_now())?;
+        }
+        Ok(())
+    }
+
+    /// A directory and all that is below.
+    fn tree(&mut self, root: &Root, prefix: &str) -> Result<()> {
+        let top = archive_io::open_tree_dir(root, Path::new(""))?;
+        let entry = archive_io::open_entry(&top, "".as_ref(), Path::new(prefix))?;
+        self.entry(&entry, Path::new(prefix))?;
+        let mut todo = vec![PathBuf::new()];
+        while let Some(path) = todo.pop() {
+            let shown = Path::new(prefix).join(&path);
+            let dir = archive_io::open_tree_dir(root, &path)?;
+            let mut below = Vec::new();
+            for name in archive_io::read_dir(&dir, &shown)? {
+                let shown = shown.join(&name);
+                let entry = archive_io::open_entry(&dir, &name, &shown)?;
+                self.entry(&entry, &shown)?;
+                if entry.stat.kind == NodeKind::Directory {
+                    below.push(path.join(&name));
+                }
+            }
+            todo.extend(below.into_iter().rev());
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &Entry, path: &Path) -> Result<()> {
+        let Some(mut member) = self.member(&entry.stat, path) else { return Ok(()) };
+        if entry.stat.kind != NodeKind::Directory && entry.stat.links > 1 {
+            if let Some(first) = self.links.get(&entry.stat.identity) {
+                member.kind = MemberKind::HardLink;
+                member.link = first.clone();
+                member.data_bytes = 0;
+                return self.writer.begin(&member);
+            }
+            self.links.insert(entry.stat.identity, member.path.clone());
+        }
+        if entry.stat.kind != NodeKind::Symlink {
+            let xattrs = entry.xattrs(&mut self.xattrs)?;
+            member.xattrs = xattrs.into_iter().filter(is_guest_xattr).filter_map(|xattr| ids::unshift_xattr(xattr, self.ids)).collect();
+        }
+        match entry.stat.kind {
+            NodeKind::File => self.file(entry, member, path),
+            NodeKind::Symlink => {
+                member.link = entry.read_link(path)?.as_os_str().as_bytes().to_vec();
+                self.writer.begin(&member)
+            }
+            _ => self.writer.begin(&member),
+        }
+    }
+
+    /// The header of an entry, `None` for what an image cannot hold.
+    fn member(&self, stat: &NodeStat, path: &Path) -> Option<Member> {
+        let kind = match stat.kind {
+            NodeKind::File => MemberKind::File,
+            NodeKind::Directory => MemberKind::Directory,
+            NodeKind::Symlink => MemberKind::Symlink,
+            NodeKind::CharDevice => MemberKind::CharDevice,
+            NodeKind::BlockDevice => MemberKind::BlockDevice,
+            NodeKind::Fifo => MemberKind::Fifo,
+            NodeKind::Socket => return None,
+        };
+        let id = |kind, id| self.ids.map_or(Some(id), |map| map.to_guest(kind, id));
+        let (Some(uid), Some(gid)) = (id(Kind::Uid, stat.uid), id(Kind::Gid, stat.gid)) else {
+            tracing::warn!(path = %path.display(), uid = stat.uid, gid = stat.gid, "left out of the image: owner outside the container's id map");
+            return None;
+        };
+        let mut path = path.as_os_str().as_bytes().to_vec();
+        if kind == MemberKind::Directory {
+            path.push(b'/');
+        }
+        let data_bytes = if kind == MemberKind::File { stat.size_bytes } else { 0 };
+        Some(Member {
+            path,
+            kind,
+            data_bytes,
+            mode: stat.mode,
+            uid,
+            gid,
+            mtime: stat.mtime,
+            link: Vec::new(),
+            device: stat.device,
+            xattrs: Vec::new(),
+            sparse: None,
+        })
+    }
+
+    fn file(&mut self, entry: &Entry, mut member: Member, path: &Path) -> Result<()> {
+        if member.data_bytes == 0 {
+            return self.writer.begin(&member);
+        }
+        let file = entry.open_file(path)?;
+        let pieces = match pieces(&file, &entry.stat, path)? {
+            None => vec![(0, member.data_bytes)],
+            Some(pieces) => {
+                member.data_bytes = pieces.iter().map(|(_, length)| length).sum();
+                member.sparse = Some(Sparse { file_bytes: entry.stat.size_bytes, pieces: pieces.clone() });
+                pieces
+            }
+        };
+        self.writer.begin(&member)?;
+        for (mut offset, mut left) in pieces {
+            while left > 0 {
+                let count = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                archive_io::read_exact_at(&file, &mut self.buffer[..count], offset, path)?;
+                self.writer.write_data(&self.buffer[..count])?;
+                offset += count as u64;
+                left -= count as u64;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The pieces of a file that are not holes; `None` if it has no holes worth the trouble.
+fn pieces(file: &File, stat: &NodeStat, path: &Path) -> Result<Option<Vec<(u64, u64)>>> {
+    if stat.size_bytes < SPARSE_FROM_BYTES || stat.allocated_bytes >= stat.size_bytes {
+        return Ok(None);
+    }
+    let (mut pieces, mut from) = (Vec::new(), 0);
+    while from < stat.size_bytes
+        && let Some((start, end)) = archive_io::next_extent(file, from, path)?
+    {
+        if pieces.len() == MAX_PIECES {
+            return Ok(None);
+        }
+        let end = end.min(stat.size_bytes);
+        pieces.push((start, end.saturating_sub(start)));
+        from = end.max(start + 1);
+    }
+    let is_whole = pieces == [(0, stat.size_bytes)];
+    Ok(if is_whole { None } else { Some(pieces) })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! Packing real trees.
+
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+
+use sys::archive_io::{Attrs, Time, TreeWriter, Xattr};
+use sys::cmd::Cmd;
+
+use super::*;
+use crate::{DevicePolicy, UnpackOptions, read_image, unpack_with};
+
+fn volume() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    for name in ["templates", "rootfs", "target"] {
+        sys::fs::create_dir(dir.path().join(name), 0o755).expect("mkdir");
+    }
+    sys::fs::write(dir.path().join("metadata.yaml"), "architecture: x86_64\ncreation_date: 7\nextra: kept\nproperties: {os: x}\n")
+        .expect("write");
+    sys::fs::write(dir.path().join("templates/a.tpl"), "text").expect("write");
+    dir
+}
+
+fn fill(dir: &Path, shift: u32) {
+    let mut writer = TreeWriter::new(Root::open(dir.join("rootfs")).expect("root"));
+    let attrs = |mode, uid| Attrs {
+        mode,
+        uid: uid + shift,
+        gid: 50 + shift,
+        mtime: Some(Time { seconds: 1_500_000_000, nanoseconds: 0 }),
+        xattrs: Vec::new(),
+    };
+    writer.create_dir(Path::new(""), &attrs(0o755, 0)).expect("top");
+    writer.create_dir(Path::new("dir"), &attrs(0o2775, 5)).expect("dir");
+    let put = |writer: &mut TreeWriter, path: &str, content: &str, attrs: &Attrs| {
+        let mut file = writer.create_file(Path::new(path)).expect("create");
+        file.write_all(content.as_bytes()).expect("write");
+        archive_io::finish_file(&file, attrs, Path::new(path)).expect("finish");
+    };
+    let noted = Attrs { xattrs: vec![Xattr { name: c"user.note".to_owned(), value: b"n".to_vec() }], ..attrs(0o4755, 1000) };
+    put(&mut writer, "dir/su", "content", &noted);
+    put(&mut writer, "empty", "", &attrs(0o600, 0));
+    writer.hard_link(Path::new("dir/su"), Path::new("again")).expect("link");
+    writer.symlink(Path::new("/x/y"), Path::new("link"), &attrs(0o777, 9)).expect("symlink");
+    writer.node(Path::new("pipe"), NodeKind::Fifo, (0, 0), &attrs(0o644, 0)).expect("fifo");
+    writer.node(Path::new("null"), NodeKind::CharDevice, (1, 3), &attrs(0o666, 0)).expect("device");
+    writer.node(Path::new("socket"), NodeKind::Socket, (0, 0), &attrs(0o666, 0)).expect("socket");
+    let holes = sys::fs::create(dir.join("rootfs/holes"), 0o644).expect("create");
+    archive_io::write_all_at(&holes, b"end", 100_000_000, Path::new("holes")).expect("write");
+    sys::fs::chown(dir.join("rootfs/holes"), shift, shift).expect("chown");
+    if shift > 0 {
+        put(&mut writer, "foreign", "x", &Attrs { mode: 0o644, ..Attrs::default() });
+    }
+}
+
+#[test]
+fn what_is_packed_unpacks_the_same() {
+    for compression in [Compression::None, Compression::Gzip, Compression::Bzip2, Compression::Xz, Compression::Zstd, Compression::Lzma] {
+        for shift in [0, 100_000] {
+            let dir = volume();
+            fill(dir.path(), shift);
+            let map = IdMap::contiguous(shift, shift, 65_536);
+            let (volume, rootfs) = (Root::open(dir.path()).expect("root"), Root::open(dir.path().join("rootfs")).expect("root"));
+            let source = PackSource { volume: &volume, rootfs: &rootfs, ids: (shift > 0).then_some(&map), architecture: "x86_64" };
+            let image = dir.path().join("image");
+            let packed = pack(&source, &BTreeMap::new(), &sys::fs::create(&image, 0o600).expect("create"), compression).expect("pack");
+            let facts = read_image(&image, None).expect("read");
+            assert_eq!((facts.fingerprint, facts.size_bytes), (packed.fingerprint, packed.size_bytes));
+            let target = dir.path().join("target");
+            unpack_with(&image, None, &target, &UnpackOptions { devices: DevicePolicy::All, limit_bytes: None }).expect("unpack");
+            let stat = |path: &str| std::fs::symlink_metadata(target.join("rootfs").join(path)).expect("stat");
+            let su = stat("dir/su");
+            assert_eq!((su.mode() & 0o7777, su.uid(), su.gid(), su.nlink(), su.mtime()), (0o4755, 1000, 50, 2, 1_500_000_000));
+            assert_eq!((stat("dir").mode() & 0o7777, stat("dir").uid()), (0o2775, 5));
+            assert_eq!(stat("again").ino(), su.ino());
+            assert!(stat("pipe").file_type().is_fifo() && stat("null").rdev() == 0x103);
+            assert_eq!((stat("holes").size(), stat("holes").uid()), (100_000_003, 0));
+            assert!(stat("holes").blocks() < 100);
+            assert_eq!(sys::fs::read_link(target.join("rootfs/link")).expect("link"), Path::new("/x/y"));
+            for absent in ["socket", "foreign"] {
+                assert!(!sys::fs::exists(target.join("rootfs").join(absent)), "{absent}");
+            }
+            assert_eq!(
+                sys::fs::read(target.join("metadata.yaml")).expect("read"),
+                sys::fs::read(dir.path().join("metadata.yaml")).expect("read")
+            );
+            assert_eq!(sys::fs::read_to_string(target.join("templates/a.tpl")).expect("read"), "text");
+        }
+    }
+}
+
+#[test]
+fn gnu_tar_unpacks_it() {
+    let dir = volume();
+    fill(dir.path(), 0);
+    let (volume, rootfs) = (Root::open(dir.path()).expect("root"), Root::open(dir.path().join("rootfs")).expect("root"));
+    let source = PackSource { volume: &volume, rootfs: &rootfs, ids: None, architecture: "x86_64" };
+    let image = dir.path().join("image");
+    pack(&source, &BTreeMap::new(), &sys::fs::create(&image, 0o600).expect("create"), Compression::Gzip).expect("pack");
+    Cmd::new("tar", "tar")
+        .args(["--numeric-owner", "--xattrs", "--xattrs-include=*", "-C"])
+        .arg(dir.path().join("target"))
+        .arg("-xzf")
+        .arg(&image)
+        .run()
+        .expect("tar");
+    sys::fs::remove_file(dir.path().join("rootfs/socket")).expect("remove");
+    for name in ["pipe", "null"] {
+        sys::fs::remove_file(dir.path().join("rootfs").join(name)).expect("remove");
+        sys::fs::remove_file(dir.path().join("target/rootfs").join(name)).expect("remove");
+    }
+    Cmd::new("diff", "diffutils")
+        .args(["-r", "--no-dereference"])
+        .arg(dir.path().join("rootfs"))
+        .arg(dir.path().join("target/rootfs"))
+        .run()
+        .expect("same");
+}
+
+#[test]
+fn metadata_is_kept_changed_or_made() {
+    let dir = volume();
+    let (volume, rootfs) = (Root::open(dir.path()).expect("root"), Root::open(dir.path().join("rootfs")).expect("root"));
+    let source = PackSource { volume: &volume, rootfs: &rootfs, ids: None, architecture: "aarch64" };
+    let properties = BTreeMap::from([("description".to_owned(), "mine".to_owned())]);
+    let content =
+        |properties: &BTreeMap<String, String>| String::from_utf8(metadata_content(&source, properties).expect("content")).expect("utf-8");
+    assert!(content(&BTreeMap::new()).contains("extra: kept"));
+    let changed = content(&properties);
+    assert!(changed.contains("extra: kept") && changed.contains("mine") && !changed.contains("os:"), "{changed}");
+    sys::fs::remove_file(dir.path().join("metadata.yaml")).expect("remove");
+    let made = Metadata::parse(content(&properties).as_bytes()).expect("valid");
+    assert_eq!((made.architecture.as_str(), &made.properties), ("aarch64", &properties));
+    sys::fs::symlink("/etc/passwd", dir.path().join("metadata.yaml")).expect("symlink");
+    assert!(metadata_content(&source, &properties).is_err(), "a link is not followed");
+}
+
+#[test]
+fn links_of_a_guest_are_packed_not_followed() {
+    let dir = volume();
+    sys::fs::symlink("/etc", dir.path().join("rootfs/etc")).expect("symlink");
+    sys::fs::symlink("/etc/passwd", dir.path().join("templates/b.tpl")).expect("symlink");
+    let (volume, rootfs) = (Root::open(dir.path()).expect("root"), Root::open(dir.path().join("rootfs")).expect("root"));
+    let source = PackSource { volume: &volume, rootfs: &rootfs, ids: None, architecture: "x86_64" };
+    let image = dir.path().join("image");
+    pack(&source, &BTreeMap::new(), &sys::fs::create(&image, 0o600).expect("create"), Compression::None).expect("pack");
+    let output = Cmd::new("tar", "tar").arg("-tf").arg(&image).run().expect("tar");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "metadata.yaml\ntemplates/a.tpl\nrootfs/\nrootfs/etc\n");
+}
