@@ -1,0 +1,119 @@
+//! Devices: from a device's keys to the part of a container that it stands for.
+//!
+//! Keys and their values are checked in `keys`. Here a device becomes a [`Part`]: what the runtime
+//! is to set up, complete, so that taking it away later needs nothing else.
+
+mod disk;
+mod nic;
+mod unix;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use api::{Config, Devices};
+use keys::devices::DeviceType;
+use runtime::{Bind, Container, DeviceNode, Nic};
+
+pub(crate) use nic::{BridgeFacts, generate_volatile, managed_network};
+
+use crate::error::Context;
+use crate::{Error, Result};
+
+/// What a device amounts to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Part {
+    Nic(Nic),
+    Disk(Bind),
+    Node(DeviceNode),
+}
+
+/// Device name to part.
+pub(crate) type Parts = BTreeMap<String, Part>;
+
+/// What a device may know of the instance it belongs to and of the host.
+pub(crate) struct Owner<'a> {
+    /// Name of the instance.
+    pub name: &'a str,
+    /// Expanded configuration with the volatile keys.
+    pub config: &'a Config,
+    /// Where device nodes are made: `$LXD_DIR/devices/NAME`.
+    pub devices_dir: &'a Path,
+    /// Managed networks.
+    pub bridge: &'a dyn Fn(&str) -> Option<BridgeFacts>,
+}
+
+/// A type of device.
+trait Device: Sync {
+    /// The part it stands for; `None` if it is optional and not there. Looks at the host.
+    fn part(&self, name: &str, config: &Config, owner: &Owner<'_>) -> Result<Option<Part>>;
+}
+
+fn device(kind: DeviceType) -> Option<&'static dyn Device> {
+    match kind {
+        DeviceType::Nic => Some(&nic::NicDevice),
+        DeviceType::Disk => Some(&disk::DiskDevice),
+        DeviceType::UnixChar | DeviceType::UnixBlock => Some(&unix::UnixDevice),
+        DeviceType::None | DeviceType::Usb | DeviceType::Gpu => None,
+    }
+}
+
+/// The parts of all devices but the root disk.
+pub(crate) fn parts(devices: &Devices, owner: &Owner<'_>) -> Result<Parts> {
+    let mut parts = Parts::new();
+    for (name, config) in keys::devices::in_order(devices) {
+        if let Some(part) = part(name, config, owner)? {
+            parts.insert(name.to_owned(), part);
+        }
+    }
+    Ok(parts)
+}
+
+/// The part of one device.
+pub(crate) fn part(name: &str, config: &Config, owner: &Owner<'_>) -> Result<Option<Part>> {
+    if keys::devices::disk::is_root(config) {
+        return Ok(None);
+    }
+    match DeviceType::of(config).and_then(device) {
+        Some(device) => device.part(name, config, owner),
+        None => Ok(None),
+    }
+}
+
+/// Refuses types of device that cannot be given to an instance here.
+pub(crate) fn check_supported(devices: &Devices) -> Result<()> {
+    for (name, config) in devices {
+        if let Some(kind @ (DeviceType::Usb | DeviceType::Gpu)) = DeviceType::of(config) {
+            return Err(Error::bad_request(format!("device '{name}': type {} is not supported by this server yet", kind.text()))
+                .hint("pass the device's node with a unix-char device"));
+        }
+    }
+    Ok(())
+}
+
+/// Gives a part to a running container.
+pub(crate) fn attach(container: &Container, name: &str, part: &Part) -> Result<()> {
+    let result = match part {
+        Part::Nic(nic) => container.attach_nic(nic),
+        Part::Disk(bind) if bind.optional && !sys::fs::exists(&bind.source) => Ok(()),
+        Part::Disk(bind) => container.attach_bind(bind),
+        Part::Node(node) => {
+            unix::make_node(node, &container.spec().idmap)?;
+            container.attach_bind(&unix::node_bind(node))
+        }
+    };
+    result.context(format!("add device '{name}' to the running container"))
+}
+
+/// Takes a part from a running container.
+pub(crate) fn detach(container: &Container, name: &str, part: &Part) -> Result<()> {
+    let result = match part {
+        Part::Nic(nic) => container.detach_nic(nic),
+        Part::Disk(bind) => container.detach_bind(&bind.target),
+        Part::Node(node) => container.detach_bind(&node.target).inspect(|()| {
+            if let Err(error) = sys::fs::remove_file(&node.source) {
+                tracing::warn!("{error}");
+            }
+        }),
+    };
+    result.context(format!("remove device '{name}' from the running container"))
+}

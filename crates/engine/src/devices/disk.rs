@@ -1,0 +1,43 @@
+//! Disks other than the root disk: directories and files of the host shown inside.
+
+use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
+
+use api::Config;
+use keys::devices::disk as key;
+use runtime::Bind;
+
+use super::{Device, Owner, Part};
+use crate::{Error, Result};
+
+pub(super) struct DiskDevice;
+
+impl Device for DiskDevice {
+    fn part(&self, name: &str, config: &Config, _owner: &Owner<'_>) -> Result<Option<Part>> {
+        let Some(source) = key::SOURCE.text(config).map(PathBuf::from) else {
+            return Err(Error::bad_request(format!("Disk entry '{name}' is missing the required \"source\" property.")));
+        };
+        let optional = key::is_optional(config);
+        match sys::fs::metadata(&source) {
+            Ok(facts) if facts.file_type().is_block_device() => {
+                return Err(Error::bad_request(format!("disk '{name}': {} is a block device", source.display()))
+                    .hint("mount it on the host and give the mount point as source, or pass the device with a unix-block device"));
+            }
+            Ok(_) => {}
+            Err(_) if optional => return Ok(None),
+            Err(error) => {
+                return Err(Error::bad_request(format!("Missing source '{}' for disk '{name}'", source.display()))
+                    .caused_by(error)
+                    .hint("make it, or set optional=true on the device"));
+            }
+        }
+        Ok(Some(Part::Disk(Bind {
+            source,
+            target: key::normal_path(config).into(),
+            read_only: key::READONLY.is_true(config),
+            recursive: key::RECURSIVE.is_true(config),
+            optional,
+            idmapped: key::SHIFT.is_true(config),
+        })))
+    }
+}

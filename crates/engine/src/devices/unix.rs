@@ -1,0 +1,121 @@
+//! Character and block devices of the host as nodes inside.
+
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::PathBuf;
+
+use api::Config;
+use keys::devices::unix as key;
+use runtime::{Bind, DeviceNode};
+use sys::idmap::{IdMap, Kind};
+
+use super::{Device, Owner, Part};
+use crate::error::Context;
+use crate::{Error, Result};
+
+pub(super) struct UnixDevice;
+
+impl Device for UnixDevice {
+    fn part(&self, name: &str, config: &Config, owner: &Owner<'_>) -> Result<Option<Part>> {
+        let target = key::guest_path(config).ok_or_else(|| Error::bad_request(format!("device '{name}' has no path")))?;
+        let block = config.get("type").is_some_and(|kind| kind == "unix-block");
+        let number = match (key::MAJOR.get(config), key::MINOR.get(config)) {
+            (Some(major), Some(minor)) => Some((major, minor)),
+            _ => host_number(key::host_path(config).unwrap_or(target), block)?,
+        };
+        let Some((major, minor)) = number else {
+            if !key::REQUIRED.is_true(config) {
+                return Ok(None);
+            }
+            return Err(Error::bad_request("The device path doesn't exist on the host and major/minor wasn't specified.")
+                .hint(format!("device '{name}' of {}; plug it in, or set required=false", owner.name)));
+        };
+        Ok(Some(Part::Node(DeviceNode {
+            source: owner.devices_dir.join(format!("unix.{}", target.trim_start_matches('/').replace('/', "-"))),
+            target: PathBuf::from(target),
+            block,
+            major,
+            minor,
+            mode: key::MODE.get(config).unwrap_or(0o660),
+            uid: key::UID.get(config).unwrap_or(0),
+            gid: key::GID.get(config).unwrap_or(0),
+        })))
+    }
+}
+
+/// Device number of a node on the host, `None` if it is not there.
+fn host_number(path: &str, block: bool) -> Result<Option<(u32, u32)>> {
+    let Ok(facts) = sys::fs::metadata(path) else { return Ok(None) };
+    let (is_block, is_char) = (facts.file_type().is_block_device(), facts.file_type().is_char_device());
+    match (block, is_block, is_char) {
+        (true, true, _) | (false, _, true) => Ok(Some(split(facts.rdev()))),
+        (true, _, true) => Err(Error::bad_request("Path specified for unix-block device is a character device.")),
+        (false, true, _) => Err(Error::bad_request("Path specified for unix-char device is a block device.")),
+        _ => Err(Error::bad_request(format!("{path} is not a device node"))),
+    }
+}
+
+/// Major and minor of a device number, as the kernel packs them for user space.
+fn split(device: u64) -> (u32, u32) {
+    let major = ((device >> 8) & 0xfff) | ((device >> 32) & !0xfff);
+    let minor = (device & 0xff) | ((device >> 12) & !0xff);
+    (major as u32, minor as u32)
+}
+
+fn join(major: u32, minor: u32) -> u64 {
+    let (major, minor) = (u64::from(major), u64::from(minor));
+    ((major & 0xfff) << 8) | ((major & !0xfff) << 32) | (minor & 0xff) | ((minor & !0xff) << 12)
+}
+
+/// Makes a node on the host for a running container (at start the runtime does it).
+pub(super) fn make_node(node: &DeviceNode, idmap: &IdMap) -> Result<()> {
+    let context = |result: sys::Result<()>| result.context("make a device node");
+    let (Some(dir), Some(name)) = (node.source.parent(), node.source.file_name()) else {
+        return Err(Error::internal("a device node without a directory"));
+    };
+    context(sys::fs::ensure_dir_all(dir, 0o711))?;
+    context(sys::fs::remove_file(&node.source))?;
+    let root = sys::Root::open(dir).context("open the directory of device nodes")?;
+    let kind = if node.block { sys::tree::FileType::BlockDevice } else { sys::tree::FileType::CharacterDevice };
+    context(root.mknod(name, kind, node.mode, join(node.major, node.minor)))?;
+    context(sys::fs::set_mode(&node.source, node.mode))?;
+    let id = |kind, guest| idmap.to_host(kind, guest).unwrap_or(guest);
+    context(sys::fs::chown(&node.source, id(Kind::Uid, node.uid), id(Kind::Gid, node.gid)))
+}
+
+/// The mount that shows a node inside.
+pub(super) fn node_bind(node: &DeviceNode) -> Bind {
+    Bind { source: node.source.clone(), target: node.target.clone(), ..Bind::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&str, &str)]) -> Config {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn part(pairs: &[(&str, &str)]) -> Result<Option<Part>> {
+        let config = Config::new();
+        let owner = Owner { name: "c1", config: &config, devices_dir: std::path::Path::new("/d/c1"), bridge: &|_| None };
+        UnixDevice.part("dev", &map(pairs), &owner)
+    }
+
+    #[test]
+    fn number_comes_from_the_host_or_the_keys() {
+        let Some(Part::Node(node)) = part(&[("type", "unix-char"), ("path", "/dev/zero")]).expect("part") else { panic!("no node") };
+        assert_eq!((node.major, node.minor, node.mode), (1, 5, 0o660));
+        assert_eq!(node.source, PathBuf::from("/d/c1/unix.dev-zero"));
+        let given = part(&[("type", "unix-block"), ("path", "/dev/x"), ("major", "8"), ("minor", "300"), ("mode", "0600")]).expect("part");
+        assert!(matches!(given, Some(Part::Node(DeviceNode { block: true, major: 8, minor: 300, mode: 0o600, .. }))));
+        assert_eq!(split(join(300, 70_000)), (300, 70_000));
+    }
+
+    #[test]
+    fn missing_and_wrong_nodes() {
+        assert!(part(&[("type", "unix-char"), ("path", "/dev/not-there")]).is_err());
+        assert!(part(&[("type", "unix-char"), ("path", "/dev/not-there"), ("required", "false")]).expect("optional").is_none());
+        let error = part(&[("type", "unix-block"), ("path", "/dev/zero")]).expect_err("wrong kind").to_string();
+        assert!(error.contains("is a character device"), "{error}");
+    }
+}

@@ -1,0 +1,89 @@
+//! Instances: one verb a file beneath, this file holds the handle.
+
+pub(crate) mod admission;
+mod autostart;
+mod console;
+mod copy;
+mod create;
+mod delete;
+mod exec;
+pub(crate) mod expand;
+mod files;
+mod freeze;
+pub(crate) mod idmap;
+mod instance_type;
+pub(crate) mod limits;
+mod logs;
+mod names;
+mod recovery;
+mod rename;
+mod restore;
+mod set_state;
+mod snapshot;
+mod spec;
+mod start;
+mod state;
+mod stop;
+mod templates;
+mod update;
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+pub(crate) use start::runtime_rootfs;
+
+use crate::records::{Held, InstanceRecord};
+use crate::{Engine, Error, Result};
+
+/// The instances of an engine. Cheap to make and to clone.
+#[derive(Clone, Debug)]
+pub struct Instances {
+    pub(crate) engine: Arc<Engine>,
+}
+
+/// What stands at a path inside an instance.
+#[derive(Debug)]
+pub enum FileContent {
+    /// A regular file, open for reading.
+    File(OwnedFd),
+    /// The names in a directory, sorted.
+    Directory(Vec<String>),
+    /// Where a symbolic link points.
+    Symlink(String),
+}
+
+/// A file inside an instance with its attributes (ids as the guest sees them).
+#[derive(Debug)]
+pub struct FileEntry {
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+    /// Size in bytes of a regular file.
+    pub size: u64,
+    /// What it holds.
+    pub content: FileContent,
+}
+
+/// Attributes to give a file; `None`: new ones get root and the default mode, old ones keep theirs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FileAttributes {
+    /// User id as the guest sees it.
+    pub uid: Option<u32>,
+    /// Group id as the guest sees it.
+    pub gid: Option<u32>,
+    /// Permission bits.
+    pub mode: Option<u32>,
+}
+
+impl Instances {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine }
+    }
+
+    pub(crate) fn record(&self, name: &str) -> Result<Held<InstanceRecord>> {
+        self.engine.records.instances.get(name).ok_or_else(|| Error::not_found("Instance not found"))
+    }
+}

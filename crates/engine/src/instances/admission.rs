@@ -1,0 +1,219 @@
+//! Who may act on an instance while something is already going on: one pure table, and the gate
+//! that carries it out. One writer per instance.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::sync::{lock, wait_timeout};
+use crate::{Error, Result};
+
+/// How long a request waits for the one before it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is done, or wanted, with an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Create,
+    Start,
+    /// Asking the guest to stop; may take for ever.
+    Stop,
+    /// Killing it.
+    Kill,
+    Restart,
+    Freeze,
+    Unfreeze,
+    Update,
+    Snapshot,
+    Restore,
+    Rename,
+    Delete,
+    /// Reading its volume as a whole: copy, publish.
+    Copy,
+    /// The guest ended by itself; what follows must be done in any case.
+    GuestExit,
+}
+
+impl Action {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Start => "start",
+            Self::Stop | Self::Kill => "stop",
+            Self::Restart => "restart",
+            Self::Freeze => "freeze",
+            Self::Unfreeze => "unfreeze",
+            Self::Update => "update",
+            Self::Snapshot => "snapshot",
+            Self::Restore => "restore",
+            Self::Rename => "rename",
+            Self::Delete => "delete",
+            Self::Copy => "copy",
+            Self::GuestExit => "stop",
+        }
+    }
+}
+
+/// The answer to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// Go ahead.
+    Accept,
+    /// The same is being done already: wait for it and be done too.
+    Join,
+    /// Kill the guest; the action that waits for its end then goes on by itself. Then join.
+    Escalate,
+    /// Wait for the present action to end, within limits.
+    Queue,
+    /// Not now.
+    Refuse,
+}
+
+/// The table: what is wanted against what is being done.
+pub(crate) fn admit(wanted: Action, current: Option<Action>) -> Admission {
+    use Action::{Create, Delete, Freeze, GuestExit, Kill, Restart, Start, Stop, Unfreeze};
+    let Some(current) = current else { return Admission::Accept };
+    match (wanted, current) {
+        // What follows the guest's end waits however long it takes.
+        (GuestExit, _) => Admission::Queue,
+        (Start, Start) | (Stop | Kill, Kill) | (Stop, Stop) | (Delete, Delete) => Admission::Join,
+        // A clean stop can last for ever, a forced one ends it.
+        (Kill, Stop) => Admission::Escalate,
+        (Kill, Restart) => Admission::Queue,
+        // A frozen guest cannot stop cleanly; thawing it helps the stop along.
+        (_, Create) | (_, Delete) => Admission::Refuse,
+        (Start | Restart | Freeze | Unfreeze, Stop | Restart) => Admission::Refuse,
+        _ => Admission::Queue,
+    }
+}
+
+/// Holds the right to act on one instance; gives it back when dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    gates: Arc<Gates>,
+    name: String,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        lock(&self.gates.current).remove(&self.name);
+        self.gates.changed.notify_all();
+    }
+}
+
+/// How a request got in.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// Act, while holding this.
+    Act(Permit),
+    /// Somebody else has just done it.
+    Joined,
+}
+
+/// What is going on with each instance.
+#[derive(Debug, Default)]
+pub(crate) struct Gates {
+    current: Mutex<HashMap<String, Action>>,
+    changed: Condvar,
+}
+
+impl Gates {
+    /// Asks to act. `kill` is called, once, where the answer is to escalate.
+    pub(crate) fn enter(self: &Arc<Self>, name: &str, wanted: Action, kill: impl Fn() -> Result<()>) -> Result<Entry> {
+        let end = (wanted != Action::GuestExit).then(|| Instant::now() + PATIENCE);
+        let mut joining = false;
+        let mut current = lock(&self.current);
+        loop {
+            let now = current.get(name).copied();
+            if joining && now.is_none() {
+                return Ok(Entry::Joined);
+            }
+            match admit(wanted, now) {
+                Admission::Accept => {
+                    current.insert(name.to_owned(), wanted);
+                    return Ok(Entry::Act(Permit { gates: self.clone(), name: name.to_owned() }));
+                }
+                Admission::Refuse => return Err(busy(now)),
+                Admission::Join => joining = true,
+                Admission::Escalate if joining => {}
+                Admission::Escalate => {
+                    drop(current);
+                    kill()?;
+                    joining = true;
+                    current = lock(&self.current);
+                    continue;
+                }
+                Admission::Queue => {}
+            }
+            let left = end.map_or(PATIENCE, |end| end.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Err(busy(now));
+            }
+            current = wait_timeout(&self.changed, current, left);
+        }
+    }
+
+    /// Asks to act where there is nothing to join or kill.
+    pub(crate) fn permit(self: &Arc<Self>, name: &str, wanted: Action) -> Result<Permit> {
+        match self.enter(name, wanted, || Ok(()))? {
+            Entry::Act(permit) => Ok(permit),
+            Entry::Joined => Err(busy(Some(wanted))),
+        }
+    }
+
+    /// What is going on now.
+    pub(crate) fn current(&self, name: &str) -> Option<Action> {
+        lock(&self.current).get(name).copied()
+    }
+}
+
+fn busy(current: Option<Action>) -> Error {
+    let word = current.map_or("another", Action::word);
+    Error::bad_request(format!("Container is busy running a {word} operation")).hint("wait for it to end, see `lxc operation list`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Action::*;
+
+    const ALL: &[Action] =
+        &[Create, Start, Stop, Kill, Restart, Freeze, Unfreeze, Update, Snapshot, Restore, Rename, Delete, Copy, GuestExit];
+
+    #[test]
+    fn table_of_special_cases() {
+        for action in ALL {
+            assert_eq!(admit(*action, None), Admission::Accept, "{action:?}");
+            assert_eq!(admit(GuestExit, Some(*action)), Admission::Queue, "{action:?}");
+        }
+        assert_eq!(admit(Start, Some(Start)), Admission::Join);
+        assert_eq!(admit(Kill, Some(Stop)), Admission::Escalate);
+        assert_eq!(admit(Stop, Some(Kill)), Admission::Join);
+        assert_eq!(admit(Start, Some(Stop)), Admission::Refuse);
+        assert_eq!(admit(Update, Some(Delete)), Admission::Refuse);
+        assert_eq!(admit(Snapshot, Some(Update)), Admission::Queue);
+    }
+
+    #[test]
+    fn second_waits_for_first_and_escalation_joins() {
+        let gates = Arc::new(Gates::default());
+        let permit = gates.permit("c", Stop).expect("first");
+        let other = gates.clone();
+        let killed = Arc::new(Mutex::new(0));
+        let count = killed.clone();
+        let thread = std::thread::spawn(move || {
+            other.enter("c", Kill, || {
+                *lock(&count) += 1;
+                Ok(())
+            })
+        });
+        while *lock(&killed) == 0 {
+            std::thread::yield_now();
+        }
+        drop(permit);
+        assert!(matches!(thread.join().expect("thread").expect("enter"), Entry::Joined));
+        assert_eq!(*lock(&killed), 1);
+        assert_eq!(gates.current("c"), None);
+        assert!(gates.permit("c", Start).is_ok());
+    }
+}

@@ -1,0 +1,272 @@
+//! Making an instance: from an image, from nothing, or as a copy of another.
+
+use std::sync::Arc;
+
+use api::instances::{InstancesPost, Source};
+use api::{Config, Devices, Timestamp};
+use keys::devices::{Scope, disk};
+use keys::instance::{SECURITY_IDMAP_ISOLATED, volatile};
+use storage::{Pool, VolumeRef};
+
+use super::admission::Action;
+use super::expand::{Expanded, check_profiles, expand_record};
+use super::{Instances, idmap, names};
+use crate::error::Context;
+use crate::operations::{New, Operation};
+use crate::records::{Held, ImageRecord, InstanceRecord};
+use crate::undo::Undo;
+use crate::{Error, ErrorKind, Result, devices, host};
+
+/// What the new volume is made of.
+pub(super) enum Origin {
+    Image(String),
+    Nothing,
+    Copy { from: VolumeRef, pool: String },
+}
+
+impl Instances {
+    /// Makes an instance from an image, from nothing, or as a copy.
+    pub fn create(&self, mut request: InstancesPost) -> Result<Arc<Operation>> {
+        if !matches!(request.kind.as_str(), "" | "container") {
+            return Err(Error::bad_request(format!("instance type '{}' is not supported", request.kind)).hint("only containers are"));
+        }
+        if request.name.is_empty() {
+            request.name = names::generate(|name| self.engine.records.instances.contains(name));
+        }
+        keys::names::check_instance(&request.name)?;
+        if self.engine.records.instances.contains(&request.name) {
+            return Err(Error::conflict(format!("Container '{}' already exists", request.name)).hint("choose another name"));
+        }
+        if !request.instance_type.is_empty() {
+            super::instance_type::apply(&request.instance_type, &mut request.config)?;
+        }
+        let (origin, record) = self.first_record(&request)?;
+        let description = "Creating instance";
+        let mut new = New::instance(description, &request.name);
+        if let Origin::Copy { from, .. } = &origin {
+            new.resources[0].1.push(from.instance.clone());
+        }
+        let this = self.clone();
+        self.engine.operations.run(new, move |operation| {
+            let _permit = this.engine.gates.permit(&request.name, Action::Create)?;
+            let _source = match &origin {
+                Origin::Copy { from, .. } => Some(this.engine.gates.permit(&from.instance, Action::Copy)?),
+                Origin::Image(_) | Origin::Nothing => None,
+            };
+            this.make(&request.name, record, origin, operation)?;
+            if request.start {
+                this.start_held(&request.name)?;
+            }
+            Ok(None)
+        })
+    }
+
+    /// The record as the request and its source have it.
+    fn first_record(&self, request: &InstancesPost) -> Result<(Origin, InstanceRecord)> {
+        match request.source.kind.as_str() {
+            "image" => {
+                let (fingerprint, image) = self.source_image(&request.source)?;
+                let mut record = self.plain_record(request, &image.architecture)?;
+                let properties = image.properties.iter().map(|(key, value)| (format!("image.{key}"), value.clone()));
+                for (key, value) in properties.filter(|(key, value)| keys::instance::TABLE.check(key, value).is_ok()) {
+                    record.config.entry(key).or_insert(value);
+                }
+                volatile::BASE_IMAGE.set(&mut record.config, &fingerprint);
+                volatile::APPLY_TEMPLATE.set(&mut record.config, "create");
+                Ok((Origin::Image(fingerprint), record))
+            }
+            "none" => Ok((Origin::Nothing, self.plain_record(request, self.engine.host.architecture)?)),
+            "copy" => self.copied_record(request),
+            "migration" => Err(Error::not_implemented("migration is not offered by this server")),
+            other => Err(Error::bad_request(format!("unknown source type {other}"))),
+        }
+    }
+
+    fn plain_record(&self, request: &InstancesPost, default_architecture: &str) -> Result<InstanceRecord> {
+        let wanted = if request.architecture.is_empty() { default_architecture } else { &request.architecture };
+        let architecture = host::architecture(wanted).ok_or_else(|| Error::bad_request(format!("Architecture isn't supported: {wanted}")))?;
+        if !self.engine.host.architectures.contains(&architecture) {
+            return Err(Error::bad_request(format!("architecture {architecture} does not run on this host"))
+                .hint(format!("it runs {}", self.engine.host.architectures.join(", "))));
+        }
+        Ok(InstanceRecord {
+            architecture: architecture.to_owned(),
+            description: request.description.clone(),
+            ephemeral: request.ephemeral,
+            profiles: request.profiles.clone().unwrap_or_else(|| vec!["default".to_owned()]),
+            config: request.config.clone(),
+            devices: request.devices.clone(),
+            ..InstanceRecord::default()
+        })
+    }
+
+    /// The local image that a source names.
+    fn source_image(&self, source: &Source) -> Result<(String, Held<ImageRecord>)> {
+        if !source.server.is_empty() {
+            return Err(Error::not_implemented("downloading images from other servers is not offered by this server").hint("import the image first with `lxc image import`"));
+        }
+        let images = self.engine.images();
+        if !source.fingerprint.is_empty() {
+            return images.find(&source.fingerprint);
+        }
+        if !source.alias.is_empty() {
+            let alias = self.engine.records.aliases.get(&source.alias);
+            let target = alias.ok_or_else(|| {
+                Error::not_found(format!("Image alias '{}' not found", source.alias)).hint("`lxc image list` shows the images there are, `lxc image build` makes one")
+            })?;
+            return images.find(&target.target);
+        }
+        if source.properties.is_empty() {
+            return Err(Error::bad_request("Must specify one of alias, fingerprint or properties for init from image"));
+        }
+        let all = self.engine.records.images.all().into_iter();
+        let fits = |image: &ImageRecord| source.properties.iter().all(|(key, value)| image.properties.get(key) == Some(value));
+        let newest = all.filter(|(_, image)| fits(image)).max_by_key(|(_, image)| image.created_at);
+        newest.ok_or_else(|| Error::bad_request("No matching image could be found"))
+    }
+
+    /// Makes volume and record; nothing of it stays if a step fails. The caller holds the permit.
+    pub(super) fn make(&self, name: &str, mut record: InstanceRecord, origin: Origin, operation: &Operation) -> Result<()> {
+        let engine = &self.engine;
+        if engine.records.instances.contains(name) {
+            return Err(Error::conflict(format!("Container '{name}' already exists")));
+        }
+        clean(&mut record.config, &mut record.devices);
+        self.choose_root(&mut record)?;
+        let expanded = self.checked(&record)?;
+        record.pool = self.pool_of(&expanded)?;
+        record.created_at = Timestamp::now();
+        volatile::UUID.set(&mut record.config, uuid::Uuid::new_v4().to_string());
+        let pool = engine.pool(&record.pool)?;
+        let mut undo = Undo::default();
+        self.fill_volume(&*pool, (name, &record.pool), &origin, operation)?;
+        undo.push("remove the new instance's volume", || pool.delete(name));
+        set_quota(&*pool, name, &expanded.devices, false)?;
+        self.insert(name, record, &origin)?;
+        undo.keep();
+        engine.lifecycle("instance-created", "instances", name);
+        Ok(())
+    }
+
+    fn fill_volume(&self, pool: &dyn Pool, (name, pool_name): (&str, &str), origin: &Origin, operation: &Operation) -> Result<()> {
+        let what = format!("make the volume of `{name}`");
+        match origin {
+            Origin::Image(fingerprint) => {
+                self.engine.images().ensure_unpacked(pool_name, fingerprint, operation)?;
+                pool.create_from_image(name, fingerprint).context(what)
+            }
+            Origin::Nothing => pool.create_empty(name).context(what),
+            Origin::Copy { from, pool: from_pool } if from_pool == pool_name => pool.copy(from, name).context(what),
+            Origin::Copy { pool: from_pool, .. } => Err(Error::not_implemented(format!("copying from storage pool {from_pool} to {pool_name}"))
+                .hint(format!("copy within the pool: -s {from_pool}, or publish the source as an image"))),
+        }
+    }
+
+    /// Chooses the id range, where it is the instance's own, and stores the record.
+    fn insert(&self, name: &str, mut record: InstanceRecord, origin: &Origin) -> Result<()> {
+        let engine = &self.engine;
+        // Held until the choice is stored, so that no two get the same range.
+        let _allocation = crate::sync::lock(&engine.id_allocation);
+        volatile::IDMAP_BASE.set(&mut record.config, "");
+        self.allocate_ids(name, &mut record)?;
+        let mut changes = engine.records.changes();
+        changes.insert(name, record.clone())?;
+        if let Origin::Image(fingerprint) = origin
+            && let Some(image) = engine.records.images.get(fingerprint)
+        {
+            let used = ImageRecord { last_used_at: Timestamp::now(), ..ImageRecord::clone(&image.record) };
+            changes.update(fingerprint, &image, used)?;
+        }
+        match changes.commit() {
+            // Somebody else used or edited the image at the same moment: its time of use is then known already.
+            Err(error) if error.kind() == ErrorKind::PreconditionFailed => {
+                let mut changes = engine.records.changes();
+                changes.insert(name, record)?;
+                changes.commit()
+            }
+            other => other,
+        }
+    }
+
+    /// Gives an isolated instance its range; the caller holds the allocation lock.
+    pub(super) fn allocate_ids(&self, name: &str, record: &mut InstanceRecord) -> Result<()> {
+        let engine = &self.engine;
+        let config = expand_record(&engine.records, record).config;
+        if !SECURITY_IDMAP_ISOLATED.is_true(&config) {
+            volatile::IDMAP_BASE.set(&mut record.config, "");
+            // Even so it must be possible to make a map at all.
+            return idmap::idmap(&config, &engine.host_ids, &[]).map(drop);
+        }
+        let others = engine.records.instances.all().into_iter().filter(|(other, _)| other != name);
+        let taken: Vec<_> = others.filter_map(|(_, other)| idmap::held_range(&expand_record(&engine.records, &other).config)).collect();
+        let map = idmap::idmap(&config, &engine.host_ids, &taken)?;
+        let base = map.to_host(sys::idmap::Kind::Uid, 0).unwrap_or(0);
+        if base != 0 {
+            volatile::IDMAP_BASE.set(&mut record.config, base.to_string());
+        }
+        Ok(())
+    }
+
+    /// Adds a root disk where neither the request nor a profile has one.
+    fn choose_root(&self, record: &mut InstanceRecord) -> Result<()> {
+        check_profiles(&self.engine.records, &record.profiles)?;
+        let expanded = expand_record(&self.engine.records, record);
+        if keys::devices::root_disk(&expanded.devices)?.is_some() {
+            return Ok(());
+        }
+        let pools = self.engine.records.pools.ids();
+        let pool = match pools.as_slice() {
+            [] => {
+                return Err(Error::bad_request("No storage pool found. Please create a new storage pool.")
+                    .hint("`lxd init` or `lxc storage create default dir`"));
+            }
+            [only] => only.clone(),
+            several if several.iter().any(|name| name == "default") => "default".to_owned(),
+            _ => return Err(Error::bad_request("No root device could be found.").hint("choose a storage pool with -s, or add a root disk to the default profile")),
+        };
+        let mut name = "root".to_owned();
+        while expanded.devices.contains_key(&name) {
+            name.push('_');
+        }
+        let device = [("type", "disk"), ("path", "/"), ("pool", &pool)].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        record.devices.insert(name, device.into());
+        Ok(())
+    }
+
+    /// Checks a record alone and with its profiles.
+    pub(super) fn checked(&self, record: &InstanceRecord) -> Result<Expanded> {
+        check_profiles(&self.engine.records, &record.profiles)?;
+        keys::instance::validate(&record.config)?;
+        keys::devices::validate_devices(&record.devices, Scope::Instance)?;
+        let expanded = expand_record(&self.engine.records, record);
+        keys::devices::validate_devices(&expanded.devices, Scope::Expanded)?;
+        devices::check_supported(&expanded.devices)?;
+        Ok(expanded)
+    }
+
+    fn pool_of(&self, expanded: &Expanded) -> Result<String> {
+        let root = keys::devices::root_disk(&expanded.devices)?;
+        let pool = root.and_then(|(_, device)| disk::POOL.text(device));
+        let pool = pool.ok_or_else(|| Error::bad_request("The root disk names no storage pool").hint("set its pool property"))?;
+        if !self.engine.records.pools.contains(pool) {
+            return Err(Error::bad_request(format!("Storage pool '{pool}' not found")).hint("`lxc storage list` shows those there are"));
+        }
+        Ok(pool.to_owned())
+    }
+}
+
+/// Sets or lifts the size limit of the root disk. `lift` also where there was never one.
+pub(super) fn set_quota(pool: &dyn Pool, name: &str, devices: &Devices, lift: bool) -> Result<()> {
+    let root = keys::devices::root_disk(devices)?;
+    let bytes = root.and_then(|(_, device)| disk::SIZE.text(device).and(disk::SIZE.get(device)));
+    if bytes.is_none() && !lift {
+        return Ok(());
+    }
+    pool.set_quota(name, bytes).context_as(ErrorKind::BadRequest, format!("limit the size of the root disk of `{name}`"))
+}
+
+/// Empty means unset.
+pub(super) fn clean(config: &mut Config, devices: &mut Devices) {
+    config.retain(|_, value| !value.is_empty());
+    devices.values_mut().for_each(|device| device.retain(|_, value| !value.is_empty()));
+}

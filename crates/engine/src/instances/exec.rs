@@ -1,0 +1,238 @@
+//! Commands inside a running instance. No thread waits for one: the runtime calls back at its end.
+
+use std::collections::BTreeMap;
+use std::io::PipeReader;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, OnceLock};
+
+use api::Config;
+use api::instances::{ExecControl, ExecPost};
+use runtime::{Container, ExecProcess, ExecSession, ExecSpec, ExecStdio};
+use serde_json::json;
+
+use super::Instances;
+use super::expand::expand_record;
+use crate::error::Context;
+use crate::operations::{Class, ControlMessage, ControlSink, DataStream, Endpoint, New, Operation, Promise, Sockets, StreamFds};
+use crate::{Error, Result};
+
+/// SIGKILL.
+const SIGKILL: i32 = 9;
+
+/// The command, known to the control stream once it runs.
+type Running = Arc<OnceLock<Arc<ExecProcess>>>;
+
+/// Why a pipe could not be made.
+const PIPE: &str = "make a pipe";
+
+impl Instances {
+    /// Runs a command: a task, or with `wait-for-websocket` a websocket operation whose metadata
+    /// holds `fds`.
+    pub fn exec(&self, name: &str, request: ExecPost) -> Result<Arc<Operation>> {
+        let container = self.container_for_exec(name)?;
+        let env = self.environment(name, &request)?;
+        check_command(&request)?;
+        if request.wait_for_websocket && request.interactive {
+            self.exec_terminal(name, container, request, env)
+        } else if request.wait_for_websocket {
+            self.exec_pipes(name, container, request, env)
+        } else {
+            self.exec_detached(name, &container, request, env)
+        }
+    }
+
+    fn container_for_exec(&self, name: &str) -> Result<Arc<Container>> {
+        self.record(name)?;
+        let run = self.engine.live.get(name).ok_or_else(|| Error::bad_request("Container is not running."))?;
+        if run.is_frozen.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(Error::bad_request("Container is frozen.").hint(format!("`lxc start {name}` lets it go on")));
+        }
+        Ok(run.container.clone())
+    }
+
+    /// `environment.*` of the instance with the request's over it.
+    fn environment(&self, name: &str, request: &ExecPost) -> Result<Config> {
+        if request.environment.iter().any(|(key, value)| key.is_empty() || key.contains(['=', '\0']) || value.contains('\0')) {
+            return Err(Error::bad_request("an environment variable has an invalid name or value"));
+        }
+        let config = expand_record(&self.engine.records, &*self.record(name)?).config;
+        let mut env: Config = keys::instance::environment(&config).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        env.extend(request.environment.clone());
+        Ok(env)
+    }
+
+    /// Without streams, or with its output in log files.
+    fn exec_detached(&self, name: &str, container: &Container, request: ExecPost, env: Config) -> Result<Arc<Operation>> {
+        let operation = self.engine.operations.begin(Class::Task, New::instance("Executing command", name), Sockets::default())?;
+        let started = self.output_files(name, operation.id(), request.record_output).and_then(|(stdout, stderr, urls)| {
+            let stdin = sys::fs::open("/dev/null").context("open /dev/null")?.into();
+            let session = start(container, &request, env, ExecStdio::Fds([stdin, stdout, stderr]))?;
+            Ok((session, urls))
+        });
+        match started {
+            Err(error) => operation.end(Err(error)),
+            Ok((session, urls)) => {
+                let ending = operation.clone();
+                session.process.on_end(move |code| {
+                    let mut metadata = json!({ "return": code });
+                    if !urls.is_empty() {
+                        metadata["output"] = json!(urls);
+                    }
+                    ending.end(Ok(Some(metadata)));
+                });
+            }
+        }
+        Ok(operation)
+    }
+
+    fn output_files(&self, name: &str, id: &str, recorded: bool) -> Result<(OwnedFd, OwnedFd, BTreeMap<&'static str, String>)> {
+        if !recorded {
+            let null = || sys::fs::append("/dev/null", 0o666).map(OwnedFd::from).context("open /dev/null");
+            return Ok((null()?, null()?, BTreeMap::new()));
+        }
+        let dir = self.engine.config.log_dir.join(name);
+        sys::fs::ensure_dir(&dir, 0o700).context("make the log directory")?;
+        let mut urls = BTreeMap::new();
+        let mut file = |number: &'static str, ending: &str| {
+            let file = format!("exec_{id}.{ending}");
+            urls.insert(number, format!("/1.0/instances/{name}/logs/{file}"));
+            sys::fs::create(dir.join(file), 0o600).map(OwnedFd::from).context("make a file for the output")
+        };
+        let (stdout, stderr) = (file("1", "stdout")?, file("2", "stderr")?);
+        Ok((stdout, stderr, urls))
+    }
+
+    /// Three streams. The pipes are there from the beginning; the command starts when all are connected.
+    fn exec_pipes(&self, name: &str, container: Arc<Container>, request: ExecPost, env: Config) -> Result<Arc<Operation>> {
+        let (stdin, stdin_peer) = std::io::pipe().context(PIPE)?;
+        let (stdout_peer, stdout) = std::io::pipe().context(PIPE)?;
+        let (stderr_peer, stderr) = std::io::pipe().context(PIPE)?;
+        let (finished, ending) = std::io::pipe().context(PIPE)?;
+        let running = Running::default();
+        let data = |read: Option<OwnedFd>, write: Option<OwnedFd>| -> Result<Endpoint> {
+            Ok(Endpoint::Data(DataStream::ready(StreamFds { read, write, finished: Some(duplicate(&finished)?) })))
+        };
+        let endpoints = [
+            ("0".to_owned(), data(None, Some(stdin_peer.into()))?),
+            ("1".to_owned(), data(Some(stdout_peer.into()), None)?),
+            ("2".to_owned(), data(Some(stderr_peer.into()), None)?),
+            ("control".to_owned(), Endpoint::Control(control(&running, duplicate(&finished)?, false))),
+        ];
+        let stdio = ExecStdio::Fds([stdin.into(), stdout.into(), stderr.into()]);
+        self.exec_connected(name, endpoints.into(), move |operation| {
+            let session = start(&container, &request, env, stdio)?;
+            follow(operation, session.process, &running, ending);
+            Ok(())
+        })
+    }
+
+    /// One terminal, made when its stream is connected.
+    fn exec_terminal(&self, name: &str, container: Arc<Container>, request: ExecPost, env: Config) -> Result<Arc<Operation>> {
+        let (finished, ending) = std::io::pipe().context(PIPE)?;
+        let (running, promise) = (Running::default(), Promise::default());
+        let endpoints = vec![
+            ("0".to_owned(), Endpoint::Data(promise.stream())),
+            ("control".to_owned(), Endpoint::Control(control(&running, duplicate(&finished)?, true))),
+        ];
+        self.exec_connected(name, endpoints, move |operation| {
+            let stdio = ExecStdio::Pty { width: request.width, height: request.height };
+            let session = start(&container, &request, env, stdio)?;
+            let pty = session.pty.ok_or_else(|| Error::internal("the command got no terminal"))?;
+            let read = pty.try_clone().context("duplicate the terminal")?;
+            promise.fulfil(StreamFds { read: Some(read), write: Some(pty), finished: Some(finished.into()) });
+            follow(operation, session.process, &running, ending);
+            Ok(())
+        })
+    }
+
+    /// A websocket operation that does `begin` once all data streams are connected.
+    fn exec_connected<F>(&self, name: &str, endpoints: Vec<(String, Endpoint)>, begin: F) -> Result<Arc<Operation>>
+    where
+        F: FnOnce(&Arc<Operation>) -> Result<()> + Send + 'static,
+    {
+        let (sockets, secrets) = Sockets::new(endpoints);
+        let new = New { metadata: Some(json!({ "fds": secrets })), ..New::instance("Executing command", name) };
+        let operation = self.engine.operations.begin(Class::Websocket, new, sockets)?;
+        let worker = Arc::downgrade(&operation);
+        operation.sockets.when_connected(move || {
+            let Some(operation) = worker.upgrade() else { return };
+            if let Err(error) = begin(&operation) {
+                operation.end(Err(error));
+            }
+        });
+        Ok(operation)
+    }
+}
+
+fn check_command(request: &ExecPost) -> Result<()> {
+    if request.command.is_empty() || request.command[0].is_empty() {
+        return Err(Error::bad_request("No command given"));
+    }
+    if request.command.iter().chain([&request.cwd]).any(|text| text.contains('\0')) {
+        return Err(Error::bad_request("a command has no NUL"));
+    }
+    Ok(())
+}
+
+fn start(container: &Container, request: &ExecPost, env: Config, stdio: ExecStdio) -> Result<ExecSession> {
+    let spec = ExecSpec {
+        command: request.command.clone(),
+        env,
+        cwd: (!request.cwd.is_empty()).then(|| request.cwd.clone()),
+        uid: request.user,
+        gid: request.group,
+        stdio,
+    };
+    container.exec(spec).context(format!("run a command in `{}`", container.name()))
+}
+
+/// Ends the operation with the command; `ending` tells the streams.
+fn follow(operation: &Arc<Operation>, process: Arc<ExecProcess>, running: &Running, ending: std::io::PipeWriter) {
+    drop(running.set(process.clone()));
+    let operation = operation.clone();
+    process.on_end(move |code| {
+        drop(ending);
+        operation.end(Ok(Some(json!({ "return": code }))));
+    });
+}
+
+fn control(running: &Running, finished: OwnedFd, has_terminal: bool) -> ControlSink {
+    let running = running.clone();
+    let handler = move |message: ControlMessage<'_>| {
+        let Some(process) = running.get() else { return };
+        let result = match message {
+            ControlMessage::Text(text) => obey(process, text, has_terminal),
+            ControlMessage::Lost => process.signal(SIGKILL),
+            ControlMessage::Closed => {
+                process.release_terminal();
+                Ok(())
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!("control message: {error}");
+        }
+    };
+    ControlSink { handler: Box::new(handler), finished: Some(finished) }
+}
+
+/// Carries out one message; what does not parse is ignored, as LXD does.
+fn obey(process: &ExecProcess, text: &str, has_terminal: bool) -> std::result::Result<(), runtime::Error> {
+    let Ok(message) = serde_json::from_str::<ExecControl>(text) else { return Ok(()) };
+    match message.command.as_str() {
+        "window-resize" if has_terminal => match window_size(&message.args) {
+            Some((width, height)) => process.resize(width, height),
+            None => Ok(()),
+        },
+        "signal" if (1..=64).contains(&message.signal) => process.signal(message.signal),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn window_size(args: &Config) -> Option<(u16, u16)> {
+    let number = |key: &str| args.get(key).and_then(|text| text.parse::<u16>().ok()).filter(|number| *number > 0);
+    number("width").zip(number("height"))
+}
+
+fn duplicate(pipe: &PipeReader) -> Result<OwnedFd> {
+    pipe.try_clone().map(OwnedFd::from).context("duplicate a pipe")
+}

@@ -1,0 +1,56 @@
+//! `PUT .../state`: which verb, as an operation.
+
+use std::sync::Arc;
+
+use api::instances::StatePut;
+
+use super::Instances;
+use super::admission::{Action, Entry};
+use super::stop::Manner;
+use crate::operations::{New, Operation};
+use crate::{Error, Result};
+
+impl Instances {
+    /// `start`, `stop`, `restart`, `freeze`, `unfreeze`.
+    pub fn set_state(&self, name: &str, request: StatePut) -> Result<Arc<Operation>> {
+        self.record(name)?;
+        let manner = Manner::new(request.force, request.timeout);
+        let description = match request.action.as_str() {
+            "start" => "Starting instance",
+            "stop" => "Stopping instance",
+            "restart" => "Restarting instance",
+            "freeze" => "Freezing instance",
+            "unfreeze" => "Unfreezing instance",
+            other => return Err(Error::bad_request(format!("unknown action {other}"))),
+        };
+        if request.stateful && request.action == "stop" {
+            return Err(Error::not_implemented("saving the running state is not offered by this server").hint("stop without --stateful"));
+        }
+        let (this, instance, action) = (self.clone(), name.to_owned(), request.action);
+        self.engine.operations.run(New::instance(description, name), move |_| {
+            match action.as_str() {
+                "start" => this.start(&instance),
+                "stop" => this.stop(&instance, manner),
+                "restart" => this.restart(&instance, manner),
+                "freeze" => this.freeze(&instance),
+                _ => this.unfreeze(&instance),
+            }
+            .map(|()| None)
+        })
+    }
+
+    /// Starts an instance; a frozen one goes on, as clients expect of `start`.
+    pub(crate) fn start(&self, name: &str) -> Result<()> {
+        if self.engine.is_shutting_down() {
+            return Err(Error::unavailable("the daemon is shutting down"));
+        }
+        if self.engine.live.status(name) == api::StatusCode::FROZEN {
+            return self.unfreeze(name);
+        }
+        match self.engine.gates.enter(name, Action::Start, || Ok(()))? {
+            Entry::Act(_permit) => self.start_held(name),
+            Entry::Joined if self.engine.live.get(name).is_some() => Ok(()),
+            Entry::Joined => Err(Error::internal("The other start operation failed")),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Snapshots: taking, listing, renaming, deleting.
+
+use std::sync::Arc;
+
+use api::Timestamp;
+use api::snapshots::{Snapshot, SnapshotsPost};
+use keys::instance::{SNAPSHOTS_EXPIRY, SNAPSHOTS_PATTERN, volatile};
+
+use super::Instances;
+use super::admission::Action;
+use super::expand::expand_record;
+use crate::error::Context;
+use crate::operations::{New, Operation};
+use crate::records::{Held, InstanceRecord, SnapshotRecord};
+use crate::undo::Undo;
+use crate::{Error, Result, Tagged, etag};
+
+impl Instances {
+    /// Names of the snapshots of an instance (without its own name), oldest first.
+    pub fn snapshot_names(&self, name: &str) -> Result<Vec<String>> {
+        self.record(name)?;
+        Ok(self.snapshot_records(name).into_iter().map(|(snapshot, _)| snapshot).collect())
+    }
+
+    /// The snapshots of an instance, oldest first; `name` is the bare snapshot name.
+    pub fn snapshots(&self, name: &str) -> Result<Vec<Snapshot>> {
+        self.record(name)?;
+        Ok(self.render_snapshots(name))
+    }
+
+    /// One snapshot; `name` in it is the bare snapshot name.
+    pub fn snapshot(&self, name: &str, snapshot: &str) -> Result<Tagged<Snapshot>> {
+        let record = self.snapshot_record(name, snapshot)?;
+        Ok(Tagged { value: self.render_snapshot(snapshot, &record), etag: etag::of(&record.expires_at) })
+    }
+
+    /// Takes a snapshot.
+    pub fn create_snapshot(&self, name: &str, request: SnapshotsPost) -> Result<Arc<Operation>> {
+        self.record(name)?;
+        if request.stateful {
+            return Err(Error::not_implemented("saving the running state is not offered by this server").hint("take the snapshot without --stateful"));
+        }
+        if !request.name.is_empty() {
+            keys::names::check_snapshot(&request.name)?;
+        }
+        let (this, instance) = (self.clone(), name.to_owned());
+        self.engine.operations.run(New::instance("Snapshotting instance", name), move |_| this.take_snapshot(&instance, request.name).map(|()| None))
+    }
+
+    fn take_snapshot(&self, name: &str, wanted: String) -> Result<()> {
+        let engine = &self.engine;
+        let _permit = engine.gates.permit(name, Action::Snapshot)?;
+        let held = self.record(name)?;
+        let expanded = expand_record(&engine.records, &held);
+        let snapshot = if wanted.is_empty() { self.next_name(name, SNAPSHOTS_PATTERN.text(&expanded.config).unwrap_or("snap%d")) } else { wanted };
+        keys::names::check_snapshot(&snapshot)?;
+        let id = format!("{name}/{snapshot}");
+        if engine.records.snapshots.contains(&id) {
+            return Err(Error::conflict(format!("Snapshot '{id}' already exists")));
+        }
+        let pool = engine.pool(&held.pool)?;
+        let mut undo = Undo::default();
+        pool.snapshot(name, &snapshot).context(format!("take snapshot `{id}`"))?;
+        undo.push("remove the new snapshot", || pool.delete_snapshot(name, &snapshot));
+        let now = Timestamp::now();
+        let expires_at = SNAPSHOTS_EXPIRY.get(&expanded.config).map_or(Timestamp::NEVER, |seconds| Timestamp::from_unix(now.unix() + seconds as i64));
+        let mut changes = engine.records.changes();
+        changes.insert(&id, SnapshotRecord { taken_at: now, expires_at, instance: InstanceRecord::clone(&held.record) })?;
+        changes.commit()?;
+        undo.keep();
+        engine.lifecycle("instance-snapshot-created", "instances", &format!("{name}/snapshots/{snapshot}"));
+        Ok(())
+    }
+
+    /// Renames a snapshot.
+    pub fn rename_snapshot(&self, name: &str, snapshot: &str, new: &str) -> Result<Arc<Operation>> {
+        self.snapshot_record(name, snapshot)?;
+        keys::names::check_snapshot(new)?;
+        if self.engine.records.snapshots.contains(&format!("{name}/{new}")) {
+            return Err(Error::conflict(format!("Snapshot '{name}/{new}' already exists")));
+        }
+        let (this, instance, snapshot, new) = (self.clone(), name.to_owned(), snapshot.to_owned(), new.to_owned());
+        self.engine.operations.run(New::instance("Renaming snapshot", name), move |_| {
+            let _permit = this.engine.gates.permit(&instance, Action::Snapshot)?;
+            let held = this.snapshot_record(&instance, &snapshot)?;
+            let pool = this.engine.pool(&this.record(&instance)?.pool)?;
+            let mut undo = Undo::default();
+            pool.rename_snapshot(&instance, &snapshot, &new).context(format!("rename snapshot `{instance}/{snapshot}`"))?;
+            undo.push("rename the snapshot back", || pool.rename_snapshot(&instance, &new, &snapshot));
+            let mut changes = this.engine.records.changes();
+            changes.delete::<SnapshotRecord>(&format!("{instance}/{snapshot}"));
+            changes.insert(&format!("{instance}/{new}"), SnapshotRecord::clone(&held.record))?;
+            changes.commit()?;
+            undo.keep();
+            this.engine.lifecycle("instance-snapshot-renamed", "instances", &format!("{instance}/snapshots/{new}"));
+            Ok(None)
+        })
+    }
+
+    /// Deletes a snapshot.
+    pub fn delete_snapshot(&self, name: &str, snapshot: &str) -> Result<Arc<Operation>> {
+        self.snapshot_record(name, snapshot)?;
+        let (this, instance, snapshot) = (self.clone(), name.to_owned(), snapshot.to_owned());
+        self.engine.operations.run(New::instance("Deleting snapshot", name), move |_| {
+            let _permit = this.engine.gates.permit(&instance, Action::Snapshot)?;
+            this.snapshot_record(&instance, &snapshot)?;
+            let pool = this.engine.pool(&this.record(&instance)?.pool)?;
+            pool.delete_snapshot(&instance, &snapshot).context(format!("delete snapshot `{instance}/{snapshot}`"))?;
+            let mut changes = this.engine.records.changes();
+            changes.delete::<SnapshotRecord>(&format!("{instance}/{snapshot}"));
+            changes.commit()?;
+            this.engine.lifecycle("instance-snapshot-deleted", "instances", &format!("{instance}/snapshots/{snapshot}"));
+            Ok(None)
+        })
+    }
+
+    pub(super) fn snapshot_record(&self, name: &str, snapshot: &str) -> Result<Held<SnapshotRecord>> {
+        self.engine.records.snapshots.get(&format!("{name}/{snapshot}")).ok_or_else(|| Error::not_found("Instance snapshot not found"))
+    }
+
+    /// Oldest first.
+    fn snapshot_records(&self, name: &str) -> Vec<(String, Held<SnapshotRecord>)> {
+        let mut list = self.engine.records.snapshots.below(&format!("{name}/"));
+        list.sort_by(|(a_name, a), (b_name, b)| (a.taken_at, a_name).cmp(&(b.taken_at, b_name)));
+        list
+    }
+
+    pub(super) fn render_snapshots(&self, name: &str) -> Vec<Snapshot> {
+        self.snapshot_records(name).iter().map(|(snapshot, record)| self.render_snapshot(snapshot, record)).collect()
+    }
+
+    /// Expanded with today's profiles.
+    fn render_snapshot(&self, name: &str, record: &SnapshotRecord) -> Snapshot {
+        let instance = &record.instance;
+        let expanded = expand_record(&self.engine.records, instance);
+        Snapshot {
+            architecture: instance.architecture.clone(),
+            config: instance.config.clone(),
+            created_at: record.taken_at,
+            devices: instance.devices.clone(),
+            ephemeral: instance.ephemeral,
+            expanded_config: expanded.config,
+            expanded_devices: expanded.devices,
+            expires_at: record.expires_at,
+            last_used_at: instance.last_used_at,
+            name: name.to_owned(),
+            profiles: instance.profiles.clone(),
+            size: -1,
+            stateful: false,
+        }
+    }
+
+    fn next_name(&self, name: &str, pattern: &str) -> String {
+        let existing: Vec<String> = self.snapshot_records(name).into_iter().map(|(snapshot, _)| snapshot).collect();
+        next_name(&existing, pattern)
+    }
+}
+
+/// The pattern with the next number after the highest in use.
+fn next_name(existing: &[String], pattern: &str) -> String {
+    let (before, after) = pattern.split_once("%d").unwrap_or((pattern, ""));
+    let number = |name: &String| name.strip_prefix(before)?.strip_suffix(after)?.parse::<u64>().ok();
+    let next = existing.iter().filter_map(number).max().map_or(0, |highest| highest + 1);
+    format!("{before}{next}{after}")
+}
+
+/// What a restored instance keeps of its present volatile keys: those of the host's side.
+pub(super) fn is_kept_at_restore(key: &str) -> bool {
+    key == volatile::LAST_STATE_POWER.name || key.ends_with(".host_name") || key == volatile::IDMAP_BASE.name || key == volatile::UUID.name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_on_after_the_highest() {
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(next_name(&[], "snap%d"), "snap0");
+        assert_eq!(next_name(&names(&["snap0", "snap7", "snapx", "other9"]), "snap%d"), "snap8");
+        assert_eq!(next_name(&names(&["a3z"]), "a%dz"), "a4z");
+    }
+}

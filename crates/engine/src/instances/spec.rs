@@ -1,0 +1,112 @@
+//! From an instance's record to the complete description that the runtime starts: pure.
+//!
+//! What every container gets (kernel file systems, standard devices, lxcfs) is the runtime's
+//! business; here is what this instance gets.
+
+use api::Config;
+use keys::instance as key;
+use runtime::{ContainerSpec, Limits, Rootfs};
+use sys::idmap::IdMap;
+
+use crate::devices::{Part, Parts};
+
+/// Everything that a specification is made of.
+pub(crate) struct Input<'a> {
+    pub name: &'a str,
+    /// Expanded configuration.
+    pub config: &'a Config,
+    pub idmap: IdMap,
+    pub rootfs: Rootfs,
+    /// Ids on disk are guest ids.
+    pub idmapped: bool,
+    pub parts: &'a Parts,
+    pub limits: Limits,
+    pub personality_32: bool,
+}
+
+/// The specification.
+pub(crate) fn build(input: Input<'_>) -> ContainerSpec {
+    let (mut mounts, mut nodes, mut nics) = (Vec::new(), Vec::new(), Vec::new());
+    for part in input.parts.values() {
+        match part {
+            Part::Nic(nic) => nics.push(nic.clone()),
+            Part::Disk(bind) => mounts.push(bind.clone()),
+            Part::Node(node) => nodes.push(node.clone()),
+        }
+    }
+    // Parents come before what is mounted inside them.
+    mounts.sort_by(|a, b| a.target.cmp(&b.target));
+    nics.sort_by(|a, b| a.name.cmp(&b.name));
+    ContainerSpec {
+        name: input.name.to_owned(),
+        hostname: input.name.to_owned(),
+        idmap: input.idmap,
+        rootfs: input.rootfs,
+        idmapped: input.idmapped,
+        init: vec!["/sbin/init".into()],
+        env: key::environment(input.config).map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        mounts,
+        nodes,
+        nics,
+        limits: input.limits,
+        nesting: key::SECURITY_NESTING.is_true(input.config),
+        checkpointable: key::MIGRATION_STATEFUL.is_true(input.config),
+        personality_32: input.personality_32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runtime::{Bind, Nic, NicKind};
+
+    fn disk(source: &str, target: &str) -> Part {
+        Part::Disk(Bind { source: source.into(), target: target.into(), ..Bind::default() })
+    }
+
+    #[test]
+    fn golden() {
+        let config: Config = [("environment.LANG".to_owned(), "de".to_owned()), ("security.nesting".to_owned(), "yes".to_owned())].into();
+        let nic = Nic {
+            device: "eth0".into(),
+            kind: NicKind::Bridged { parent: "lxdbr0".into() },
+            name: "eth0".into(),
+            host_name: Some("veth1".into()),
+            hwaddr: Some("00:16:3e:00:00:01".into()),
+            mtu: None,
+        };
+        let parts: Parts = [
+            ("a".to_owned(), disk("/srv/b", "/mnt/deep/er")),
+            ("b".to_owned(), disk("/srv/a", "/mnt/deep")),
+            ("eth0".to_owned(), Part::Nic(nic.clone())),
+        ]
+        .into();
+        let rootfs = Rootfs::Dir { path: "/pool/containers/c1/rootfs".into() };
+        let spec = build(Input {
+            name: "c1",
+            config: &config,
+            idmap: IdMap::contiguous(1_000_000, 1_000_000, 65_536),
+            rootfs: rootfs.clone(),
+            idmapped: true,
+            parts: &parts,
+            limits: Limits { processes: Some(100), ..Limits::default() },
+            personality_32: false,
+        });
+        let bind = |source: &str, target: &str| Bind { source: source.into(), target: target.into(), ..Bind::default() };
+        let expected = ContainerSpec {
+            name: "c1".into(),
+            hostname: "c1".into(),
+            idmap: IdMap::contiguous(1_000_000, 1_000_000, 65_536),
+            rootfs,
+            idmapped: true,
+            init: vec!["/sbin/init".into()],
+            env: [("LANG".to_owned(), "de".to_owned())].into(),
+            mounts: vec![bind("/srv/a", "/mnt/deep"), bind("/srv/b", "/mnt/deep/er")],
+            nics: vec![nic],
+            limits: Limits { processes: Some(100), ..Limits::default() },
+            nesting: true,
+            ..ContainerSpec::default()
+        };
+        assert_eq!(spec, expected);
+    }
+}

@@ -1,0 +1,145 @@
+//! What is published of instances, and what a running one uses.
+
+use std::collections::BTreeMap;
+
+use api::StatusCode;
+use api::instances::{Instance, InstanceFull};
+use api::state::{Address, Counters, Cpu, Disk, InstanceState, Memory, Network};
+use storage::VolumeRef;
+
+use super::expand::expand_record;
+use super::update::tagged_parts;
+use super::Instances;
+use crate::live::Run;
+use crate::records::InstanceRecord;
+use crate::{Result, Tagged, etag};
+
+impl Instances {
+    /// Names, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.engine.records.instances.ids()
+    }
+
+    /// All instances, by name: what `recursion=1` shows. Touches no process.
+    pub fn list(&self) -> Vec<Instance> {
+        self.engine.records.instances.all().into_iter().map(|(name, record)| self.render(name, &record)).collect()
+    }
+
+    /// All instances with state and snapshots: what `recursion=2` shows.
+    pub fn list_full(&self) -> Vec<InstanceFull> {
+        self.engine.records.instances.all().into_iter().map(|(name, record)| self.render_full(name, &record)).collect()
+    }
+
+    /// One instance.
+    pub fn get(&self, name: &str) -> Result<Tagged<Instance>> {
+        let record = self.record(name)?;
+        Ok(Tagged { value: self.render(name.to_owned(), &record), etag: etag::of(&tagged_parts(&record)) })
+    }
+
+    /// One instance with state and snapshots.
+    pub fn get_full(&self, name: &str) -> Result<InstanceFull> {
+        let record = self.record(name)?;
+        Ok(self.render_full(name.to_owned(), &record))
+    }
+
+    /// What an instance uses now.
+    pub fn state(&self, name: &str) -> Result<InstanceState> {
+        let record = self.record(name)?;
+        Ok(self.state_of(name, &record))
+    }
+
+    fn render(&self, name: String, record: &InstanceRecord) -> Instance {
+        let expanded = expand_record(&self.engine.records, record);
+        let status_code = self.engine.live.status(&name);
+        Instance {
+            architecture: record.architecture.clone(),
+            config: record.config.clone(),
+            created_at: record.created_at,
+            description: record.description.clone(),
+            devices: record.devices.clone(),
+            ephemeral: record.ephemeral,
+            expanded_config: expanded.config,
+            expanded_devices: expanded.devices,
+            last_used_at: record.last_used_at,
+            location: "none".into(),
+            name,
+            profiles: record.profiles.clone(),
+            project: "default".into(),
+            stateful: false,
+            status: status_code.text().to_owned(),
+            status_code,
+            kind: "container".into(),
+        }
+    }
+
+    fn render_full(&self, name: String, record: &InstanceRecord) -> InstanceFull {
+        let (state, snapshots) = (self.state_of(&name, record), self.render_snapshots(&name));
+        InstanceFull { instance: self.render(name, record), backups: None, state: Some(state), snapshots: Some(snapshots) }
+    }
+
+    fn state_of(&self, name: &str, record: &InstanceRecord) -> InstanceState {
+        let status_code = self.engine.live.status(name);
+        let stopped = InstanceState { status: status_code.text().to_owned(), status_code, ..InstanceState::default() };
+        match self.engine.live.get(name).filter(|_| status_code != StatusCode::STOPPED) {
+            Some(run) => InstanceState { disk: Some(self.disks(name, record)), ..used(&run, stopped) },
+            None => stopped,
+        }
+    }
+
+    /// Usage of the root disk, where the pool knows it without counting.
+    fn disks(&self, name: &str, record: &InstanceRecord) -> BTreeMap<String, Disk> {
+        let devices = expand_record(&self.engine.records, record).devices;
+        let root = keys::devices::root_disk(&devices).ok().flatten().map(|(root, _)| root.to_owned());
+        let usage = self.engine.pool(&record.pool).ok().and_then(|pool| pool.usage_bytes(&VolumeRef::instance(name)));
+        root.zip(usage).map(|(root, bytes)| (root, Disk { usage: as_i64(bytes), total: 0 })).into_iter().collect()
+    }
+}
+
+fn used(run: &Run, base: InstanceState) -> InstanceState {
+    let usage = run.container.usage();
+    let counters = &usage.counters;
+    InstanceState {
+        memory: Memory {
+            usage: as_i64(counters.memory_bytes),
+            usage_peak: as_i64(counters.memory_peak_bytes),
+            total: run.container.spec().limits.memory_bytes.map_or(0, as_i64),
+            swap_usage: as_i64(counters.swap_bytes),
+            swap_usage_peak: as_i64(counters.swap_peak_bytes),
+        },
+        network: Some(usage.interfaces.into_iter().map(interface).collect()),
+        pid: run.container.pid().into(),
+        processes: as_i64(counters.processes),
+        cpu: Cpu { usage: as_i64(counters.cpu_ns) },
+        ..base
+    }
+}
+
+fn interface(interface: netlink::Interface) -> (String, Network) {
+    let link = interface.link;
+    let address = |address: &netlink::Addr| Address {
+        family: if address.net.addr().is_ipv4() { "inet" } else { "inet6" }.to_owned(),
+        address: address.net.addr().to_string(),
+        netmask: address.net.prefix_len().to_string(),
+        scope: address.reach().to_owned(),
+    };
+    let hwaddr = link.mac.map(|mac| mac.map(|byte| format!("{byte:02x}")).join(":")).unwrap_or_default();
+    let network = Network {
+        addresses: interface.addresses.iter().map(address).collect(),
+        counters: Counters {
+            bytes_received: as_i64(link.stats.received_bytes),
+            bytes_sent: as_i64(link.stats.sent_bytes),
+            packets_received: as_i64(link.stats.received_packets),
+            packets_sent: as_i64(link.stats.sent_packets),
+        },
+        hwaddr,
+        host_name: interface.host_name.unwrap_or_default(),
+        mtu: link.mtu.into(),
+        state: if link.is_up() { "up" } else { "down" }.to_owned(),
+        kind: link.medium().to_owned(),
+    };
+    (link.name, network)
+}
+
+fn as_i64(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

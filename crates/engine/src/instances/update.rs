@@ -1,0 +1,234 @@
+//! Changing an instance: PUT, PATCH, and the echo of a changed profile. What can change while it
+//! runs does; any failure puts everything back.
+
+use std::sync::Arc;
+
+use api::Config;
+use api::instances::InstancePut;
+use keys::devices::disk;
+use keys::instance::volatile;
+use serde_json::Value;
+
+use super::Instances;
+use super::admission::Action;
+use super::create::{clean, set_quota};
+use super::expand::{Expanded, expand_record};
+use crate::devices::{self, Part, Parts};
+use crate::live::Run;
+use crate::operations::{New, Operation};
+use crate::records::{Held, InstanceRecord};
+use crate::sync::lock;
+use crate::undo::Undo;
+use crate::{Error, Result, etag, host, patch};
+
+/// Volatile keys that a request cannot lose by leaving them out: without them the instance would
+/// forget what it is.
+const STICKY: &[&str] = &[
+    volatile::APPLY_TEMPLATE.name,
+    volatile::BASE_IMAGE.name,
+    volatile::IDMAP_BASE.name,
+    volatile::LAST_STATE_IDMAP.name,
+    volatile::LAST_STATE_POWER.name,
+    volatile::UUID.name,
+];
+
+impl Instances {
+    /// Replaces the writable parts, or restores a snapshot (`restore` not empty).
+    pub fn update(&self, name: &str, request: InstancePut, if_match: Option<&str>) -> Result<Arc<Operation>> {
+        let held = self.record(name)?;
+        let (this, instance) = (self.clone(), name.to_owned());
+        if !request.restore.is_empty() {
+            let restore = move |_: &Arc<Operation>| this.restore(&instance, &request.restore).map(|()| None);
+            return self.engine.operations.run(New::instance("Restoring snapshot", name), restore);
+        }
+        etag::check(if_match, &tagged_parts(&held))?;
+        let sent = if_match.map(str::to_owned);
+        self.engine.operations.run(New::instance("Updating instance", name), move |_| this.update_now(&instance, request, sent.as_deref()).map(|()| None))
+    }
+
+    /// Changes only what `patch` names; `config` and `devices` are merged by key. Done on return.
+    pub fn patch(&self, name: &str, patch: Value, if_match: Option<&str>) -> Result<()> {
+        let record = self.record(name)?;
+        etag::check(if_match, &tagged_parts(&record))?;
+        let current = InstancePut {
+            architecture: record.architecture.clone(),
+            config: record.config.clone(),
+            description: record.description.clone(),
+            devices: record.devices.clone(),
+            ephemeral: record.ephemeral,
+            profiles: Some(record.profiles.clone()),
+            ..InstancePut::default()
+        };
+        self.update_now(name, patch::apply(&current, patch)?, if_match)
+    }
+
+    fn update_now(&self, name: &str, request: InstancePut, if_match: Option<&str>) -> Result<()> {
+        let engine = &self.engine;
+        let _permit = engine.gates.permit(name, Action::Update)?;
+        let held = self.record(name)?;
+        etag::check(if_match, &tagged_parts(&held))?;
+        let mut record = requested(&held, request);
+        let mut after = self.checked(&record)?;
+        self.check_pool_unchanged(&held, &after)?;
+        let before = expand_record(&engine.records, &held);
+        let _allocation = lock(&engine.id_allocation);
+        if idmap_keys(&before.config) != idmap_keys(&after.config) {
+            self.allocate_ids(name, &mut record)?;
+        }
+        forget_removed_cards(&mut record.config, &before, &after);
+        let run = engine.live.get(name);
+        let mut undo = Undo::default();
+        self.change_quota(&held.pool, name, (&before, &after), &mut undo)?;
+        if let Some(run) = &run {
+            let new = devices::generate_volatile(&after.devices, &after.config, || uuid::Uuid::new_v4().as_u128());
+            record.config.extend(new.clone());
+            after.config.extend(new);
+            self.change_live(run, (&before, &after), &mut undo)?;
+        }
+        let mut changes = engine.records.changes();
+        changes.update(name, &held, record)?;
+        changes.commit()?;
+        undo.keep();
+        self.after_change(name, &before, &after);
+        engine.lifecycle("instance-updated", "instances", name);
+        Ok(())
+    }
+
+    /// Applies what a changed profile means for one instance; `before` is what it had.
+    pub(crate) fn reapply(&self, name: &str, before: &Expanded) -> Result<()> {
+        let engine = &self.engine;
+        let _permit = engine.gates.permit(name, Action::Update)?;
+        let held = self.record(name)?;
+        let mut after = self.checked(&held)?;
+        let run = engine.live.get(name);
+        let mut undo = Undo::default();
+        self.change_quota(&held.pool, name, (before, &after), &mut undo)?;
+        if let Some(run) = &run {
+            let new = devices::generate_volatile(&after.devices, &after.config, || uuid::Uuid::new_v4().as_u128());
+            after.config.extend(new.clone());
+            self.change_live(run, (before, &after), &mut undo)?;
+            engine.records.modify::<InstanceRecord>(name, |record| record.config.extend(new.clone()))?;
+        }
+        undo.keep();
+        self.after_change(name, before, &after);
+        Ok(())
+    }
+
+    fn check_pool_unchanged(&self, held: &InstanceRecord, after: &Expanded) -> Result<()> {
+        let pool = keys::devices::root_disk(&after.devices)?.and_then(|(_, device)| disk::POOL.text(device));
+        if pool.is_some_and(|pool| pool != held.pool) {
+            return Err(Error::bad_request("The storage pool of the root disk cannot be changed").hint("copy the instance into the other pool"));
+        }
+        Ok(())
+    }
+
+    fn change_quota<'a>(&self, pool: &str, name: &'a str, (before, after): (&'a Expanded, &Expanded), undo: &mut Undo<'a>) -> Result<()> {
+        let size = |expanded: &Expanded| keys::devices::root_disk(&expanded.devices).ok().flatten().and_then(|(_, device)| disk::SIZE.text(device).map(str::to_owned));
+        if size(before) == size(after) {
+            return Ok(());
+        }
+        let pool = self.engine.pool(pool)?;
+        set_quota(&*pool, name, &after.devices, true)?;
+        undo.push("put the old size limit back", move || set_quota(&*pool, name, &before.devices, true));
+        Ok(())
+    }
+
+    /// Changes a running instance: devices away, devices new, limits.
+    fn change_live<'a>(&self, run: &'a Arc<Run>, (before, after): (&'a Expanded, &Expanded), undo: &mut Undo<'a>) -> Result<()> {
+        let container = &run.container;
+        if before.config.get("linux.kernel_modules") != after.config.get("linux.kernel_modules") {
+            super::start::load_modules(&after.config)?;
+        }
+        let new = self.parts(container.name(), after)?;
+        let old = lock(&run.parts).clone();
+        for (name, part) in ordered(&old).into_iter().rev().filter(|(name, part)| new.get(name) != Some(part)) {
+            devices::detach(container, &name, &part)?;
+            undo.push("give a device back", move || devices::attach(&run.container, &name, &part));
+        }
+        for (name, part) in ordered(&new).into_iter().filter(|(name, part)| old.get(name) != Some(part)) {
+            devices::attach(container, &name, &part)?;
+            undo.push("take a device away again", move || devices::detach(&run.container, &name, &part));
+        }
+        *lock(&run.parts) = new;
+        undo.push("remember the old devices", move || {
+            *lock(&run.parts) = old;
+            Ok::<_, Error>(())
+        });
+        let (old, new) = (self.limits_for(container.name(), &before.config), self.limits_for(container.name(), &after.config));
+        if old != new {
+            container.set_limits(&new).map_err(|error| Error::bad_request("change the limits of the running container").caused_by(error))?;
+            undo.push("put the old limits back", move || run.container.set_limits(&old));
+        }
+        Ok(())
+    }
+
+    /// What others are to know of a change that is done.
+    fn after_change(&self, name: &str, before: &Expanded, after: &Expanded) {
+        let engine = &self.engine;
+        let (old, new) = (engine.hosts_of(name, &before.config, &before.devices), engine.hosts_of(name, &after.config, &after.devices));
+        for (network, host) in old.iter().filter(|entry| !new.contains(entry)) {
+            engine.withdraw_host(network, &host.hwaddr);
+        }
+        for (network, host) in new.into_iter().filter(|entry| !old.contains(entry)) {
+            engine.announce_host(&network, host);
+        }
+        if before.config.get("limits.cpu") != after.config.get("limits.cpu") {
+            self.rebalance_cpus();
+        }
+    }
+}
+
+/// The record that a PUT asks for.
+fn requested(held: &Held<InstanceRecord>, request: InstancePut) -> InstanceRecord {
+    let mut record = InstanceRecord::clone(&held.record);
+    let (mut config, mut devices) = (request.config, request.devices);
+    for key in STICKY {
+        if let Some(value) = held.config.get(*key)
+            && !config.contains_key(*key)
+        {
+            config.insert((*key).to_owned(), value.clone());
+        }
+    }
+    clean(&mut config, &mut devices);
+    if let Some(architecture) = host::architecture(&request.architecture) {
+        record.architecture = architecture.to_owned();
+    }
+    record.config = config;
+    record.description = request.description;
+    record.devices = devices;
+    record.ephemeral = request.ephemeral;
+    if let Some(profiles) = request.profiles {
+        record.profiles = profiles;
+    }
+    record
+}
+
+/// Drops the generated values of cards that are gone.
+fn forget_removed_cards(config: &mut Config, before: &Expanded, after: &Expanded) {
+    for name in before.devices.keys().filter(|name| !after.devices.contains_key(*name)) {
+        for what in ["hwaddr", "name", "host_name"] {
+            config.remove(&volatile::device(name, what));
+        }
+    }
+}
+
+fn idmap_keys(config: &Config) -> Vec<Option<&String>> {
+    const KEYS: &[&str] = &["raw.idmap", "security.idmap.base", "security.idmap.isolated", "security.idmap.size", "security.privileged"];
+    KEYS.iter().map(|key| config.get(*key)).collect()
+}
+
+/// Nodes, then cards, then disks, parents before what is mounted inside them.
+fn ordered(parts: &Parts) -> Vec<(String, Part)> {
+    let mut list: Vec<_> = parts.iter().map(|(name, part)| (name.clone(), part.clone())).collect();
+    list.sort_by_key(|(_, part)| match part {
+        Part::Node(node) => (0, node.target.clone()),
+        Part::Nic(nic) => (1, nic.name.clone().into()),
+        Part::Disk(bind) => (2, bind.target.clone()),
+    });
+    list
+}
+
+/// What an instance's ETag covers.
+pub(super) fn tagged_parts(record: &InstanceRecord) -> (&str, &Config, &str, &api::Devices, bool, &[String]) {
+    (&record.architecture, &record.config, &record.description, &record.devices, record.ephemeral, &record.profiles)
+}

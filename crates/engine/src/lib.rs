@@ -1,0 +1,33 @@
+//! What LXD *means*: instances, images, profiles, networks, pools, and the work done on them.
+//!
+//! Plain functions on threads; no HTTP, no async. Reads are answered from published state in
+//! memory and touch no process; writes are durable in the store before they are reported; long
+//! work is an [`operations::Operation`]. Streams leave as file descriptors.
+//!
+//! Entry point: [`Engine::open`], then a handle per resource: [`Engine::instances`],
+//! [`Engine::images`], [`Engine::profiles`], [`Engine::networks`], [`Engine::storage_pools`],
+//! [`Engine::server`].
+
+mod devices;
+mod engine;
+pub mod error;
+pub mod etag;
+pub mod events;
+mod host;
+pub mod images;
+pub mod instances;
+mod live;
+pub mod networks;
+pub mod operations;
+pub mod profiles;
+mod patch;
+mod records;
+pub mod server;
+pub mod storage_pools;
+mod slots;
+mod sync;
+mod undo;
+
+pub use engine::{Config, Engine};
+pub use error::{Context, Error, ErrorKind, Result};
+pub use etag::Tagged;

@@ -1,0 +1,77 @@
+//! What runs now: published for readers, kept from the runtime's events. Nothing here is stored.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+
+use api::StatusCode;
+use runtime::Container;
+
+use crate::devices::Parts;
+use crate::sync::{lock, read, write};
+
+/// One running instance.
+pub(crate) struct Run {
+    pub container: Arc<Container>,
+    pub is_frozen: AtomicBool,
+    /// What its devices were turned into, for taking them away again.
+    pub parts: Mutex<Parts>,
+    watchers: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+}
+
+/// Most callbacks that wait for the end of one instance.
+const MAX_WATCHERS: usize = 1024;
+
+impl Run {
+    /// Calls back, without blocking, when the instance has stopped.
+    pub(crate) fn on_end(&self, call: Box<dyn FnOnce() + Send>) {
+        let mut watchers = lock(&self.watchers);
+        // Those of sessions long gone make room first.
+        if watchers.len() >= MAX_WATCHERS {
+            drop(watchers.remove(0));
+        }
+        watchers.push(call);
+    }
+}
+
+/// All running instances.
+#[derive(Default)]
+pub(crate) struct Live {
+    runs: RwLock<HashMap<String, Arc<Run>>>,
+}
+
+impl Live {
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Run>> {
+        read(&self.runs).get(name).cloned()
+    }
+
+    pub(crate) fn insert(&self, name: &str, container: Arc<Container>, parts: Parts) {
+        let is_frozen = AtomicBool::new(container.is_frozen());
+        write(&self.runs).insert(name.to_owned(), Arc::new(Run { container, is_frozen, parts: Mutex::new(parts), watchers: Mutex::default() }));
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        let run = write(&self.runs).remove(name);
+        let watchers = run.map(|run| std::mem::take(&mut *lock(&run.watchers)));
+        watchers.into_iter().flatten().for_each(|call| call());
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Run>> {
+        read(&self.runs).values().cloned().collect()
+    }
+
+    /// What the API shows.
+    pub(crate) fn status(&self, name: &str) -> StatusCode {
+        match read(&self.runs).get(name) {
+            None => StatusCode::STOPPED,
+            Some(run) if run.is_frozen.load(Ordering::Relaxed) => StatusCode::FROZEN,
+            Some(_) => StatusCode::RUNNING,
+        }
+    }
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(read(&self.runs).keys()).finish()
+    }
+}

@@ -1,0 +1,264 @@
+//! The records: what is stored, and the copy in memory that answers every read.
+//!
+//! A change is a [`Changes`]: it is committed to the store first (durable, all or nothing, guarded
+//! by the revisions it was made on) and then becomes visible. Data of this host alone, such as
+//! pids, is not here.
+
+mod kinds;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+
+use store::{CommitError, Guard, Record, Revision, Store, Table, Write};
+
+pub(crate) use kinds::{AliasRecord, ImageRecord, InstanceRecord, NetworkRecord, PoolRecord, ProfileRecord, ServerRecord, SnapshotRecord};
+
+use crate::error::Context;
+use crate::sync::{read, write};
+use crate::{Error, ErrorKind, Result};
+
+/// How often a change made by the engine itself is tried again after losing a race.
+const MAX_RETRIES: usize = 16;
+
+/// A record as it is in memory.
+#[derive(Debug)]
+pub(crate) struct Held<T> {
+    pub record: Arc<T>,
+    pub revision: Revision,
+}
+
+impl<T> Clone for Held<T> {
+    fn clone(&self) -> Self {
+        Self { record: self.record.clone(), revision: self.revision }
+    }
+}
+
+impl<T> std::ops::Deref for Held<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.record
+    }
+}
+
+/// All records of one kind, in memory.
+#[derive(Debug)]
+pub(crate) struct Kind<T> {
+    entries: RwLock<BTreeMap<String, Held<T>>>,
+}
+
+impl<T: Record> Kind<T> {
+    fn load(store: &Arc<dyn Store>) -> Result<Self> {
+        let (records, damaged) = Table::<T>::new(store.clone()).readable().context("read the records")?;
+        for error in damaged {
+            tracing::error!("{error}");
+        }
+        let entries = records.into_iter().map(|stored| (stored.id, Held { record: Arc::new(stored.record), revision: stored.revision }));
+        Ok(Self { entries: RwLock::new(entries.collect()) })
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<Held<T>> {
+        read(&self.entries).get(id).cloned()
+    }
+
+    pub(crate) fn contains(&self, id: &str) -> bool {
+        read(&self.entries).contains_key(id)
+    }
+
+    pub(crate) fn ids(&self) -> Vec<String> {
+        read(&self.entries).keys().cloned().collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        read(&self.entries).is_empty()
+    }
+
+    /// All records, sorted by id.
+    pub(crate) fn all(&self) -> Vec<(String, Held<T>)> {
+        read(&self.entries).iter().map(|(id, held)| (id.clone(), held.clone())).collect()
+    }
+
+    /// The records whose ids start with `prefix`, without it.
+    pub(crate) fn below(&self, prefix: &str) -> Vec<(String, Held<T>)> {
+        let entries = read(&self.entries);
+        let range = entries.range(prefix.to_owned()..);
+        range.map_while(|(id, held)| Some((id.strip_prefix(prefix)?.to_owned(), held.clone()))).collect()
+    }
+
+    fn apply(&self, id: String, revision: Revision, record: Option<Arc<T>>) {
+        let mut entries = write(&self.entries);
+        // Commits become visible in any order: a later one that came first stays.
+        if entries.get(&id).is_some_and(|held| held.revision > revision) {
+            return;
+        }
+        match record {
+            Some(record) => entries.insert(id, Held { record, revision }),
+            None => entries.remove(&id),
+        };
+    }
+}
+
+/// Finds the table of a kind of record.
+pub(crate) trait Stored: Record + Send + Sync + 'static {
+    fn kind(records: &Records) -> &Kind<Self>
+    where
+        Self: Sized;
+}
+
+/// The tables.
+pub(crate) struct Records {
+    store: Arc<dyn Store>,
+    pub instances: Kind<InstanceRecord>,
+    pub snapshots: Kind<SnapshotRecord>,
+    pub profiles: Kind<ProfileRecord>,
+    pub images: Kind<ImageRecord>,
+    pub aliases: Kind<AliasRecord>,
+    pub networks: Kind<NetworkRecord>,
+    pub pools: Kind<PoolRecord>,
+    pub server: Kind<ServerRecord>,
+}
+
+impl Records {
+    pub(crate) fn load(store: Arc<dyn Store>) -> Result<Self> {
+        Ok(Self {
+            instances: Kind::load(&store)?,
+            snapshots: Kind::load(&store)?,
+            profiles: Kind::load(&store)?,
+            images: Kind::load(&store)?,
+            aliases: Kind::load(&store)?,
+            networks: Kind::load(&store)?,
+            pools: Kind::load(&store)?,
+            server: Kind::load(&store)?,
+            store,
+        })
+    }
+
+    /// Begins a change.
+    pub(crate) fn changes(&self) -> Changes<'_> {
+        Changes { records: self, guards: Vec::new(), writes: Vec::new(), applies: Vec::new() }
+    }
+
+    /// Changes one record on behalf of the engine itself, again and again until no one else was
+    /// faster. `None` if there is no such record. No commit if nothing changes.
+    pub(crate) fn modify<T: Stored + Clone + PartialEq>(&self, id: &str, change: impl Fn(&mut T)) -> Result<Option<Arc<T>>> {
+        for _ in 0..MAX_RETRIES {
+            let Some(held) = T::kind(self).get(id) else { return Ok(None) };
+            let mut record = T::clone(&held.record);
+            change(&mut record);
+            if record == *held.record {
+                return Ok(Some(held.record));
+            }
+            let mut changes = self.changes();
+            changes.update(id, &held, record)?;
+            match changes.commit() {
+                Err(error) if error.kind() == ErrorKind::PreconditionFailed => {}
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(T::kind(self).get(id).map(|held| held.record)),
+            }
+        }
+        Err(Error::internal(format!("{id} is changed by others all the time")))
+    }
+}
+
+impl std::fmt::Debug for Records {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Records").finish_non_exhaustive()
+    }
+}
+
+type Apply<'a> = Box<dyn FnOnce(Revision) + 'a>;
+
+/// A change over any number of records: all of it or none of it.
+pub(crate) struct Changes<'a> {
+    records: &'a Records,
+    guards: Vec<Guard>,
+    writes: Vec<Write>,
+    applies: Vec<Apply<'a>>,
+}
+
+impl<'a> Changes<'a> {
+    /// A record that must not exist yet.
+    pub(crate) fn insert<T: Stored>(&mut self, id: &str, record: T) -> Result<()> {
+        self.guards.push(Table::<T>::absent(id));
+        self.put(id, record)
+    }
+
+    /// A new state of a record that must not have changed since it was read.
+    pub(crate) fn update<T: Stored>(&mut self, id: &str, held: &Held<T>, record: T) -> Result<()> {
+        self.guards.push(Table::<T>::unchanged(id, held.revision));
+        self.put(id, record)
+    }
+
+    /// A record that goes, whatever it is now.
+    pub(crate) fn delete<T: Stored>(&mut self, id: &str) {
+        self.writes.push(Table::<T>::delete(id));
+        let (records, id) = (self.records, id.to_owned());
+        self.applies.push(Box::new(move |revision| T::kind(records).apply(id, revision, None)));
+    }
+
+    fn put<T: Stored>(&mut self, id: &str, record: T) -> Result<()> {
+        self.writes.push(Table::<T>::put(id, &record).context("write a record")?);
+        let (records, id) = (self.records, id.to_owned());
+        self.applies.push(Box::new(move |revision| T::kind(records).apply(id, revision, Some(Arc::new(record)))));
+        Ok(())
+    }
+
+    /// Makes the change durable, then visible. Losing a race is 409 for a new record and 412 for
+    /// an old one.
+    pub(crate) fn commit(self) -> Result<()> {
+        let revision = self.records.store.commit(&self.guards, &self.writes).map_err(|error| match &error {
+            CommitError::Conflict { expected: None, .. } => Error::conflict("already exists").caused_by(error),
+            CommitError::Conflict { .. } => {
+                Error::new(ErrorKind::PreconditionFailed, "changed by somebody else meanwhile").caused_by(error).hint("look at it again and repeat the change")
+            }
+            CommitError::Store(_) => Error::internal("store the change").caused_by(error),
+        })?;
+        for apply in self.applies {
+            apply(revision);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn empty() -> Records {
+        Records::load(Arc::new(store::MemoryStore::new())).expect("load")
+    }
+
+    fn profile(description: &str) -> ProfileRecord {
+        ProfileRecord { description: description.into(), ..ProfileRecord::default() }
+    }
+
+    #[test]
+    fn losing_the_race_is_reported_and_changes_nothing() {
+        let records = empty();
+        let mut changes = records.changes();
+        changes.insert("p", profile("one")).expect("insert");
+        changes.commit().expect("commit");
+        let stale = records.profiles.get("p").expect("there");
+        records.modify::<ProfileRecord>("p", |record| record.description = "two".into()).expect("modify");
+        let mut late = records.changes();
+        late.update("p", &stale, profile("three")).expect("update");
+        late.insert("q", profile("never")).expect("insert");
+        assert_eq!(late.commit().expect_err("lost").kind(), ErrorKind::PreconditionFailed);
+        assert_eq!(records.profiles.get("p").expect("there").description, "two");
+        assert!(!records.profiles.contains("q"));
+        let mut again = records.changes();
+        again.insert("p", profile("four")).expect("insert");
+        assert_eq!(again.commit().expect_err("taken").kind(), ErrorKind::Conflict);
+    }
+
+    #[test]
+    fn below_strips_the_prefix_and_stops_at_its_end() {
+        let records = empty();
+        let mut changes = records.changes();
+        for id in ["c/a", "c/b", "ca/x", "d/y"] {
+            changes.insert(id, SnapshotRecord::default()).expect("insert");
+        }
+        changes.commit().expect("commit");
+        let found: Vec<String> = records.snapshots.below("c/").into_iter().map(|(id, _)| id).collect();
+        assert_eq!(found, ["a", "b"]);
+    }
+}

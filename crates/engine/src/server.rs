@@ -1,0 +1,176 @@
+//! The server itself: facts and configuration of `/1.0`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::certificates::Certificate;
+use api::server::Environment;
+use serde_json::{Map, Value};
+
+use crate::records::{Held, ServerRecord};
+use crate::{Engine, Error, Result, Tagged, etag};
+
+/// Additions to the API of 2.0 that work here, in the order in which LXD got them; our own last.
+pub const API_EXTENSIONS: &[&str] = &[
+    "container_host_shutdown_timeout",
+    "container_stop_priority",
+    "container_last_used_at",
+    "etag",
+    "patch",
+    "image_compression_algorithm",
+    "directory_manipulation",
+    "container_cpu_time",
+    "network",
+    "profile_usedby",
+    "container_exec_recording",
+    "container_exec_signal_handling",
+    "container_image_properties",
+    "id_map",
+    "storage",
+    "file_delete",
+    "file_append",
+    "network_dhcp_expiry",
+    "image_create_aliases",
+    "entity_description",
+    "id_map_base",
+    "file_symlinks",
+    "resource_limits",
+    "console",
+    "network_dhcp_gateway",
+    "file_get_symlink",
+    "network_leases",
+    "operation_description",
+    "event_lifecycle",
+    "container_exec_user_group_cwd",
+    "container_nic_ipfilter",
+    "container_protection_delete",
+    "container_full",
+    "instances",
+    "instance_create_start",
+    "api_filtering",
+    "image_build",
+];
+
+/// Shown instead of a secret's value.
+const HIDDEN: bool = true;
+
+/// The server's own facts and configuration.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub(crate) engine: Arc<Engine>,
+}
+
+impl Server {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine }
+    }
+
+    /// `GET /1.0`; callers that are not trusted see neither configuration nor host facts.
+    pub fn get(&self, trusted: bool) -> Tagged<api::server::Server> {
+        let record = self.record();
+        let value = api::server::Server {
+            api_extensions: API_EXTENSIONS.iter().map(|name| (*name).to_owned()).collect(),
+            api_status: "stable".into(),
+            api_version: api::API_VERSION.into(),
+            auth: if trusted { "trusted" } else { "untrusted" }.into(),
+            public: false,
+            auth_methods: vec!["tls".into()],
+            config: trusted.then(|| shown(&record.config)),
+            environment: trusted.then(|| self.environment()),
+        };
+        Tagged { value, etag: etag::of(&record.config) }
+    }
+
+    /// Replaces the configuration. Values must be strings or null; a hidden key given as `true`
+    /// stays as it is.
+    pub fn update(&self, config: Map<String, Value>, if_match: Option<&str>) -> Result<()> {
+        self.change(config, if_match, api::Config::new())
+    }
+
+    /// Changes only the keys given; null unsets.
+    pub fn patch(&self, config: Map<String, Value>, if_match: Option<&str>) -> Result<()> {
+        let base = self.record().config.clone();
+        self.change(config, if_match, base)
+    }
+
+    /// Trusted client certificates (none yet: there is no network listener).
+    pub fn certificates(&self) -> Vec<Certificate> {
+        Vec::new()
+    }
+
+    fn change(&self, wanted: Map<String, Value>, if_match: Option<&str>, mut config: api::Config) -> Result<()> {
+        let held = self.record();
+        etag::check(if_match, &held.config)?;
+        for (key, value) in wanted {
+            let is_secret = keys::server::TABLE.row(&key).is_some_and(keys::Row::is_secret);
+            let value = match value {
+                Value::Null => String::new(),
+                Value::String(text) => text,
+                Value::Bool(HIDDEN) if is_secret => held.config.get(&key).cloned().unwrap_or_default(),
+                // Numbers and booleans have one spelling: no reason to be strict.
+                Value::Bool(_) | Value::Number(_) => value.to_string(),
+                Value::Array(_) | Value::Object(_) => return Err(Error::bad_request(format!("Invalid value type for '{key}'"))),
+            };
+            keys::server::check(&key, &value)?;
+            refuse_unserved(&key, &value, &held.config)?;
+            if value.is_empty() {
+                config.remove(&key);
+            } else {
+                config.insert(key, value);
+            }
+        }
+        let mut changes = self.engine.records.changes();
+        changes.update("config", &held, ServerRecord { config })?;
+        changes.commit()?;
+        self.engine.lifecycle("config-updated", "", "");
+        Ok(())
+    }
+
+    fn record(&self) -> Held<ServerRecord> {
+        // Made when the state directory was; only a damaged record can be missing.
+        let missing = || Held { record: Arc::default(), revision: 0 };
+        self.engine.records.server.get("config").unwrap_or_else(missing)
+    }
+
+    fn environment(&self) -> Environment {
+        let (host, config) = (&self.engine.host, &self.engine.config);
+        let drivers = self.engine.pools.drivers();
+        let join = |texts: Vec<&str>| texts.join(" | ");
+        Environment {
+            architectures: host.architectures.iter().map(|name| (*name).to_owned()).collect(),
+            driver: "lxc".into(),
+            driver_version: config.version.clone(),
+            kernel: "Linux".into(),
+            kernel_architecture: host.architecture.into(),
+            kernel_features: BTreeMap::from([("idmapped_mounts".to_owned(), "true".to_owned())]),
+            kernel_version: host.kernel_version.clone(),
+            os_name: host.os_name.clone(),
+            os_version: host.os_version.clone(),
+            project: "default".into(),
+            server: "lxd".into(),
+            server_name: host.hostname.clone(),
+            server_pid: std::process::id(),
+            server_version: config.version.clone(),
+            storage: join(drivers.iter().map(|(name, _)| name.as_str()).collect()),
+            storage_version: join(drivers.iter().map(|(_, version)| version.as_str()).collect()),
+            ..Environment::default()
+        }
+    }
+}
+
+/// Keys that are known but would do nothing here: better said than silently taken.
+fn refuse_unserved(key: &str, value: &str, current: &api::Config) -> Result<()> {
+    let is_change = !value.is_empty() && current.get(key).is_none_or(|old| old != value);
+    if is_change && matches!(key, "core.https_address" | "core.trust_password") {
+        return Err(Error::bad_request(format!("{key}: this server does not listen on the network yet")).hint("use the local socket"));
+    }
+    Ok(())
+}
+
+fn shown(config: &api::Config) -> Map<String, Value> {
+    let show = |(key, value): (&String, &String)| {
+        let is_secret = keys::server::TABLE.row(key).is_some_and(keys::Row::is_secret);
+        (key.clone(), if is_secret { Value::Bool(HIDDEN) } else { Value::String(value.clone()) })
+    };
+    config.iter().map(show).collect()
+}

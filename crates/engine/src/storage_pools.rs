@@ -1,0 +1,287 @@
+//! Storage pools.
+
+use std::sync::Arc;
+
+use api::storage_pools::{Resources, StoragePool, StoragePoolPut, StoragePoolsPost, StorageVolume, Usage};
+use serde_json::Value;
+use storage::{Pool, PoolSpec};
+
+use crate::error::Context;
+use crate::instances::expand::expand_record;
+use crate::records::PoolRecord;
+use crate::slots::Slots;
+use crate::{Engine, Error, ErrorKind, Result, Tagged, etag, patch};
+
+/// What the errors call it.
+const KIND: &str = "storage pool";
+
+/// The pools that are open.
+#[derive(Default)]
+pub(crate) struct PoolTable {
+    slots: Slots<Arc<dyn Pool>>,
+}
+
+impl PoolTable {
+    pub(crate) fn expect(&self, names: &[String]) {
+        self.slots.expect(names);
+    }
+
+    /// Any pool that is open, for the server's facts.
+    pub(crate) fn drivers(&self) -> Vec<(String, String)> {
+        let mut drivers: Vec<_> = self.slots.all_ready().iter().map(|pool| (pool.driver().to_owned(), pool.version())).collect();
+        drivers.sort();
+        drivers.dedup();
+        drivers
+    }
+}
+
+impl std::fmt::Debug for PoolTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PoolTable").finish_non_exhaustive()
+    }
+}
+
+/// The storage pools of an engine.
+#[derive(Clone, Debug)]
+pub struct StoragePools {
+    pub(crate) engine: Arc<Engine>,
+}
+
+impl Engine {
+    /// An open pool. One that failed to open is tried again: the disk may be there by now.
+    pub(crate) fn pool(&self, name: &str) -> Result<Arc<dyn Pool>> {
+        match self.pools.slots.get(KIND, name) {
+            Err(error) if error.kind() == ErrorKind::Unavailable => self.open_pool(name).map_err(|_| error),
+            other => other,
+        }
+    }
+
+    /// A pool that is open now.
+    pub(crate) fn ready_pool(&self, name: &str) -> Option<Arc<dyn Pool>> {
+        self.pools.slots.ready(name)
+    }
+
+    fn open_pool(&self, name: &str) -> Result<Arc<dyn Pool>> {
+        let record = self.records.pools.get(name).ok_or_else(|| Error::not_found("Storage pool not found"))?;
+        let result = storage::open(&self.pool_spec(name, &record));
+        let kept = match &result {
+            Ok(pool) => Ok(pool.clone()),
+            Err(error) => Err(chain(error)),
+        };
+        self.pools.slots.set(name, kept);
+        result.context(format!("open storage pool `{name}`"))
+    }
+
+    fn pool_spec(&self, name: &str, record: &PoolRecord) -> PoolSpec {
+        PoolSpec {
+            name: name.to_owned(),
+            driver: record.driver.clone(),
+            config: record.config.clone(),
+            dir: self.config.dir.join("storage-pools").join(name),
+            disks_dir: self.config.dir.join("disks"),
+        }
+    }
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let reason = error.to_string();
+        if !text.contains(&reason) {
+            text = format!("{text}: {reason}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+impl StoragePools {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine }
+    }
+
+    /// Opens all pools, each on a thread of its own: one that hangs holds up no other.
+    pub(crate) fn open_all(&self) {
+        std::thread::scope(|scope| {
+            for name in self.names() {
+                scope.spawn(move || {
+                    if let Err(error) = self.engine.open_pool(&name) {
+                        tracing::error!(pool = name, "{}", error.report());
+                    }
+                });
+            }
+        });
+    }
+
+    /// Names, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.engine.records.pools.ids()
+    }
+
+    /// All pools.
+    pub fn list(&self) -> Vec<StoragePool> {
+        self.engine.records.pools.all().into_iter().map(|(name, record)| self.render(&name, &record)).collect()
+    }
+
+    /// One pool.
+    pub fn get(&self, name: &str) -> Result<Tagged<StoragePool>> {
+        let record = self.record(name)?;
+        Ok(Tagged { value: self.render(name, &record), etag: etag::of(&tagged_parts(&record)) })
+    }
+
+    /// Makes a pool.
+    pub fn create(&self, request: StoragePoolsPost) -> Result<()> {
+        let StoragePoolsPost { name, driver, description, config } = request;
+        keys::names::check_pool(&name)?;
+        if !storage::driver_names().contains(&driver.as_str()) {
+            let known = storage::driver_names().join(", ");
+            return Err(Error::bad_request(format!("storage driver '{driver}' is not one of {known}")));
+        }
+        keys::storage_pool::validate(&driver, &config)?;
+        storage::validate(&driver, &config).map_err(|error| Error::bad_request(error.to_string()))?;
+        if self.engine.records.pools.contains(&name) {
+            return Err(Error::conflict(format!("Storage pool '{name}' already exists")));
+        }
+        let mut record = PoolRecord { driver, description, config };
+        let mut spec = self.engine.pool_spec(&name, &record);
+        let pool = storage::create(&mut spec).context(format!("make storage pool `{name}`"))?;
+        record.config = spec.config.clone();
+        let mut changes = self.engine.records.changes();
+        changes.insert(&name, record)?;
+        if let Err(error) = changes.commit() {
+            drop(pool);
+            if let Err(undo) = storage::destroy(&spec) {
+                tracing::warn!("undo: remove storage pool: {undo}");
+            }
+            return Err(error);
+        }
+        self.engine.pools.slots.set(&name, Ok(pool));
+        self.engine.lifecycle("storage-pool-created", "storage-pools", &name);
+        Ok(())
+    }
+
+    /// Replaces description and configuration. What was fixed at creation cannot change.
+    pub fn update(&self, name: &str, request: StoragePoolPut, if_match: Option<&str>) -> Result<()> {
+        let held = self.record(name)?;
+        etag::check(if_match, &tagged_parts(&held))?;
+        let mut record = PoolRecord::clone(&held.record);
+        let mut config = request.config;
+        config.retain(|_, value| !value.is_empty());
+        for key in ["source", "size"] {
+            let old = record.config.get(key).cloned();
+            match (config.get(key), old) {
+                (None, Some(old)) => {
+                    config.insert(key.to_owned(), old);
+                }
+                (new, old) if new != old.as_ref() => {
+                    return Err(Error::bad_request(format!("storage pool key `{key}` is fixed when the pool is made")));
+                }
+                _ => {}
+            }
+        }
+        keys::storage_pool::validate(&record.driver, &config)?;
+        record.config = config;
+        record.description = request.description;
+        let mut changes = self.engine.records.changes();
+        changes.update(name, &held, record)?;
+        changes.commit()?;
+        self.engine.lifecycle("storage-pool-updated", "storage-pools", name);
+        Ok(())
+    }
+
+    /// Changes only what `patch` names.
+    pub fn patch(&self, name: &str, patch: Value, if_match: Option<&str>) -> Result<()> {
+        let record = self.record(name)?;
+        let current = StoragePoolPut { description: record.description.clone(), config: record.config.clone() };
+        self.update(name, patch::apply(&current, patch)?, if_match)
+    }
+
+    /// Deletes a pool that no instance uses; cached images on it go along.
+    pub fn delete(&self, name: &str) -> Result<()> {
+        let record = self.record(name)?;
+        let users: Vec<String> = self.used_by(name).into_iter().filter(|url| !url.starts_with("/1.0/images/")).collect();
+        if !users.is_empty() {
+            return Err(Error::bad_request(format!("The storage pool is currently in use by {}", users.join(", ")))
+                .hint("delete these instances, or move their root disk to another pool"));
+        }
+        self.engine.pools.slots.remove(name);
+        let spec = self.engine.pool_spec(name, &record);
+        if let Err(error) = storage::destroy(&spec) {
+            // What is left of it stays usable.
+            drop(self.engine.open_pool(name));
+            return Err(Error::internal(format!("remove storage pool `{name}`")).caused_by(error));
+        }
+        let mut changes = self.engine.records.changes();
+        changes.delete::<PoolRecord>(name);
+        changes.commit()?;
+        self.engine.lifecycle("storage-pool-deleted", "storage-pools", name);
+        Ok(())
+    }
+
+    /// Space of a pool.
+    pub fn resources(&self, name: &str) -> Result<Resources> {
+        self.record(name)?;
+        let space = self.engine.pool(name)?.space().context(format!("look at the space of storage pool `{name}`"))?;
+        Ok(Resources { space: Usage { used: space.used_bytes, total: space.total_bytes }, inodes: Usage::default() })
+    }
+
+    /// Volumes of a pool: containers and images.
+    pub fn volumes(&self, name: &str) -> Result<Vec<StorageVolume>> {
+        self.record(name)?;
+        let volume = |kind: &str, volume: String, url: String| StorageVolume {
+            name: volume,
+            kind: kind.to_owned(),
+            used_by: vec![url],
+            location: "none".into(),
+            content_type: "filesystem".into(),
+            ..StorageVolume::default()
+        };
+        let instances = self.engine.records.instances.all().into_iter().filter(|(_, record)| record.pool == name);
+        let mut volumes: Vec<_> = instances.map(|(id, _)| volume("container", id.clone(), format!("/1.0/instances/{id}"))).collect();
+        let pool = self.engine.pool(name)?;
+        let images = self.engine.records.images.ids().into_iter().filter(|fingerprint| pool.has_image(fingerprint));
+        volumes.extend(images.map(|id| volume("image", id.clone(), format!("/1.0/images/{id}"))));
+        Ok(volumes)
+    }
+
+    fn record(&self, name: &str) -> Result<crate::records::Held<PoolRecord>> {
+        self.engine.records.pools.get(name).ok_or_else(|| Error::not_found("Storage pool not found"))
+    }
+
+    fn render(&self, name: &str, record: &PoolRecord) -> StoragePool {
+        let broken = self.engine.pools.slots.broken(name);
+        StoragePool {
+            config: record.config.clone(),
+            // A client shows the description beside the status: the place for the reason.
+            description: match &broken {
+                Some(reason) if record.description.is_empty() => reason.clone(),
+                _ => record.description.clone(),
+            },
+            name: name.to_owned(),
+            driver: record.driver.clone(),
+            used_by: self.used_by(name),
+            status: if broken.is_some() { "Unavailable" } else { "Created" }.to_owned(),
+            locations: vec!["none".into()],
+        }
+    }
+
+    /// URLs of the images, instances and profiles on a pool.
+    fn used_by(&self, name: &str) -> Vec<String> {
+        let records = &self.engine.records;
+        let uses = |devices: &api::Devices| devices.values().any(|device| device.get("pool").is_some_and(|pool| pool == name));
+        let mut urls = Vec::new();
+        if let Some(pool) = self.engine.pools.slots.ready(name) {
+            urls.extend(records.images.ids().into_iter().filter(|id| pool.has_image(id)).map(|id| format!("/1.0/images/{id}")));
+        }
+        let instances = records.instances.all().into_iter();
+        let on_pool = instances.filter(|(_, record)| record.pool == name || uses(&expand_record(records, record).devices));
+        urls.extend(on_pool.map(|(id, _)| format!("/1.0/instances/{id}")));
+        urls.extend(records.profiles.all().into_iter().filter(|(_, record)| uses(&record.devices)).map(|(id, _)| format!("/1.0/profiles/{id}")));
+        urls
+    }
+}
+
+fn tagged_parts(record: &PoolRecord) -> (&str, &str, &api::Config) {
+    (&record.driver, &record.description, &record.config)
+}

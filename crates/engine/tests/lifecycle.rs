@@ -1,0 +1,230 @@
+//! One instance's whole life on a real kernel, in private mount and network namespaces.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::instances::{ExecPost, InstancePost, InstancePut, InstancesPost, Source, StatePut};
+use api::networks::NetworksPost;
+use api::snapshots::SnapshotsPost;
+use api::storage_pools::StoragePoolsPost;
+use api::StatusCode;
+use engine::instances::{FileAttributes, FileContent};
+use engine::operations::{Connection, Operation};
+use engine::{Config, Engine};
+
+/// The helper that cargo built beside this test, if the workspace was built.
+fn helper() -> Option<PathBuf> {
+    let test = std::env::current_exe().ok()?;
+    let helper = test.parent()?.parent()?.join("lxd-runtime");
+    helper.is_file().then_some(helper)
+}
+
+fn open(dir: &Path, helper: &Path) -> Arc<Engine> {
+    let config = Config {
+        dir: dir.join("lxd"),
+        log_dir: dir.join("logs"),
+        group: None,
+        helper: helper.to_owned(),
+        version: "0".into(),
+        autostart: true,
+    };
+    Engine::open(config).unwrap_or_else(|error| panic!("{}", error.report()))
+}
+
+fn done(operation: engine::Result<Arc<Operation>>) -> api::operations::Operation {
+    let operation = operation.unwrap_or_else(|error| panic!("{}", error.report()));
+    assert!(operation.wait(Some(Duration::from_secs(60))), "{operation:?} takes too long");
+    let shown = operation.render();
+    assert_eq!(shown.err, "");
+    assert_eq!(shown.status_code, StatusCode::SUCCESS);
+    shown
+}
+
+fn fails(operation: engine::Result<Arc<Operation>>) -> String {
+    match operation {
+        Err(error) => error.report(),
+        Ok(operation) => {
+            assert!(operation.wait(Some(Duration::from_secs(60))), "{operation:?} takes too long");
+            let err = operation.render().err;
+            assert_ne!(err, "", "{operation:?} should have failed");
+            err
+        }
+    }
+}
+
+fn act(engine: &Arc<Engine>, name: &str, action: &str) -> engine::Result<Arc<Operation>> {
+    engine.instances().set_state(name, StatePut { action: action.into(), timeout: 10, force: action == "stop", stateful: false })
+}
+
+/// Runs a command over its streams: exit code and standard output.
+fn exec(engine: &Arc<Engine>, name: &str, command: &[&str], input: &str) -> (i64, String) {
+    let request = ExecPost { command: command.iter().map(|word| (*word).to_owned()).collect(), wait_for_websocket: true, ..ExecPost::default() };
+    let operation = engine.instances().exec(name, request).unwrap_or_else(|error| panic!("{}", error.report()));
+    let metadata = operation.render().metadata.expect("metadata");
+    let mut output = String::new();
+    let mut readers = Vec::new();
+    for number in ["0", "1", "2"] {
+        let Connection::Data(stream) = operation.connect(metadata["fds"][number].as_str().expect("secret")).expect("connect") else { panic!("no data") };
+        let fds = stream.wait().expect("descriptors");
+        if let Some(write) = fds.write {
+            std::fs::File::from(write).write_all(input.as_bytes()).expect("write");
+        }
+        readers.extend(fds.read);
+    }
+    std::fs::File::from(readers.remove(0)).read_to_string(&mut output).expect("read");
+    let shown = done(Ok(operation));
+    (shown.metadata.expect("metadata")["return"].as_i64().expect("code"), output)
+}
+
+fn build_image(engine: &Arc<Engine>) {
+    let source = api::images::ImageSource { kind: "build".into(), recipe: "busybox".into(), ..Default::default() };
+    done(engine.images().create(api::images::ImagesPost { source, ..Default::default() }));
+}
+
+fn launch(engine: &Arc<Engine>, name: &str, ephemeral: bool) {
+    let source = Source { kind: "image".into(), alias: "busybox".into(), ..Source::default() };
+    done(engine.instances().create(InstancesPost { name: name.into(), source, ephemeral, start: true, config: [("boot.host_shutdown_timeout".to_owned(), "1".to_owned())].into(), ..InstancesPost::default() }));
+    assert_eq!(engine.instances().get(name).expect("get").value.status, "Running");
+}
+
+fn files(engine: &Arc<Engine>, name: &str) {
+    let instances = engine.instances();
+    let attributes = FileAttributes { uid: Some(33), gid: Some(34), mode: Some(0o604) };
+    let fd = instances.write_file(name, "/root/hello", attributes, false).expect("write");
+    std::fs::File::from(fd).write_all(b"hello").expect("write");
+    let entry = instances.read_file(name, "/root/hello").expect("read");
+    assert_eq!((entry.uid, entry.gid, entry.mode, entry.size), (33, 34, 0o604, 5));
+    let FileContent::Directory(names) = instances.read_file(name, "/root").expect("list").content else { panic!("no directory") };
+    assert_eq!(names, ["hello"]);
+    assert_eq!(instances.read_file(name, "/root/nothing").expect_err("missing").http_status(), 404);
+}
+
+fn life(engine: &Arc<Engine>, pool: &str) {
+    let instances = engine.instances();
+    launch(engine, "c1", false);
+    assert_eq!(exec(engine, "c1", &["cat"], "through the pipe"), (0, "through the pipe".into()));
+    assert_eq!(exec(engine, "c1", &["sh", "-c", "hostname; exit 7"], ""), (7, "c1\n".into()));
+    files(engine, "c1");
+    let state = instances.state("c1").expect("state");
+    assert!(state.pid > 1 && state.memory.usage > 0 && state.network.expect("network").contains_key("lo"));
+    assert!(fails(act(engine, "c1", "start")).contains("already running"));
+    done(act(engine, "c1", "freeze"));
+    assert_eq!(instances.get("c1").expect("get").value.status, "Frozen");
+    done(act(engine, "c1", "unfreeze"));
+    let before = instances.get("c1").expect("get");
+    instances.patch("c1", serde_json::json!({"config": {"limits.processes": "50", "user.a": "1"}}), Some(&before.etag)).expect("patch");
+    let stale = instances.patch("c1", serde_json::json!({"config": {"user.a": "2"}}), Some(&before.etag)).expect_err("stale");
+    assert_eq!(stale.http_status(), 412);
+    let wrong = instances.patch("c1", serde_json::json!({"config": {"limits.nonsense": "2"}}), None).expect_err("wrong");
+    assert_eq!(wrong.http_status(), 400);
+    snapshots(engine);
+    assert!(fails(instances.rename("c1", InstancePost { name: "c2".into(), ..Default::default() })).contains("running"));
+    assert!(fails(instances.delete("c1")).contains("running"));
+    done(act(engine, "c1", "stop"));
+    files_of_stopped(engine);
+    done(instances.rename("c1", InstancePost { name: "c2".into(), ..Default::default() }));
+    let source = Source { kind: "copy".into(), source: "c2/one".into(), ..Source::default() };
+    done(instances.create(InstancesPost { name: "c3".into(), source, ..InstancesPost::default() }));
+    done(act(engine, "c3", "start"));
+    assert_eq!(exec(engine, "c3", &["hostname"], ""), (0, "c3\n".into()));
+    done(act(engine, "c3", "stop"));
+    done(instances.delete("c3"));
+    done(instances.delete("c2"));
+    launch(engine, "gone", true);
+    done(act(engine, "gone", "stop"));
+    assert_eq!(instances.get("gone").expect_err("ephemeral").http_status(), 404);
+    assert!(instances.names().is_empty(), "on {pool}");
+}
+
+fn snapshots(engine: &Arc<Engine>) {
+    let instances = engine.instances();
+    done(instances.create_snapshot("c1", SnapshotsPost { name: "one".into(), stateful: false }));
+    assert!(fails(instances.create_snapshot("c1", SnapshotsPost { name: "one".into(), stateful: false })).contains("already exists"));
+    instances.delete_file("c1", "/root/hello").expect("delete");
+    done(instances.update("c1", InstancePut { restore: "one".into(), ..InstancePut::default() }, None));
+    assert_eq!(instances.get("c1").expect("get").value.status, "Running");
+    assert!(matches!(instances.read_file("c1", "/root/hello").expect("restored").content, FileContent::File(_)));
+}
+
+fn files_of_stopped(engine: &Arc<Engine>) {
+    let entry = engine.instances().read_file("c1", "/root/hello").expect("read");
+    assert_eq!((entry.uid, entry.gid), (33, 34));
+    assert_eq!(engine.instances().get("c1").expect("get").value.status, "Stopped");
+}
+
+/// A daemon that comes back finds what runs, and what rebooted or halted meanwhile.
+fn recovery(engine: Arc<Engine>, dir: &Path, helper: &Path) {
+    launch(&engine, "stays", false);
+    let pid = engine.instances().state("stays").expect("state").pid;
+    let gone = Arc::downgrade(&engine);
+    drop(engine);
+    assert!(gone.upgrade().is_none(), "something still holds the engine");
+    let engine = open(dir, helper);
+    let _guard = StopAll(Some(engine.clone()));
+    assert!(engine.wait_ready(Some(Duration::from_secs(30))));
+    assert_eq!(engine.instances().state("stays").expect("state").pid, pid);
+    assert_eq!(exec(&engine, "stays", &["true"], ""), (0, String::new()));
+    assert_eq!(exec(&engine, "stays", &["reboot", "-f"], "").1, "");
+    let start = std::time::Instant::now();
+    while engine.instances().state("stays").is_ok_and(|state| state.pid == pid || state.pid == 0) {
+        assert!(start.elapsed() < Duration::from_secs(20), "no reboot");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    engine.shutdown();
+    assert_eq!(engine.instances().get("stays").expect("get").value.status, "Stopped");
+}
+
+/// Gives root a range of ids, in this mount namespace only.
+fn grant_ids(dir: &Path) {
+    let grant = dir.join("subid");
+    std::fs::write(&grant, "root:1000000:1000000000\n").expect("write");
+    for file in ["/etc/subuid", "/etc/subgid"].into_iter().filter(|file| Path::new(file).exists()) {
+        let tree = sys::mount::clone_tree(&grant, false).expect("clone");
+        sys::mount::attach(&tree, file).expect("attach");
+    }
+}
+
+/// Leaves nothing running where the test fails.
+struct StopAll(Option<Arc<Engine>>);
+
+impl Drop for StopAll {
+    fn drop(&mut self) {
+        if let Some(engine) = self.0.take() {
+            engine.shutdown();
+        }
+    }
+}
+
+#[test]
+fn whole_life() {
+    let Some(helper) = helper() else {
+        writeln!(std::io::stdout(), "\nSKIP: whole_life: lxd-runtime is not built").expect("stdout");
+        return;
+    };
+    // CLONE_NEWNS and CLONE_NEWNET.
+    sys::process::unshare(0x2_0000 | 0x4000_0000).expect("unshare");
+    sys::mount::make_all_private().expect("private mounts");
+    let dir = tempfile::tempdir().expect("temporary directory");
+    grant_ids(dir.path());
+    let engine = open(dir.path(), &helper);
+    assert!(engine.wait_ready(Some(Duration::from_secs(30))));
+    let mut guard = StopAll(Some(engine.clone()));
+    build_image(&engine);
+    let config = [("ipv4.address", "10.99.1.1/24"), ("ipv4.nat", "false"), ("ipv4.dhcp", "false"), ("ipv6.address", "none"), ("dns.mode", "none")];
+    let config = config.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    engine.networks().create(NetworksPost { name: "br0".into(), config, ..Default::default() }).unwrap_or_else(|error| panic!("{}", error.report()));
+    engine.profiles().patch("default", serde_json::json!({"devices": {"eth0": {"type": "nic", "network": "br0"}}}), None).expect("profile");
+    for driver in ["dir", "overlay"] {
+        let pool = StoragePoolsPost { name: driver.into(), driver: driver.into(), ..Default::default() };
+        engine.storage_pools().create(pool).unwrap_or_else(|error| panic!("{}", error.report()));
+        life(&engine, driver);
+        if driver == "dir" {
+            engine.storage_pools().delete(driver).unwrap_or_else(|error| panic!("{}", error.report()));
+        }
+    }
+    // The engine must be gone for the next one to take the state directory over.
+    guard.0 = None;
+    recovery(engine, dir.path(), &helper);
+}
