@@ -1,0 +1,34 @@
+//! The HTTP edge: listeners, who is calling, endpoint tables, envelopes, streams.
+//!
+//! What any request *does* is the engine's affair; a handler parses, calls the engine once, and
+//! wraps what it returns. The engine is synchronous: calls that may block run on threads of the
+//! runtime's pool, reads of published state run where they are. Streams of the engine are
+//! descriptors, pumped to websockets here without holding a thread.
+//!
+//! Entry points: [`bind_unix`] and [`serve`]; [`ENDPOINTS`] is the table everything is derived from.
+
+mod caller;
+mod endpoint;
+mod envelope;
+mod error;
+mod filter;
+mod listener;
+mod request;
+mod resources;
+mod router;
+mod server;
+mod streams;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+pub use caller::{Access, Caller};
+pub use endpoint::{Endpoint, Handler, Verb};
+pub use error::Error;
+pub use listener::{BindError, bind_unix};
+pub use request::{Flavour, Request};
+pub use resources::ENDPOINTS;
+pub use router::router;
+pub use server::serve;

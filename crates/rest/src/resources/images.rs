@@ -1,0 +1,316 @@
+//! `/1.0/images`: images, their upload and download.
+
+use std::fs::File;
+use std::path::Path;
+
+use api::images::{Image, ImagePut, ImagesPost};
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Query};
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::{HeaderMap, Uri};
+use bytes::Bytes;
+use engine::images::{ExportFile, Upload, UploadDir};
+use futures_util::{Stream, StreamExt, TryStreamExt};
+
+use crate::caller::Access::{Public, Trusted};
+use crate::endpoint::Handler::{Blocking, Quick, Streaming};
+use crate::endpoint::Verb::{Delete, Get, Patch, Post, Put};
+use crate::endpoint::{Endpoint, HttpRequest, Outcome, row};
+use crate::envelope;
+use crate::error::Error;
+use crate::filter::Filter;
+use crate::request::{Request, looks_like_object, parse_json};
+use crate::router::{blocking, read_body};
+use crate::transfer;
+
+const URL: &str = "/1.0/images";
+const ONE: &str = "/1.0/images/{fingerprint}";
+/// The longest value of an upload's header that is looked at.
+const MAX_NAME_BYTES: usize = 255;
+
+pub(super) static ENDPOINTS: &[Endpoint] = &[
+    row(Get, URL, Public, Quick(list), "List the images"),
+    row(Post, URL, Trusted, Streaming(|request, http| Box::pin(create(request, http))), "Upload, publish or build an image"),
+    row(Get, ONE, Public, Quick(get), "Show an image"),
+    row(Put, ONE, Trusted, Blocking(update), "Replace the properties of an image"),
+    row(Patch, ONE, Trusted, Blocking(patch), "Change properties of an image"),
+    row(Delete, ONE, Trusted, Blocking(delete), "Delete an image"),
+    row(Get, "/1.0/images/{fingerprint}/export", Public, Blocking(export), "Download an image"),
+    row(Post, "/1.0/images/{fingerprint}/secret", Trusted, Blocking(secret), "Let somebody fetch a private image once"),
+];
+
+fn list(request: &Request) -> Outcome {
+    let mut images = Filter::of(request)?.keep(request.engine.images().list())?;
+    images.retain(|image| is_visible(request, image));
+    if request.recursion() > 0 {
+        return envelope::sync(&images);
+    }
+    envelope::sync(&super::urls(URL, images.into_iter().map(|image| image.fingerprint)))
+}
+
+/// Whether the caller may know of the image.
+fn is_visible(request: &Request, image: &Image) -> bool {
+    image.public || request.caller.is_trusted()
+}
+
+fn get(request: &Request) -> Outcome {
+    let image = request.engine.images().get(request.param("fingerprint"))?;
+    if !is_visible(request, &image.value) {
+        return Err(Error::not_found());
+    }
+    envelope::sync_with_etag(&image.value, &image.etag)
+}
+
+fn update(request: &Request) -> Outcome {
+    let put: ImagePut = request.json()?;
+    request.engine.images().update(request.param("fingerprint"), put, request.if_match())?;
+    envelope::empty()
+}
+
+fn patch(request: &Request) -> Outcome {
+    request.engine.images().patch(request.param("fingerprint"), request.json()?, request.if_match())?;
+    envelope::empty()
+}
+
+fn delete(request: &Request) -> Outcome {
+    envelope::operation(&*request.engine.images().delete(request.param("fingerprint"))?)
+}
+
+fn secret(request: &Request) -> Outcome {
+    envelope::operation(&*request.engine.images().create_secret(request.param("fingerprint"))?)
+}
+
+// ---- upload ----------------------------------------------------------------------------------
+
+/// JSON says where the image comes from; anything else is the image. Scripts send JSON as a form,
+/// so what it looks like decides unless the type says so.
+async fn create(request: Request, http: HttpRequest) -> Outcome {
+    let content_type = request.header(CONTENT_TYPE.as_str()).to_owned();
+    if content_type.starts_with("multipart/form-data") {
+        return upload_split(request, http).await;
+    }
+    let is_json = content_type.split(';').next().is_some_and(|kind| kind.trim() == "application/json");
+    let mut stream = http.into_body().into_data_stream();
+    let first = match stream.next().await {
+        Some(first) => first.map_err(|error| Error::bad_request(format!("The upload broke off: {error}")))?,
+        None => Bytes::new(),
+    };
+    let stream = futures_util::stream::iter([Ok(first.clone())]).chain(stream);
+    if is_json || looks_like_object(&first) {
+        let body = read_body(Body::from_stream(stream)).await?;
+        let post: ImagesPost = parse_json(&body)?;
+        return blocking(move || envelope::operation(&*request.engine.images().create(post)?)).await;
+    }
+    if first.is_empty() {
+        return Err(Error::bad_request("The request has no body"));
+    }
+    upload_unified(request, stream).await
+}
+
+async fn upload_unified(request: Request, stream: impl Stream<Item = Result<Bytes, axum::Error>>) -> Outcome {
+    let dir = new_dir(&request).await?;
+    store(dir.path(), METADATA, stream).await?;
+    import(request, dir, None).await
+}
+
+async fn upload_split(request: Request, http: HttpRequest) -> Outcome {
+    let dir = new_dir(&request).await?;
+    let filename = store_parts(dir.path(), http).await?;
+    import(request, dir, Some(filename)).await
+}
+
+/// Stores two parts, `metadata` and `rootfs`, in this order. Returns the file name of the second.
+async fn store_parts(dir: &Path, mut http: HttpRequest) -> Result<String, Error> {
+    // The bound is the disk: parts go straight to files.
+    DefaultBodyLimit::disable().apply(&mut http);
+    let mut parts = Multipart::from_request(http, &()).await.map_err(|error| Error::bad_request(error.body_text()))?;
+    let mut filename = String::new();
+    for expected in [METADATA, ROOTFS] {
+        let part = parts.next_field().await.map_err(|error| Error::bad_request(error.body_text()))?;
+        let part = part.filter(|part| part.name() == Some(expected)).ok_or_else(|| Error::bad_request("Invalid multipart image"))?;
+        filename = part.file_name().unwrap_or_default().to_owned();
+        store(dir, expected, part.map_err(|error| error.body_text())).await?;
+    }
+    Ok(filename)
+}
+
+/// Names of the files in an upload's directory, and of the parts of a split image.
+const METADATA: &str = "metadata";
+const ROOTFS: &str = "rootfs";
+
+async fn new_dir(request: &Request) -> Result<UploadDir, Error> {
+    let images = request.engine.images();
+    blocking(move || images.upload_dir()).await
+}
+
+async fn store<E: std::fmt::Display>(dir: &Path, name: &str, stream: impl Stream<Item = Result<Bytes, E>>) -> Result<(), Error> {
+    let path = dir.join(name);
+    let file = blocking(move || sys::fs::create(path, 0o600)).await?;
+    transfer::receive(stream, file).await.map(drop)
+}
+
+/// Takes in what has been stored. `rootfs_name` is the file name of a split image's second part.
+async fn import(request: Request, dir: UploadDir, rootfs_name: Option<String>) -> Outcome {
+    let headers = &request.headers;
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let given_name = text("x-lxd-filename");
+    let filename = if given_name.is_empty() { rootfs_name.clone().unwrap_or_default() } else { given_name.to_owned() };
+    if filename.len() > MAX_NAME_BYTES {
+        return Err(Error::bad_request("The image's file name is too long"));
+    }
+    let upload = Upload {
+        metadata: dir.path().join(METADATA),
+        rootfs: rootfs_name.map(|_| dir.path().join(ROOTFS)),
+        filename,
+        public: matches!(text("x-lxd-public"), "1" | "true"),
+        properties: properties_of(headers)?,
+        fingerprint: text("x-lxd-fingerprint").to_owned(),
+        aliases: Vec::new(),
+        dir,
+    };
+    blocking(move || envelope::operation(&*request.engine.images().import(upload)?)).await
+}
+
+/// `X-LXD-properties: os=debian&release=bookworm`, any number of times.
+fn properties_of(headers: &HeaderMap) -> Result<api::Config, Error> {
+    let bad = || Error::bad_request("X-LXD-properties is not in the form of a URL query");
+    let mut properties = api::Config::new();
+    for value in headers.get_all("x-lxd-properties") {
+        let uri: Uri = format!("/?{}", value.to_str().map_err(|_| bad())?.replace(' ', "+")).parse().map_err(|_| bad())?;
+        let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(&uri).map_err(|_| bad())?;
+        properties.extend(pairs);
+    }
+    Ok(properties)
+}
+
+// ---- download --------------------------------------------------------------------------------
+
+fn export(request: &Request) -> Outcome {
+    let images = request.engine.images();
+    let image = images.get(request.param("fingerprint"))?.value;
+    if !is_visible(request, &image) {
+        return Err(Error::not_found());
+    }
+    let export = images.export(&image.fingerprint)?;
+    match <[ExportFile; 1]>::try_from(export.files) {
+        Ok([file]) => Ok(transfer::raw(Body::from_stream(content(file.file, file.size)), file.size, Some(&file.filename))),
+        Err(files) => split_reply(&export.fingerprint, files),
+    }
+}
+
+fn content(file: std::os::fd::OwnedFd, size: u64) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+    transfer::file_stream(File::from(file), size)
+}
+
+/// Metadata and root file system as one multipart body whose size is known.
+fn split_reply(fingerprint: &str, files: Vec<ExportFile>) -> Outcome {
+    // Cannot occur in the files but by somebody who knows it beforehand.
+    let boundary = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    let mut size = 0;
+    let mut pieces = futures_util::stream::empty().boxed();
+    for (name, file) in [METADATA, ROOTFS].into_iter().zip(files) {
+        let head = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"{}\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n",
+            file.filename
+        );
+        size += head.len() as u64 + file.size + 2;
+        let part = text_piece(head).chain(content(file.file, file.size)).chain(text_piece("\r\n".to_owned()));
+        pieces = pieces.chain(part).boxed();
+    }
+    let tail = format!("--{boundary}--\r\n");
+    size += tail.len() as u64;
+    let mut response = transfer::raw(Body::from_stream(pieces.chain(text_piece(tail))), size, None);
+    let content_type = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"));
+    let content_type = content_type.map_err(|_| Error::internal(format!("export {fingerprint}: bad boundary")))?;
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    Ok(response)
+}
+
+fn text_piece(text: String) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+    futures_util::stream::iter([Ok(Bytes::from(text))])
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    fn form(parts: &[(&str, &str)], boundary: &str) -> HttpRequest {
+        let mut body = String::new();
+        for (disposition, content) in parts {
+            body.push_str(&format!("--{boundary}\r\nContent-Disposition: {disposition}\r\n\r\n{content}\r\n"));
+        }
+        body.push_str(&format!("--{boundary}--\r\n"));
+        // In small pieces, as a network delivers them.
+        let pieces: Vec<_> = body.as_bytes().chunks(7).map(|piece| Ok::<_, std::io::Error>(Bytes::copy_from_slice(piece))).collect();
+        axum::http::Request::builder()
+            .method("POST")
+            .header(CONTENT_TYPE, format!("multipart/form-data; boundary={boundary}"))
+            .body(Body::from_stream(futures_util::stream::iter(pieces)))
+            .expect("request")
+    }
+
+    #[tokio::test]
+    async fn split_uploads_are_stored() {
+        let long = "x".repeat(3_000_000);
+        for (metadata, rootfs) in [
+            (r#"form-data; name="metadata"; filename="meta-1.tar.xz""#, r#"form-data; name="rootfs"; filename="1.squashfs""#),
+            // As LXD's own client once wrote them.
+            ("form-data; name=metadata; filename=meta-1.tar.xz", "form-data; name=rootfs; filename=1.squashfs"),
+            ("form-data; filename=meta-1.tar.xz; name=metadata;", "form-data; filename=1.squashfs; name=rootfs;"),
+        ] {
+            let dir = tempfile::tempdir().expect("temporary directory");
+            let filename =
+                store_parts(dir.path(), form(&[(metadata, "meta\r\n--data"), (rootfs, &long)], "b0undary")).await.expect(metadata);
+            assert_eq!(filename, "1.squashfs");
+            assert_eq!(std::fs::read_to_string(dir.path().join(METADATA)).expect("metadata"), "meta\r\n--data");
+            assert_eq!(std::fs::read_to_string(dir.path().join(ROOTFS)).expect("rootfs"), long);
+        }
+    }
+
+    #[tokio::test]
+    async fn wrong_forms_are_refused() {
+        let (metadata, rootfs) = (r#"form-data; name="metadata""#, r#"form-data; name="rootfs""#);
+        for parts in
+            [&[(rootfs, "r"), (metadata, "m")][..], &[(metadata, "m")], &[], &[(metadata, "m"), (r#"form-data; name="../rootfs""#, "r")]]
+        {
+            let dir = tempfile::tempdir().expect("temporary directory");
+            let error = store_parts(dir.path(), form(parts, "b")).await.expect_err("refused");
+            assert_eq!(error.status(), 400, "{error}");
+        }
+        let mut broken = form(&[(metadata, "m")], "b");
+        broken.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("multipart/form-data"));
+        let dir = tempfile::tempdir().expect("temporary directory");
+        assert_eq!(store_parts(dir.path(), broken).await.expect_err("no boundary").status(), 400);
+    }
+
+    #[test]
+    fn properties_come_from_headers() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-lxd-properties", HeaderValue::from_static("os=debian&release=12+%C3%A9"));
+        headers.append("x-lxd-properties", HeaderValue::from_static("os=Debian"));
+        let properties = properties_of(&headers).expect("parses");
+        assert_eq!(properties, [("os".to_owned(), "Debian".to_owned()), ("release".to_owned(), "12 é".to_owned())].into());
+    }
+
+    #[tokio::test]
+    async fn what_is_exported_can_be_uploaded() {
+        let file = |name: &str, content: &str| {
+            use std::io::{Seek, Write};
+            let mut file = tempfile::tempfile().expect("temporary file");
+            file.write_all(content.as_bytes()).and_then(|()| file.rewind()).expect("write");
+            ExportFile { filename: name.to_owned(), size: content.len() as u64, file: file.into() }
+        };
+        let reply = split_reply("f00", vec![file("meta-f00.tar.xz", "meta"), file("f00.squashfs", "root")]).expect("reply");
+        let (parts, body) = reply.into_parts();
+        let body = body.collect().await.expect("body").to_bytes();
+        assert_eq!(parts.headers["content-length"], body.len().to_string());
+        let upload =
+            axum::http::Request::builder().header(CONTENT_TYPE, &parts.headers[CONTENT_TYPE]).body(Body::from(body)).expect("request");
+        let dir = tempfile::tempdir().expect("temporary directory");
+        assert_eq!(store_parts(dir.path(), upload).await.expect("stored"), "f00.squashfs");
+        assert_eq!(std::fs::read_to_string(dir.path().join(ROOTFS)).expect("rootfs"), "root");
+    }
+}

@@ -1,0 +1,26 @@
+//! `/1.0/instances/NAME/state`: what an instance uses, starting and stopping it.
+
+use api::instances::StatePut;
+
+use crate::caller::Access::Trusted;
+use crate::endpoint::Handler::Blocking;
+use crate::endpoint::Verb::{Get, Put};
+use crate::endpoint::{Endpoint, Outcome, row};
+use crate::envelope;
+use crate::request::Request;
+
+const URL: &str = "/1.0/instances/{name}/state";
+
+pub(super) static ENDPOINTS: &[Endpoint] = &[
+    row(Get, URL, Trusted, Blocking(get), "Show what an instance uses now"),
+    row(Put, URL, Trusted, Blocking(change), "Start, stop, restart, freeze or unfreeze an instance"),
+];
+
+fn get(request: &Request) -> Outcome {
+    envelope::sync(&request.engine.instances().state(request.param("name"))?)
+}
+
+fn change(request: &Request) -> Outcome {
+    let put: StatePut = request.json()?;
+    envelope::operation(&*request.engine.instances().set_state(request.param("name"), put)?)
+}

@@ -1,0 +1,87 @@
+//! `/1.0/instances`, and under its old name `/1.0/containers`: the instances themselves.
+
+use api::instances::{Instance, InstanceFull, InstancePost, InstancePut, InstancesPost};
+
+use crate::caller::Access::Trusted;
+use crate::endpoint::Handler::{Blocking, Streaming};
+use crate::endpoint::Verb::{Delete, Get, Patch, Post, Put};
+use crate::endpoint::{Endpoint, Outcome, row};
+use crate::envelope;
+use crate::filter::Filter;
+use crate::request::Request;
+
+const URL: &str = "/1.0/instances";
+const ONE: &str = "/1.0/instances/{name}";
+
+pub(super) static ENDPOINTS: &[Endpoint] = &[
+    row(Get, URL, Trusted, Blocking(list), "List the instances"),
+    row(Post, URL, Trusted, Blocking(create), "Create an instance"),
+    row(Get, ONE, Trusted, Streaming(|request, _| Box::pin(get(request))), "Show an instance"),
+    row(Put, ONE, Trusted, Blocking(update), "Replace the configuration of an instance, or restore a snapshot"),
+    row(Patch, ONE, Trusted, Blocking(patch), "Change parts of the configuration of an instance"),
+    row(Post, ONE, Trusted, Blocking(rename), "Rename an instance"),
+    row(Delete, ONE, Trusted, Blocking(delete), "Delete an instance and its snapshots"),
+];
+
+fn list(request: &Request) -> Outcome {
+    let instances = request.engine.instances();
+    let filter = Filter::of(request)?;
+    match request.recursion() {
+        0 if filter.is_empty() => envelope::sync(&super::urls(request.flavour.url(), instances.names())),
+        0 => {
+            let shown = filter.keep(instances.list())?;
+            envelope::sync(&super::urls(request.flavour.url(), shown.into_iter().map(|instance: Instance| instance.name)))
+        }
+        1 => envelope::sync(&filter.keep(instances.list())?),
+        _ => {
+            let mut shown = filter.keep(instances.list_full())?;
+            shown.iter_mut().for_each(|full| name_snapshots(request, full));
+            envelope::sync(&shown)
+        }
+    }
+}
+
+fn create(request: &Request) -> Outcome {
+    let post: InstancesPost = request.json()?;
+    envelope::operation(&*request.engine.instances().create(post)?)
+}
+
+/// What is in memory is answered at once; a look at the running instance takes a thread.
+async fn get(request: Request) -> Outcome {
+    if request.recursion() > 0 {
+        return crate::router::blocking(move || get_full(&request)).await;
+    }
+    let instance = request.engine.instances().get(request.param("name"))?;
+    envelope::sync_with_etag(&instance.value, &instance.etag)
+}
+
+fn get_full(request: &Request) -> Outcome {
+    let mut full = request.engine.instances().get_full(request.param("name"))?;
+    name_snapshots(request, &mut full);
+    envelope::sync(&full)
+}
+
+fn name_snapshots(request: &Request, full: &mut InstanceFull) {
+    for snapshot in full.snapshots.iter_mut().flatten() {
+        snapshot.name = super::snapshots::shown_name(request.flavour, &full.instance.name, &snapshot.name);
+    }
+}
+
+fn update(request: &Request) -> Outcome {
+    let put: InstancePut = request.json()?;
+    envelope::operation(&*request.engine.instances().update(request.param("name"), put, request.if_match())?)
+}
+
+fn patch(request: &Request) -> Outcome {
+    request.engine.instances().patch(request.param("name"), request.json()?, request.if_match())?;
+    envelope::empty()
+}
+
+fn rename(request: &Request) -> Outcome {
+    let post: InstancePost = request.json()?;
+    envelope::operation(&*request.engine.instances().rename(request.param("name"), post)?)
+}
+
+fn delete(request: &Request) -> Outcome {
+    envelope::operation(&*request.engine.instances().delete(request.param("name"))?)
+}

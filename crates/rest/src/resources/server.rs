@@ -1,0 +1,38 @@
+//! `/` and `/1.0`: the server itself.
+
+use api::server::ServerPut;
+
+use crate::caller::Access::{Public, Trusted};
+use crate::endpoint::Handler::{Blocking, Quick};
+use crate::endpoint::Verb::{Get, Patch, Put};
+use crate::endpoint::{Endpoint, Outcome, row};
+use crate::envelope;
+use crate::request::Request;
+
+pub(super) static ENDPOINTS: &[Endpoint] = &[
+    row(Get, "/", Public, Quick(versions), "List the versions of the API"),
+    row(Get, "/1.0", Public, Quick(get), "Show configuration and facts of the server"),
+    row(Put, "/1.0", Trusted, Blocking(update), "Replace the configuration of the server"),
+    row(Patch, "/1.0", Trusted, Blocking(patch), "Change keys of the configuration of the server"),
+];
+
+fn versions(_: &Request) -> Outcome {
+    envelope::sync(&["/1.0"])
+}
+
+fn get(request: &Request) -> Outcome {
+    let server = request.engine.server().get(request.caller.is_trusted());
+    envelope::sync_with_etag(&server.value, &server.etag)
+}
+
+fn update(request: &Request) -> Outcome {
+    let put: ServerPut = request.json()?;
+    request.engine.server().update(put.config, request.if_match())?;
+    envelope::empty()
+}
+
+fn patch(request: &Request) -> Outcome {
+    let put: ServerPut = request.json()?;
+    request.engine.server().patch(put.config, request.if_match())?;
+    envelope::empty()
+}

@@ -1,0 +1,212 @@
+//! Accepts connections and speaks HTTP/1.1 on them.
+//!
+//! Accepting never looks into a connection: a client that says nothing occupies one slot until the
+//! header timeout, and delays nobody. Each connection is one task; a websocket keeps its slot.
+
+use std::os::unix::net::UnixListener as StdListener;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use engine::Engine;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tower::Service;
+
+use crate::caller::Caller;
+
+/// Most connections at a time, websockets included. Further ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 16_384;
+/// How long a client may take from one reply (or the connection) to the end of its next headers.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bound of the buffers for reading and writing. They start at 8 KiB and grow only when used.
+const BUFFER_BYTES: usize = 256 * 1024;
+/// How long requests may take to end once the server has been told to stop.
+const GRACE: Duration = Duration::from_millis(500);
+/// Pause when accepting fails, as it does while descriptors are short.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A place among [`MAX_CONNECTIONS`], kept by whatever keeps the connection.
+pub(crate) type Slot = Arc<OwnedSemaphorePermit>;
+
+/// What every connection shares.
+#[derive(Clone)]
+struct Shared {
+    router: Router,
+    slots: Arc<Semaphore>,
+    stop: watch::Receiver<bool>,
+    /// Dropped by each task at its end; the receiver then knows that all are gone.
+    alive: mpsc::Sender<()>,
+    header_timeout: Duration,
+}
+
+/// Serves until `shutdown` completes, then lets running requests end (at most half a second).
+/// Websockets are not waited for; they end with the runtime.
+pub async fn serve(engine: Arc<Engine>, listeners: Vec<StdListener>, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
+    run(crate::router(engine), listeners, shutdown, HEADER_TIMEOUT).await
+}
+
+async fn run(
+    router: Router,
+    listeners: Vec<StdListener>,
+    shutdown: impl Future<Output = ()>,
+    header_timeout: Duration,
+) -> std::io::Result<()> {
+    let (stop, stopped) = watch::channel(false);
+    let (alive, mut all_gone) = mpsc::channel(1);
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let shared = Shared { router, slots, stop: stopped, alive, header_timeout };
+    for listener in listeners {
+        listener.set_nonblocking(true)?;
+        tokio::spawn(accept_loop(UnixListener::from_std(listener)?, shared.clone()));
+    }
+    drop(shared);
+    shutdown.await;
+    let _ = stop.send(true);
+    // `None` once the last task has dropped its sender.
+    let _ = tokio::time::timeout(GRACE, all_gone.recv()).await;
+    Ok(())
+}
+
+async fn accept_loop(listener: UnixListener, shared: Shared) {
+    let slots = shared.slots.clone();
+    let mut stop = shared.stop.clone();
+    let accept = async || {
+        let slot = slots.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+        let (stream, _) = listener.accept().await?;
+        Ok::<_, std::io::Error>((stream, slot))
+    };
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept() => accepted,
+            () = told_to(&mut stop) => return,
+        };
+        match accepted {
+            Ok((stream, slot)) => drop(tokio::spawn(serve_connection(stream, slot, shared.clone()))),
+            Err(error) => {
+                tracing::warn!("accept a connection: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Completes once the server is to stop.
+async fn told_to(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+async fn serve_connection(stream: UnixStream, slot: OwnedSemaphorePermit, shared: Shared) {
+    let caller = match Caller::of_unix(&stream) {
+        Ok(caller) => caller,
+        Err(error) => return tracing::warn!("find out who is calling: {error}"),
+    };
+    let Shared { router, mut stop, alive, header_timeout, .. } = shared;
+    let slot: Slot = Arc::new(slot);
+    let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(caller.clone());
+        request.extensions_mut().insert(slot.clone());
+        // A router is always ready; calling a clone is what its contract asks for.
+        router.clone().call(request)
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(BUFFER_BYTES);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = told_to(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("connection ended: {error}");
+    }
+    drop(alive);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: unix.socket\r\n\r\n";
+
+    /// A server with a route that answers, and one that takes its time.
+    fn start(dir: &Path, header_timeout: Duration) -> (PathBuf, oneshot::Sender<()>, tokio::task::JoinHandle<std::io::Result<()>>) {
+        let path = dir.join("unix.socket");
+        let listener = crate::bind_unix(&path, None).expect("bind");
+        let router = Router::new()
+            .route("/", get(async || "hello"))
+            .route("/caller", get(async |axum::Extension(caller): axum::Extension<Caller>| format!("{caller:?}")))
+            .route("/slow", get(async || tokio::time::sleep(Duration::from_secs(60)).await));
+        let (stop, stopped) = oneshot::channel();
+        let server = tokio::spawn(run(router, vec![listener], async { drop(stopped.await) }, header_timeout));
+        (path, stop, server)
+    }
+
+    async fn ask(stream: &mut UnixStream, request: &[u8]) -> String {
+        stream.write_all(request).await.expect("write");
+        let mut reply = vec![0; 4096];
+        let count = stream.read(&mut reply).await.expect("read");
+        String::from_utf8_lossy(&reply[..count]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn a_silent_client_blocks_nobody_and_is_dropped() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (path, _stop, _server) = start(dir.path(), Duration::from_millis(300));
+        let mut silent = UnixStream::connect(&path).await.expect("connect");
+        let mut slow = UnixStream::connect(&path).await.expect("connect");
+        slow.write_all(b"GET / HT").await.expect("write");
+        let mut stream = UnixStream::connect(&path).await.expect("connect");
+        for _ in 0..2 {
+            let reply = ask(&mut stream, REQUEST).await;
+            assert!(reply.starts_with("HTTP/1.1 200 OK") && reply.ends_with("hello"), "{reply}");
+        }
+        for stuck in [&mut silent, &mut slow] {
+            let mut rest = Vec::new();
+            let end = tokio::time::timeout(Duration::from_secs(5), stuck.read_to_end(&mut rest)).await.expect("dropped in time");
+            assert!(end.is_ok() || rest.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_caller_is_who_the_kernel_says() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (path, _stop, _server) = start(dir.path(), HEADER_TIMEOUT);
+        let mut stream = UnixStream::connect(&path).await.expect("connect");
+        let reply = ask(&mut stream, b"GET /caller HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        assert!(reply.contains(&format!("pid: Some({})", std::process::id())), "{reply}");
+    }
+
+    #[tokio::test]
+    async fn stopping_waits_for_nobody_long() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (path, stop, server) = start(dir.path(), HEADER_TIMEOUT);
+        let mut idle = UnixStream::connect(&path).await.expect("connect");
+        ask(&mut idle, REQUEST).await;
+        stop.send(()).expect("stop");
+        let began = std::time::Instant::now();
+        server.await.expect("join").expect("serve");
+        assert!(began.elapsed() < GRACE / 2, "an idle connection is closed at once");
+
+        let (path, stop, server) = start(dir.path(), HEADER_TIMEOUT);
+        let mut busy = UnixStream::connect(&path).await.expect("connect");
+        busy.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("write");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        stop.send(()).expect("stop");
+        tokio::time::timeout(GRACE * 4, server).await.expect("in time").expect("join").expect("serve");
+    }
+}

@@ -1,0 +1,181 @@
+//! Bodies to files and files to bodies, in bounded memory, holding no thread while a peer is slow.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use tokio::task::JoinHandle;
+
+use crate::error::Error;
+
+/// Bytes read from or written to a file at once.
+const PIECE_BYTES: usize = 512 * 1024;
+/// How long a sender may be silent in the middle of a body.
+const STALL_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Writes a stream to a file, the next piece being received while one is written. Returns the size.
+pub(crate) async fn receive<E>(stream: impl Stream<Item = Result<Bytes, E>>, file: File) -> Result<u64, Error>
+where
+    E: std::fmt::Display,
+{
+    let mut stream = std::pin::pin!(stream);
+    let mut writer = Writer { file: Arc::new(file), running: None };
+    let (mut pieces, mut pending_bytes, mut total) = (Vec::new(), 0, 0);
+    loop {
+        let next = tokio::time::timeout(STALL_TIMEOUT, stream.next()).await;
+        match next.map_err(|_| Error::bad_request("The upload stopped in the middle"))? {
+            Some(Ok(bytes)) => {
+                pending_bytes += bytes.len();
+                total += bytes.len() as u64;
+                pieces.push(bytes);
+            }
+            Some(Err(error)) => return Err(Error::bad_request(format!("The upload broke off: {error}"))),
+            None => break,
+        }
+        if pending_bytes >= PIECE_BYTES {
+            writer.write(std::mem::take(&mut pieces)).await?;
+            pending_bytes = 0;
+        }
+    }
+    writer.write(pieces).await?;
+    writer.settle().await?;
+    Ok(total)
+}
+
+struct Writer {
+    file: Arc<File>,
+    running: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Writer {
+    async fn write(&mut self, pieces: Vec<Bytes>) -> Result<(), Error> {
+        self.settle().await?;
+        if !pieces.is_empty() {
+            let file = self.file.clone();
+            self.running = Some(tokio::task::spawn_blocking(move || pieces.iter().try_for_each(|piece| (&*file).write_all(piece))));
+        }
+        Ok(())
+    }
+
+    /// Waits for the piece that is being written.
+    async fn settle(&mut self) -> Result<(), Error> {
+        let Some(running) = self.running.take() else { return Ok(()) };
+        running.await.map_err(io::Error::other).flatten().map_err(|error| Error::internal(format!("store the upload: {error}")))
+    }
+}
+
+/// The first `size` bytes of a file, the next piece being read while one is sent.
+pub(crate) fn file_stream(file: File, size: u64) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let reader = Reader { file: Arc::new(file), left: size, ahead: None };
+    futures_util::stream::try_unfold(reader, async |mut reader| Ok(reader.next().await?.map(|piece| (piece, reader))))
+}
+
+struct Reader {
+    file: Arc<File>,
+    left: u64,
+    ahead: Option<JoinHandle<io::Result<Bytes>>>,
+}
+
+impl Reader {
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        let Some(piece) = self.ahead.take().or_else(|| self.start()) else { return Ok(None) };
+        let piece = piece.await.map_err(io::Error::other)??;
+        self.ahead = self.start();
+        Ok(Some(piece))
+    }
+
+    /// Begins to read the next piece; `None` at the end.
+    fn start(&mut self) -> Option<JoinHandle<io::Result<Bytes>>> {
+        let count = self.left.min(PIECE_BYTES as u64);
+        self.left -= count;
+        let file = self.file.clone();
+        (count > 0).then(|| tokio::task::spawn_blocking(move || read_piece(&file, count)))
+    }
+}
+
+fn read_piece(file: &File, count: u64) -> io::Result<Bytes> {
+    let mut piece = Vec::with_capacity(usize::try_from(count).map_err(io::Error::other)?);
+    file.take(count).read_to_end(&mut piece)?;
+    // The length has been promised already: the connection must break rather than say less.
+    if (piece.len() as u64) < count { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(piece.into()) }
+}
+
+/// A raw reply of known size, offered under a file name.
+pub(crate) fn raw(body: Body, size: u64, filename: Option<&str>) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(size));
+    if let Some(value) = filename.and_then(disposition) {
+        headers.insert(CONTENT_DISPOSITION, value);
+    }
+    response
+}
+
+/// `inline;filename=…`, unless the name would need more than a plain token.
+fn disposition(filename: &str) -> Option<HeaderValue> {
+    let is_plain = |c: char| c.is_ascii_graphic() && !"\"\\;,".contains(c);
+    let name = filename.rsplit('/').next().unwrap_or_default();
+    (!name.is_empty() && name.chars().all(is_plain)).then(|| HeaderValue::from_str(&format!("inline;filename={name}")).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Seek;
+
+    use futures_util::TryStreamExt;
+
+    use super::*;
+
+    fn scratch() -> File {
+        tempfile::tempfile().expect("temporary file")
+    }
+
+    #[tokio::test]
+    async fn what_is_received_is_what_is_sent() {
+        let content: Vec<u8> = (0..3_000_001_u32).map(|n| (n % 251) as u8).collect();
+        let pieces: Vec<io::Result<Bytes>> = content.chunks(100_000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        let mut file = scratch();
+        let copy = file.try_clone().expect("clone");
+        assert_eq!(receive(futures_util::stream::iter(pieces), copy).await.expect("receive"), 3_000_001);
+        file.rewind().expect("rewind");
+        let sent: Vec<Bytes> = file_stream(file, 3_000_001).try_collect().await.expect("send");
+        assert_eq!(sent.concat(), content);
+    }
+
+    #[tokio::test]
+    async fn a_broken_upload_is_an_error() {
+        let pieces = [Ok(Bytes::from_static(b"abc")), Err(io::Error::other("reset"))];
+        let error = receive(futures_util::stream::iter(pieces), scratch()).await.expect_err("broken");
+        assert_eq!((error.status().as_u16(), error.message()), (400, "The upload broke off: reset"));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_shrinks_breaks_the_download() {
+        let mut file = scratch();
+        file.write_all(b"abc").expect("write");
+        file.rewind().expect("rewind");
+        let sent: io::Result<Vec<Bytes>> = file_stream(file, 4).try_collect().await;
+        assert_eq!(sent.expect_err("short").kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told() {
+        let full = File::options().write(true).open("/dev/full").expect("open");
+        let error = receive(futures_util::stream::iter([Ok::<_, io::Error>(Bytes::from_static(b"abc"))]), full).await.expect_err("full");
+        assert!(error.message().contains("No space left"), "{error}");
+    }
+
+    #[test]
+    fn file_names_cannot_break_headers() {
+        assert_eq!(disposition("/etc/passwd").expect("plain"), "inline;filename=passwd");
+        assert!(disposition("/a\nb").is_none() && disposition("x;y").is_none() && disposition("/").is_none());
+    }
+}
