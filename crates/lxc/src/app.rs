@@ -1,0 +1,69 @@
+//! What every command works with: the user's configuration and clients of servers.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
+use client::{Client, Transport};
+
+use crate::config::Config;
+use crate::names::{self, Target};
+
+/// State of one run of the program.
+#[derive(Debug)]
+pub struct App {
+    /// The user's configuration.
+    pub config: Config,
+    /// No progress lines.
+    pub quiet: bool,
+    clients: RefCell<BTreeMap<String, Client>>,
+}
+
+impl App {
+    /// Nothing is connected before a command asks something of a server.
+    pub fn new(config: Config, quiet: bool) -> Self {
+        Self { config, quiet, clients: RefCell::default() }
+    }
+
+    /// Splits `[REMOTE:]NAME`; a server that is not configured is an error.
+    pub fn target(&self, text: &str) -> Result<Target> {
+        let target = names::parse(text, &self.config.default_remote);
+        self.config.socket(&target.remote)?;
+        Ok(target)
+    }
+
+    /// A client of a server.
+    pub fn client(&self, remote: &str) -> Result<Client> {
+        if let Some(client) = self.clients.borrow().get(remote) {
+            return Ok(client.clone());
+        }
+        let socket = self.config.socket(remote)?.unwrap_or_else(client::default_socket);
+        let client = Client::new(Transport::Unix(socket));
+        self.clients.borrow_mut().insert(remote.to_owned(), client.clone());
+        Ok(client)
+    }
+
+    /// The server and the name behind `[REMOTE:]NAME`.
+    pub fn resolve(&self, text: &str) -> Result<(Client, String)> {
+        let target = self.target(text)?;
+        Ok((self.client(&target.remote)?, target.name))
+    }
+
+    /// Like [`App::resolve`] where a name is needed.
+    pub fn resolve_named(&self, text: &str, what: &str) -> Result<(Client, String)> {
+        let (client, name) = self.resolve(text)?;
+        if name.is_empty() {
+            bail!("{what} name is mandatory");
+        }
+        Ok((client, name))
+    }
+
+    /// The server of an optional `[REMOTE:]` argument.
+    pub fn server(&self, text: Option<&str>) -> Result<Client> {
+        let target = self.target(text.unwrap_or(""))?;
+        if !target.name.is_empty() {
+            bail!("Expected a remote, \"{}\" is a name", target.name);
+        }
+        self.client(&target.remote)
+    }
+}

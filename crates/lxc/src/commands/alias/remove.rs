@@ -1,0 +1,24 @@
+//! `lxc alias remove`.
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::app::App;
+use crate::config::Config;
+
+/// Remove aliases
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// The words of the alias, as one argument
+    alias: String,
+}
+
+impl Remove {
+    pub async fn run(self, _app: &App) -> Result<()> {
+        let mut config = Config::load()?;
+        if config.aliases.remove(&self.alias).is_none() {
+            bail!("alias {} doesn't exist", self.alias);
+        }
+        config.save_aliases()
+    }
+}

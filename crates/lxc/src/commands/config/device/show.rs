@@ -1,0 +1,21 @@
+//! `lxc config device show`.
+
+use anyhow::Result;
+use api::instances::InstancePut;
+use clap::Args;
+
+use crate::app::App;
+
+/// Show full device configuration
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The container
+    #[arg(value_name = "[REMOTE:]CONTAINER")]
+    name: String,
+}
+
+impl Show {
+    pub async fn run(self, app: &App) -> Result<()> {
+        super::owner(app, &self.name)?.show::<InstancePut>().await
+    }
+}

@@ -1,0 +1,41 @@
+//! `lxc config get`.
+
+use anyhow::Result;
+use api::instances::InstancePut;
+use api::server::ServerPut;
+use clap::Args;
+use serde_json::Value;
+
+use super::Subject;
+use crate::app::App;
+use crate::commands::keys;
+use crate::record::instance_path;
+use crate::{outln, pairs};
+
+/// Get the value of a configuration key
+///
+/// Without a container: of the server. An unset key prints an empty line.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// The container (none: the server) and the key
+    #[arg(required = true, num_args = 1..=2, value_names = ["[REMOTE:][CONTAINER]", "KEY"])]
+    words: Vec<String>,
+}
+
+impl Get {
+    pub async fn run(self, app: &App) -> Result<()> {
+        let (argument, key) = pairs::subject_and_key(&self.words)?;
+        match super::subject(app, argument)? {
+            Subject::Instance(client, name) => keys::get::<InstancePut>(&client, instance_path(&name), key).await,
+            Subject::Server(client) => {
+                let server: ServerPut = client.get("/1.0").await?;
+                match server.config.get(key) {
+                    None | Some(Value::Null) => outln!(""),
+                    Some(Value::String(text)) => outln!("{text}"),
+                    Some(other) => outln!("{other}"),
+                }
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! `lxc config trust`.
+
+commands! {
+    /// Manage trusted clients
+    group Trust {
+        list => List,
+    }
+}

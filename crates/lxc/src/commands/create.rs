@@ -1,0 +1,195 @@
+//! Making an instance from an image: what `init` and `launch` share.
+
+use anyhow::{Result, bail};
+use api::instances::{Instance, InstancesPost};
+use api::operations::Operation;
+use api::server::Server;
+use clap::Args;
+use client::{Client, Kind, path};
+
+use super::states;
+use crate::app::App;
+use crate::cli::Exit;
+use crate::pairs::KeyValue;
+use crate::progress::Progress;
+use crate::{errln, images, names, outln};
+
+/// The arguments of both commands.
+#[derive(Debug, Args)]
+pub struct Create {
+    /// The image: an alias or the beginning of a fingerprint
+    #[arg(value_name = "[REMOTE:]IMAGE")]
+    image: String,
+    /// The name; without one the server chooses
+    #[arg(value_name = "[REMOTE:]NAME")]
+    name: Option<String>,
+    /// Ephemeral container: gone when it stops
+    #[arg(long, short)]
+    ephemeral: bool,
+    /// Profile to apply to the new container (without a name: no profiles)
+    #[arg(long = "profile", short, num_args = 0..=1, default_missing_value = "", value_name = "PROFILE")]
+    profiles: Vec<String>,
+    /// Config key/value to apply to the new container
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    config: Vec<KeyValue>,
+    /// Instance type
+    #[arg(long = "type", short = 't', value_name = "TYPE")]
+    instance_type: Option<String>,
+    /// Storage pool of the root disk
+    #[arg(long, short, value_name = "POOL")]
+    storage: Option<String>,
+    /// Network to attach eth0 to
+    #[arg(long, short, value_name = "NETWORK")]
+    network: Option<String>,
+}
+
+impl Create {
+    /// Creates the instance and, for `launch`, starts it.
+    pub async fn run(self, app: &App, is_started: bool) -> Result<()> {
+        let image = app.target(&self.image)?;
+        let target = app.target(self.name.as_deref().unwrap_or(if image.is_explicit { &self.image[..=image.remote.len()] } else { "" }))?;
+        if image.remote != target.remote {
+            bail!("The image must be on the server of the container");
+        }
+        let client = app.client(&target.remote)?;
+        let mut post = self.post(&client, target.name.clone()).await?;
+        post.source = images::source(&client, &image.name).await?;
+        post.start = is_started && has_extension(&client, "instance_create_start").await?;
+        if target.name.is_empty() {
+            outln!("Creating the container");
+        } else {
+            outln!("Creating {}", target.name);
+        }
+        let made = self.create(app, &client, &post).await?;
+        let name = if target.name.is_empty() { created_name(&made) } else { Some(target.name) };
+        let Some(name) = name else { bail!("The server didn't tell the container's name") };
+        if self.name.is_none() {
+            outln!("Container name is: {name}");
+        }
+        if !is_started {
+            client.wait_operation(&made.id).await?;
+            return Ok(());
+        }
+        self.start(&client, &target.remote, &name, post.start.then_some(&made)).await
+    }
+
+    /// Sends the request. Unless the server starts the instance too, waits for its end.
+    async fn create(&self, app: &App, client: &Client, post: &InstancesPost) -> Result<Operation> {
+        let reply = client.post(&path(&["instances"]), post).await;
+        let reply = match reply {
+            Err(error) if error.is_not_found() && !post.source.alias.is_empty() => {
+                bail!("The image \"{}\" doesn't exist: {error}", post.source.alias)
+            }
+            reply => reply?,
+        };
+        let operation = reply.operation()?;
+        if post.start {
+            return Ok(operation);
+        }
+        let mut progress = Progress::new("Retrieving image", app.quiet);
+        wait_or_cancel(client, &operation, |operation| progress.show(operation)).await
+    }
+
+    async fn start(&self, client: &Client, remote: &str, name: &str, made: Option<&Operation>) -> Result<()> {
+        outln!("Starting {name}");
+        let result = match made {
+            Some(operation) => wait_or_cancel(client, operation, |_| {}).await.map(drop),
+            None => states::send(client, name, &api::instances::StatePut { action: "start".to_owned(), ..Default::default() }).await,
+        };
+        let Err(error) = result else { return Ok(()) };
+        let is_made = client.get::<Instance>(&path(&["instances", name])).await.is_ok();
+        if !is_made {
+            return Err(error);
+        }
+        errln!("error: {error:#}\nTry `lxc info --show-log {remote}:{name}` for more info");
+        Err(Exit(1).into())
+    }
+
+    async fn post(&self, client: &Client, name: String) -> Result<InstancesPost> {
+        let mut post = InstancesPost {
+            name,
+            ephemeral: self.ephemeral,
+            instance_type: self.instance_type.clone().unwrap_or_default(),
+            ..Default::default()
+        };
+        post.config = self.config.iter().map(|KeyValue(key, value)| (key.clone(), value.clone())).collect();
+        if !self.profiles.is_empty() {
+            post.profiles = Some(self.profiles.iter().filter(|profile| !profile.is_empty()).cloned().collect());
+        }
+        if let Some(pool) = &self.storage {
+            let root = [("type", "disk"), ("path", "/"), ("pool", pool)];
+            post.devices.insert("root".to_owned(), device(&root));
+        }
+        if let Some(network) = &self.network {
+            let network: api::networks::Network = client.get(&path(&["networks", network])).await?;
+            let nictype = if network.kind == "bridge" { "bridged" } else { "macvlan" };
+            post.devices
+                .insert("eth0".to_owned(), device(&[("type", "nic"), ("name", "eth0"), ("nictype", nictype), ("parent", &network.name)]));
+        }
+        Ok(post)
+    }
+}
+
+fn device(keys: &[(&str, &str)]) -> api::Config {
+    keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// Whether the server announces an extension of the API.
+pub async fn has_extension(client: &Client, name: &str) -> Result<bool> {
+    let server: Server = client.get("/1.0").await?;
+    Ok(server.api_extensions.iter().any(|extension| extension == name))
+}
+
+/// The name in an operation's resources.
+pub fn created_name(operation: &Operation) -> Option<String> {
+    let resources = operation.resources.as_ref()?;
+    let urls = resources.get("instances").or_else(|| resources.get("containers"))?;
+    urls.first().map(|url| names::from_url(url).to_owned())
+}
+
+/// Waits for an operation, showing its progress where there is a terminal. Ctrl-C asks the
+/// server to cancel; one that can't be cancelled is left alone at the third.
+pub async fn wait_or_cancel(client: &Client, operation: &Operation, changed: impl FnMut(&Operation)) -> Result<Operation> {
+    let wait = async {
+        if crate::output::is_terminal() {
+            client.follow_operation(operation, changed).await
+        } else {
+            client.wait_operation(&operation.id).await
+        }
+    };
+    tokio::pin!(wait);
+    let mut asked = 0;
+    loop {
+        tokio::select! {
+            done = &mut wait => return match done {
+                Err(error) if error.kind() == Kind::Cancelled && asked > 0 => bail!("Remote operation canceled by user"),
+                done => Ok(done?),
+            },
+            signal = tokio::signal::ctrl_c() => {
+                signal?;
+                asked += 1;
+                if asked == 3 {
+                    bail!("User signaled us three times, exiting. The remote operation will keep running.");
+                }
+                if let Err(error) = client.cancel_operation(&operation.id).await {
+                    errln!("{error} (interrupt {} more times to force)", if asked == 1 { "two" } else { "one" });
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_of_what_was_made() {
+        let resources = |kind: &str| Some([(kind.to_owned(), vec!["/1.0/instances/sweet-fox?project=default".to_owned()])].into());
+        for kind in ["instances", "containers"] {
+            let operation = Operation { resources: resources(kind), ..Operation::default() };
+            assert_eq!(created_name(&operation).as_deref(), Some("sweet-fox"));
+        }
+        assert_eq!(created_name(&Operation::default()), None);
+    }
+}

@@ -1,0 +1,35 @@
+//! `lxc image alias list`.
+
+use anyhow::Result;
+use api::images::ImageAliasEntry;
+use clap::Args;
+use client::path;
+
+use crate::app::App;
+use crate::format::FormatFlag;
+use crate::table::Table;
+
+/// List image aliases
+#[derive(Debug, Args)]
+pub struct List {
+    /// Part of an alias or fingerprint
+    #[arg(value_name = "[REMOTE:]FILTER")]
+    filter: Option<String>,
+    #[command(flatten)]
+    format: FormatFlag,
+}
+
+impl List {
+    pub async fn run(self, app: &App) -> Result<()> {
+        let format = self.format.parse()?;
+        let (client, filter) = app.resolve(self.filter.as_deref().unwrap_or(""))?;
+        let mut aliases: Vec<ImageAliasEntry> = client.get(&format!("{}?recursion=1", path(&["images", "aliases"]))).await?;
+        aliases.retain(|alias| alias.name.contains(&filter) || alias.target.contains(&filter));
+        let mut table = Table::new(["ALIAS", "FINGERPRINT", "DESCRIPTION"]);
+        for alias in &aliases {
+            table.row([alias.name.clone(), alias.target.chars().take(12).collect(), alias.description.clone()]);
+        }
+        table.sort();
+        format.write(&table, || Ok(serde_json::to_value(&aliases)?))
+    }
+}

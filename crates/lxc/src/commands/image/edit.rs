@@ -1,0 +1,42 @@
+//! `lxc image edit`.
+
+use anyhow::Result;
+use api::images::ImagePut;
+use clap::Args;
+use client::path;
+
+use super::show;
+use crate::app::App;
+use crate::commands::keys;
+use crate::record::Record;
+use crate::{editor, images};
+
+const HELP: &str = "This is a YAML representation of the image properties.
+Any line starting with a '#' will be ignored.
+
+Each property is represented by a single line:
+An example would be:
+properties:
+  description: My custom image";
+
+/// Edit image properties as YAML
+#[derive(Debug, Args)]
+pub struct Edit {
+    /// The image
+    #[arg(value_name = "[REMOTE:]IMAGE")]
+    image: String,
+}
+
+impl Edit {
+    pub async fn run(self, app: &App) -> Result<()> {
+        let (client, name) = app.resolve(&self.image)?;
+        let image = images::load(&client, &name).await?;
+        let image_path = path(&["images", &image.fingerprint]);
+        editor::edit(&show::text(image)?, HELP, async |text| {
+            let mut record = Record::<ImagePut>::load(&client, image_path.clone()).await?;
+            record.value = keys::parse(text)?;
+            record.save().await
+        })
+        .await
+    }
+}

@@ -1,0 +1,29 @@
+//! `lxc image show`.
+
+use anyhow::Result;
+use api::images::{Image, ImagePut};
+use clap::Args;
+
+use crate::app::App;
+use crate::{images, output, yaml};
+
+/// Show image properties
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The image
+    #[arg(value_name = "[REMOTE:]IMAGE")]
+    image: String,
+}
+
+impl Show {
+    pub async fn run(self, app: &App) -> Result<()> {
+        let (client, name) = app.resolve(&self.image)?;
+        output::text_block(&text(images::load(&client, &name).await?)?);
+        Ok(())
+    }
+}
+
+/// The writable part of an image as YAML.
+pub fn text(image: Image) -> Result<String> {
+    yaml::emit_fields(&ImagePut { auto_update: image.auto_update, properties: image.properties, public: image.public })
+}

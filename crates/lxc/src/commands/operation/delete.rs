@@ -1,0 +1,24 @@
+//! `lxc operation delete`.
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::app::App;
+use crate::outln;
+
+/// Delete background operations (will attempt to cancel)
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The operation
+    #[arg(value_name = "[REMOTE:]OPERATION")]
+    id: String,
+}
+
+impl Delete {
+    pub async fn run(self, app: &App) -> Result<()> {
+        let (client, id) = app.resolve_named(&self.id, "Operation")?;
+        client.cancel_operation(&id).await?;
+        outln!("Operation {id} deleted");
+        Ok(())
+    }
+}

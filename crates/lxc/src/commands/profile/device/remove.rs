@@ -1,0 +1,24 @@
+//! `lxc profile device remove`.
+
+use anyhow::Result;
+use api::profiles::ProfilePut;
+use clap::Args;
+
+use crate::app::App;
+
+/// Remove devices
+#[derive(Debug, Args)]
+pub struct Remove {
+    /// The profile
+    #[arg(value_name = "[REMOTE:]PROFILE")]
+    name: String,
+    /// The devices' names
+    #[arg(required = true, value_name = "DEVICE")]
+    devices: Vec<String>,
+}
+
+impl Remove {
+    pub async fn run(self, app: &App) -> Result<()> {
+        super::owner(app, &self.name)?.remove::<ProfilePut>(&self.devices).await
+    }
+}

@@ -1,0 +1,26 @@
+//! `lxc profile device set`.
+
+use anyhow::Result;
+use api::profiles::ProfilePut;
+use clap::Args;
+
+use crate::app::App;
+
+/// Set device configuration keys
+#[derive(Debug, Args)]
+pub struct Set {
+    /// The profile
+    #[arg(value_name = "[REMOTE:]PROFILE")]
+    name: String,
+    /// The device's name
+    device: String,
+    /// The keys and values
+    #[arg(required = true, value_name = "KEY VALUE|KEY=VALUE", allow_hyphen_values = true)]
+    words: Vec<String>,
+}
+
+impl Set {
+    pub async fn run(self, app: &App) -> Result<()> {
+        super::owner(app, &self.name)?.set::<ProfilePut>(&self.device, &self.words).await
+    }
+}

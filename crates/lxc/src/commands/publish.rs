@@ -1,0 +1,104 @@
+//! `lxc publish`.
+
+use anyhow::{Context, Result, bail};
+use api::images::{ImageSource, ImagesPost};
+use api::instances::{Instance, StatePut};
+use api::operations::Operation;
+use clap::Args;
+use client::{Client, path};
+
+use super::create::wait_or_cancel;
+use super::states;
+use crate::app::App;
+use crate::names::split_snapshot;
+use crate::progress::Progress;
+use crate::{images, outln, pairs};
+
+/// Publish containers as images
+#[derive(Debug, Args)]
+pub struct Publish {
+    /// The container or snapshot
+    #[arg(value_name = "[REMOTE:]CONTAINER[/SNAPSHOT]")]
+    name: String,
+    /// Properties of the image; a word that ends in a colon is the server to publish on
+    #[arg(value_name = "KEY=VALUE")]
+    properties: Vec<String>,
+    /// New alias to define at target
+    #[arg(long = "alias", value_name = "ALIAS")]
+    aliases: Vec<String>,
+    /// Make the image public
+    #[arg(long)]
+    public: bool,
+    /// Stop the container if currently running
+    #[arg(long, short)]
+    force: bool,
+    /// Compression of the image (none, gzip, bzip2, xz, zstd, lzma)
+    #[arg(long, value_name = "ALGORITHM")]
+    compression: Option<String>,
+}
+
+impl Publish {
+    pub async fn run(mut self, app: &App) -> Result<()> {
+        let source = app.target(&self.name)?;
+        if source.name.is_empty() {
+            bail!("Container name is mandatory");
+        }
+        if let Some(server) = self.properties.first().filter(|word| !word.contains('=')).cloned() {
+            let target = app.target(&server)?;
+            if !target.name.is_empty() {
+                bail!("There is no \"image name\".  Did you want an alias?");
+            }
+            if target.remote != source.remote {
+                bail!("Publishing on another server isn't supported yet");
+            }
+            self.properties.remove(0);
+        }
+        let client = app.client(&source.remote)?;
+        let is_stopped = split_snapshot(&source.name).1.is_none() && self.stop(&client, &source.name).await?;
+        let result = self.publish(app, &client, &source.name).await;
+        if is_stopped {
+            let put = StatePut { action: "start".to_owned(), ..StatePut::default() };
+            states::send(&client, &source.name, &put).await.context("Starting the container again failed")?;
+        }
+        let fingerprint = result?;
+        images::set_aliases(&client, &self.aliases, &fingerprint).await?;
+        outln!("Container published with fingerprint: {fingerprint}");
+        Ok(())
+    }
+
+    /// Stops a running container if that is wished; whether it has to be started again.
+    async fn stop(&self, client: &Client, name: &str) -> Result<bool> {
+        let instance: Instance = client.get(&path(&["instances", name])).await?;
+        if !matches!(instance.status.as_str(), "Running" | "Frozen") {
+            return Ok(false);
+        }
+        if !self.force {
+            bail!("The container is currently running. Use --force to have it stopped and restarted.");
+        }
+        if instance.ephemeral {
+            bail!("The container is ephemeral: stopping it would delete it");
+        }
+        states::send(client, name, &StatePut { action: "stop".to_owned(), force: true, ..StatePut::default() }).await?;
+        Ok(true)
+    }
+
+    async fn publish(&self, app: &App, client: &Client, name: &str) -> Result<String> {
+        let kind = if split_snapshot(name).1.is_some() { "snapshot" } else { "container" };
+        let post = ImagesPost {
+            public: self.public,
+            properties: pairs::parse(&self.properties)?.into_iter().collect(),
+            compression_algorithm: self.compression.clone().unwrap_or_default(),
+            source: ImageSource { kind: kind.to_owned(), name: name.to_owned(), ..ImageSource::default() },
+            ..ImagesPost::default()
+        };
+        let operation = client.post(&path(&["images"]), &post).await?.operation()?;
+        let mut progress = Progress::new("Publishing container", app.quiet);
+        fingerprint(&wait_or_cancel(client, &operation, |operation| progress.show(operation)).await?)
+    }
+}
+
+/// The fingerprint that an operation made.
+pub fn fingerprint(operation: &Operation) -> Result<String> {
+    let fingerprint = operation.metadata.as_ref().and_then(|metadata| metadata.get("fingerprint")?.as_str());
+    fingerprint.map(str::to_owned).context("The server didn't tell the image's fingerprint")
+}

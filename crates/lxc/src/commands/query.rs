@@ -1,0 +1,64 @@
+//! `lxc query`.
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use client::{Method, Request};
+use serde_json::Value;
+
+use crate::app::App;
+use crate::{output, outln};
+
+/// Largest reply that is not JSON, bytes.
+const RAW_LIMIT_BYTES: usize = 1 << 30;
+
+/// Send a raw query to a server
+#[derive(Debug, Args)]
+pub struct Query {
+    /// The path, which begins with a slash
+    #[arg(value_name = "[REMOTE:]PATH")]
+    path: String,
+    /// Input data, `-` for standard input
+    #[arg(long, short, value_name = "JSON")]
+    data: Option<String>,
+    /// Print the raw response
+    #[arg(long)]
+    raw: bool,
+    /// Action
+    #[arg(long, short = 'X', default_value = "GET", value_name = "METHOD")]
+    request: String,
+    /// Wait for the operation to complete
+    #[arg(long)]
+    wait: bool,
+}
+
+impl Query {
+    pub async fn run(self, app: &App) -> Result<()> {
+        let target = app.target(&self.path)?;
+        if !target.name.starts_with('/') {
+            bail!("Query path must start with /");
+        }
+        let client = app.client(&target.remote)?;
+        let method: Method = self.request.to_uppercase().parse().context("Invalid request method")?;
+        let mut request = Request::new(method, &target.name);
+        if let Some(data) = self.data {
+            let data: Value = serde_json::from_str(&crate::pairs::read_value(data)?).context("The input is no JSON")?;
+            request = request.json(&data)?;
+        }
+        if self.raw {
+            output::bytes(&client.download(request).await?.bytes(RAW_LIMIT_BYTES).await?);
+            return Ok(());
+        }
+        let reply = client.request(request).await?;
+        let metadata: Value = match (self.wait, reply.is_async) {
+            (true, true) => serde_json::to_value(client.wait(&reply).await?)?,
+            _ => reply.metadata()?,
+        };
+        match metadata {
+            Value::Null => {}
+            Value::String(text) => outln!("{text}"),
+            Value::Object(map) if map.is_empty() => {}
+            other => outln!("{}", serde_json::to_string_pretty(&other)?.replace("  ", "\t")),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,18 @@
+//! `lxc remote get-default`.
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::app::App;
+use crate::outln;
+
+/// Show the default remote
+#[derive(Debug, Args)]
+pub struct GetDefault {}
+
+impl GetDefault {
+    pub async fn run(self, app: &App) -> Result<()> {
+        outln!("{}", app.config.default_remote);
+        Ok(())
+    }
+}

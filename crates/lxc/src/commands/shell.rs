@@ -1,0 +1,26 @@
+//! `lxc shell`.
+
+use anyhow::Result;
+use clap::Args;
+
+use super::exec::SessionFlags;
+use crate::app::App;
+
+/// Open a login shell in containers
+///
+/// The same as `lxc exec CONTAINER -- su -l`.
+#[derive(Debug, Args)]
+pub struct Shell {
+    /// The container
+    #[arg(value_name = "[REMOTE:]CONTAINER")]
+    name: String,
+    #[command(flatten)]
+    session: SessionFlags,
+}
+
+impl Shell {
+    pub async fn run(self, app: &App) -> Result<()> {
+        let (client, name) = app.resolve_named(&self.name, "Container")?;
+        self.session.run(&client, &name, vec!["su".to_owned(), "-l".to_owned()]).await
+    }
+}

@@ -1,0 +1,31 @@
+//! `lxc start`.
+
+use anyhow::Result;
+use api::instances::StatePut;
+use clap::Args;
+
+use super::states::Change;
+use crate::app::App;
+
+/// Start containers
+///
+/// A paused container goes on.
+#[derive(Debug, Args)]
+pub struct Start {
+    /// The containers
+    #[arg(value_name = "[REMOTE:]CONTAINER")]
+    names: Vec<String>,
+    /// Start every container that is not running
+    #[arg(long)]
+    all: bool,
+    /// Ignore a saved running state
+    #[arg(long)]
+    stateless: bool,
+}
+
+impl Start {
+    pub async fn run(self, app: &App) -> Result<()> {
+        let put = StatePut { action: "start".to_owned(), stateful: !self.stateless, ..StatePut::default() };
+        Change { command: "start", put, is_for_all: self.all }.apply(app, self.names).await
+    }
+}

@@ -1,0 +1,100 @@
+//! Changing the state of instances: `start`, `stop`, `restart`, `pause`.
+
+use anyhow::{Result, bail};
+use api::instances::{Instance, StatePut};
+use client::{Client, path};
+
+use crate::app::App;
+use crate::cli::Exit;
+use crate::errln;
+
+/// A change that is asked of each instance.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The command, for messages.
+    pub command: &'static str,
+    /// What is sent.
+    pub put: StatePut,
+    /// Every instance that it makes sense for, when no name is given.
+    pub is_for_all: bool,
+}
+
+impl Change {
+    /// Applies it to all names at once.
+    pub async fn apply(&self, app: &App, names: Vec<String>) -> Result<()> {
+        let names = if self.is_for_all { self.all(app, names).await? } else { names };
+        if names.is_empty() {
+            if self.is_for_all {
+                return Ok(());
+            }
+            bail!("Must supply container name for: \"{}\"", self.command);
+        }
+        let results = futures_util::future::join_all(names.iter().map(|name| self.apply_to(app, name))).await;
+        let failed: Vec<(&String, anyhow::Error)> =
+            names.iter().zip(results).filter_map(|(name, result)| Some((name, result.err()?))).collect();
+        match failed.as_slice() {
+            [] => Ok(()),
+            [(name, error)] if names.len() == 1 => {
+                errln!("error: {error:#}");
+                if is_about_the_instance(error) {
+                    errln!("Try `lxc info --show-log {name}` for more info");
+                }
+                Err(Exit(1).into())
+            }
+            failed => {
+                for (name, error) in failed {
+                    errln!("{name}: error: {error:#}");
+                }
+                errln!("");
+                bail!("Some containers failed to {}", self.command)
+            }
+        }
+    }
+
+    async fn apply_to(&self, app: &App, name: &str) -> Result<()> {
+        let (client, name) = app.resolve(name)?;
+        if name.is_empty() {
+            bail!("Must supply container name for: \"{}\"", self.command);
+        }
+        let mut put = self.put.clone();
+        if put.action == "start" {
+            put = started(&client, &name, put).await?;
+        }
+        send(&client, &name, &put).await
+    }
+
+    async fn all(&self, app: &App, names: Vec<String>) -> Result<Vec<String>> {
+        if !names.is_empty() {
+            bail!("Both --all and container name given");
+        }
+        let instances: Vec<Instance> = app.server(None)?.get(&format!("{}?recursion=1", path(&["instances"]))).await?;
+        let is_wanted = |instance: &Instance| match self.put.action.as_str() {
+            "start" => instance.status != "Running",
+            "freeze" => instance.status == "Running",
+            _ => instance.status != "Stopped",
+        };
+        Ok(instances.into_iter().filter(is_wanted).map(|instance| instance.name).collect())
+    }
+}
+
+/// Sends a change of state and waits for its end.
+pub async fn send(client: &Client, name: &str, put: &StatePut) -> Result<()> {
+    let reply = client.put(&path(&["instances", name, "state"]), put, None).await?;
+    client.wait(&reply).await?;
+    Ok(())
+}
+
+/// `start` thaws a frozen instance, and restores a saved state only where there is one.
+async fn started(client: &Client, name: &str, mut put: StatePut) -> Result<StatePut> {
+    let instance: Instance = client.get(&path(&["instances", name])).await?;
+    if instance.status == "Frozen" {
+        put.action = "unfreeze".to_owned();
+    }
+    put.stateful = put.stateful && instance.stateful;
+    Ok(put)
+}
+
+/// Whether the instance's log can tell more: not so if the server could not even be asked.
+fn is_about_the_instance(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<client::Error>(), Some(client::Error::Operation { .. }))
+}

@@ -1,0 +1,18 @@
+//! `lxc version`.
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::app::App;
+use crate::outln;
+
+/// Print the version
+#[derive(Debug, Args)]
+pub struct Version {}
+
+impl Version {
+    pub async fn run(self, _app: &App) -> Result<()> {
+        outln!("{}", env!("CARGO_PKG_VERSION"));
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! The progress line of long work. Where standard output is no terminal nothing is drawn.
+
+use std::io::Write;
+
+use api::operations::Operation;
+
+use crate::output;
+
+/// Keys of an operation's metadata that say how far it is.
+const PROGRESS_KEYS: &[&str] =
+    &["download_progress", "fs_progress", "build_progress", "create_instance_from_image_unpack_progress", "progress"];
+
+/// One line that is redrawn in place.
+#[derive(Debug)]
+pub struct Progress {
+    label: String,
+    is_drawn: bool,
+    width: usize,
+}
+
+impl Progress {
+    /// A line that begins with `label`; `quiet` draws nothing.
+    pub fn new(label: impl Into<String>, quiet: bool) -> Self {
+        Self { label: label.into(), is_drawn: output::is_terminal() && !quiet, width: 0 }
+    }
+
+    /// Redraws.
+    pub fn update(&mut self, state: &str) {
+        if !self.is_drawn {
+            return;
+        }
+        // What a server says must not steer the terminal.
+        let state: String = state.chars().filter(|c| !c.is_control()).take(200).collect();
+        let text = format!("{}: {state}", self.label);
+        let width = text.chars().count();
+        let blanks = " ".repeat(self.width.saturating_sub(width));
+        self.width = width;
+        draw(&format!("\r{text}{blanks}"));
+    }
+
+    /// Redraws from what an operation says of itself.
+    pub fn show(&mut self, operation: &Operation) {
+        if let Some(state) = operation_progress(operation) {
+            self.update(&state);
+        }
+    }
+
+    /// Wipes the line.
+    pub fn clear(&mut self) {
+        if self.width > 0 {
+            draw(&format!("\r{}\r", " ".repeat(self.width)));
+            self.width = 0;
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// The progress text in an operation's metadata.
+pub fn operation_progress(operation: &Operation) -> Option<String> {
+    let metadata = operation.metadata.as_ref()?.as_object()?;
+    let key = PROGRESS_KEYS.iter().find(|key| metadata.contains_key(**key))?;
+    metadata.get(*key)?.as_str().map(str::to_owned)
+}
+
+/// `45% (1.20MB/s)` of a local transfer.
+#[derive(Debug)]
+pub struct Meter {
+    total_bytes: Option<u64>,
+    started: std::time::Instant,
+    drawn: std::time::Instant,
+}
+
+impl Meter {
+    /// Starts the clock.
+    pub fn new(total_bytes: Option<u64>) -> Self {
+        let now = std::time::Instant::now();
+        Self { total_bytes: total_bytes.filter(|total| *total > 0), started: now, drawn: now }
+    }
+
+    /// The text after `done_bytes`, ten times a second at most.
+    pub fn text(&mut self, done_bytes: u64) -> Option<String> {
+        if self.drawn.elapsed().as_millis() < 100 {
+            return None;
+        }
+        self.drawn = std::time::Instant::now();
+        let speed = done_bytes as f64 / self.started.elapsed().as_secs_f64().max(0.001);
+        let speed = crate::units::size(speed as i64);
+        Some(match self.total_bytes {
+            Some(total) => format!("{}% ({speed}/s)", done_bytes.min(total) * 100 / total),
+            None => format!("{} ({speed}/s)", crate::units::size(done_bytes as i64)),
+        })
+    }
+}
+
+fn draw(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    // A lost progress line is no reason to fail.
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_of_an_operation() {
+        let operation = |metadata| Operation { metadata: Some(metadata), ..Operation::default() };
+        assert_eq!(operation_progress(&operation(serde_json::json!({"build_progress": "unpack"}))).as_deref(), Some("unpack"));
+        assert_eq!(operation_progress(&operation(serde_json::json!({"fds": {}}))), None);
+        assert_eq!(operation_progress(&Operation::default()), None);
+    }
+}

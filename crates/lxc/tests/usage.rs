@@ -1,0 +1,113 @@
+//! The real binary without a server: usage errors, exit codes and where texts go.
+
+use std::process::{Command, Output};
+
+fn lxc(args: &[&str]) -> Output {
+    let directory = tempfile::tempdir().expect("directory");
+    Command::new(env!("CARGO_BIN_EXE_lxc"))
+        .args(args)
+        .env_clear()
+        .env("LXD_DIR", directory.path())
+        .env("LXD_CONF", directory.path())
+        .output()
+        .expect("run lxc")
+}
+
+fn check(args: &[&str], code: i32, stdout: &str, stderr: &str) {
+    let output = lxc(args);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (found_stdout, found_stderr) = (text(&output.stdout), text(&output.stderr));
+    let report = format!("lxc {}\n--- stdout\n{found_stdout}\n--- stderr\n{found_stderr}", args.join(" "));
+    assert_eq!(output.status.code(), Some(code), "{report}");
+    assert!(found_stdout.starts_with(stdout) && (!stdout.is_empty() || found_stdout.is_empty()), "{report}");
+    assert!(found_stderr.starts_with(stderr) && (!stderr.is_empty() || found_stderr.is_empty()), "{report}");
+}
+
+#[test]
+fn general_help() {
+    check(&[], 1, "Usage: lxc <command> [options]\n", "");
+    for args in [&["--help"][..], &["-h"], &["help"], &["--all"]] {
+        check(args, 0, "Usage: lxc <command> [options]\n", "");
+    }
+    check(&["nothing"], 1, "Usage: lxc <command> [options]\n", "error: unknown command: nothing\n");
+    check(&["help", "nothing"], 0, "", "error: unknown command: nothing\n");
+    check(&["help", "config", "device", "add"], 0, "Add devices\n\nUsage: lxc config device add ", "");
+}
+
+#[test]
+fn help_of_commands() {
+    check(&["launch", "--help"], 0, "Create and start containers from images\n\nUsage: lxc launch ", "");
+    for group in ["alias", "config", "file", "image", "network", "operation", "profile", "remote", "storage"] {
+        let output = lxc(&[group]);
+        assert_eq!(output.status.code(), Some(0), "{group}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("Commands:\n") && output.stderr.is_empty(), "{group}");
+    }
+    check(&["config", "nothing"], 1, "Manage container and server", "error: unknown command: config nothing\n");
+}
+
+#[test]
+fn wrong_words() {
+    let wrong = "error: wrong number of subcommand arguments\n\n";
+    for args in [&["launch"][..], &["exec", "c1"], &["config", "set", "c1"], &["file", "push", "x"], &["rename", "a"], &["restore", "a", "b", "c"]] {
+        check(args, 1, "", wrong);
+    }
+}
+
+#[test]
+fn wrong_flags() {
+    check(&["list", "--nope"], 2, "", "error: flag provided but not defined: --nope\n");
+    check(&["exec", "c1", "ls", "-l"], 2, "", "error: flag provided but not defined: -l\n");
+    check(&["launch", "i", "c", "-c", "x"], 2, "", "error: invalid value \"x\" for flag -c: Invalid configuration key\n");
+    check(&["stop", "c", "--timeout", "x"], 2, "", "error: invalid value \"x\" for flag --timeout: ");
+}
+
+#[test]
+fn versions() {
+    let version = concat!(env!("CARGO_PKG_VERSION"), "\n");
+    for args in [&["version"][..], &["--version"], &["list", "--version"]] {
+        check(args, 0, version, "");
+    }
+    check(&["exec", "c1", "--", "ls", "--version"], 1, "", "LXD socket not found; is LXD installed and running?\n");
+}
+
+#[test]
+fn no_server() {
+    for args in [&["list"][..], &["info"], &["start", "c1"], &["image", "list"], &["profile", "list"]] {
+        let output = lxc(args);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(stderr.contains("LXD socket not found; is LXD installed and running?\n"), "{args:?}: {stderr}");
+    }
+    check(&["list", "other:"], 1, "", "error: The remote \"other\" doesn't exist\n");
+    check(&["list", "-c", "nX"], 1, "", "error: nX contains invalid column characters\n");
+    check(&["list", "--format", "x"], 1, "", "error: invalid format \"x\"\n");
+    check(&["start"], 1, "", "error: Must supply container name for: \"start\"\n");
+}
+
+#[test]
+fn aliases_round_trip() {
+    let directory = tempfile::tempdir().expect("directory");
+    let lxc = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_lxc")).args(args).env_clear().env("LXD_CONF", directory.path()).output().expect("run lxc");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(lxc(&["alias", "add", "v", "version"]).0, Some(0));
+    assert_eq!(lxc(&["v"]).1, concat!(env!("CARGO_PKG_VERSION"), "\n"));
+    assert_eq!(lxc(&["alias", "add", "v", "list"]).2, "error: alias v already exists\n");
+    assert_eq!(lxc(&["alias", "rename", "v", "w"]).0, Some(0));
+    assert_eq!(lxc(&["alias", "list", "--format", "csv"]).1, "w,version\n");
+    assert_eq!(lxc(&["alias", "remove", "w"]).0, Some(0));
+    assert_eq!(lxc(&["w"]).0, Some(1));
+    std::fs::write(directory.path().join("config.yml"), "aliases: {q: \"list 'x\"}\n").expect("write");
+    let broken = lxc(&["q"]);
+    assert_eq!(broken.0, Some(5), "{broken:?}");
+    assert!(broken.2.starts_with("processing aliases failed "), "{broken:?}");
+}
+
+#[test]
+fn completions() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = lxc(&["completion", shell]);
+        assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("launch"), "{shell}");
+    }
+}
