@@ -1,0 +1,242 @@
+//! Attacks, really tried: foreign trees with symbolic links, injected lines, ways out of a container.
+
+use testkit::{Options, Sandbox};
+
+/// Unpacks the exported busybox image into `$SANDBOX_DIR/u` for repacking, and makes a victim outside.
+const PREPARE: &str = "cd $SANDBOX_DIR && mkdir -p x u victim && echo precious > victim/file && lxc image export busybox x && tar -C u -xf x/*";
+
+/// Imports an archive made by `script` (in `$SANDBOX_DIR/u`), tries to launch it, and checks that the
+/// directory outside was neither read into the container nor changed.
+fn try_image(sandbox: &Sandbox, what: &str, script: &str) {
+    let made = format!("cd $SANDBOX_DIR && rm -rf w evil.tar && cp -a u w && cd w && ( {script} ) && [ -e ../evil.tar ] || tar -cf ../evil.tar .");
+    sandbox.sh_ok(&made);
+    let imported = sandbox.sh("lxc image import $SANDBOX_DIR/evil.tar --alias evil");
+    if imported.ok() {
+        let launched = sandbox.lxc(&["launch", "evil", "c1"]);
+        if launched.ok() {
+            let seen = sandbox.lxc(&["exec", "c1", "--", "sh", "-c", "cat /stolen /stolen/file /etc/stolen /leak 2>/dev/null"]);
+            assert!(!seen.stdout.contains("precious"), "{what}: the container read a file of the host");
+        }
+        sandbox.lxc(&["file", "pull", "c1/leak", "-"]);
+        drop(sandbox.lxc(&["delete", "--force", "c1"]));
+        sandbox.lxc_ok(&["image", "delete", "evil"]);
+    }
+    let victim = sandbox.sh_ok("cd $SANDBOX_DIR/victim && ls -A && cat file && stat -c '%u %a' file && stat -c '%u' .");
+    assert_eq!(victim, "file\nprecious\n0 644\n0", "{what}: the host's directory was changed");
+    assert!(sandbox.daemon_runs(), "{what}: the daemon died");
+}
+
+#[test]
+fn images_that_point_outside() {
+    let Some(sandbox) = Sandbox::start("images_that_point_outside", Options::default()) else { return };
+    sandbox.build_busybox();
+    sandbox.sh_ok(PREPARE);
+    let victim = sandbox.dir().join("victim").to_string_lossy().into_owned();
+    let cases = [
+        ("rootfs is a symbolic link", format!("rm -r rootfs; ln -s {victim} rootfs")),
+        ("metadata.yaml is a symbolic link", format!("cp metadata.yaml {victim}/../m; rm metadata.yaml; ln -s ../m metadata.yaml")),
+        ("templates is a symbolic link", format!("rm -rf templates; ln -s {victim} templates")),
+        ("a member with ../", "tar -cf ../evil.tar --transform='s,^./rootfs/etc/inittab,./rootfs/../../../../../victim/planted,' .".to_owned()),
+        ("a member with an absolute path", format!("tar -cPf ../evil.tar --transform='s,^./rootfs/etc/inittab,{victim}/planted,' .")),
+        (
+            "writing through a planted link",
+            format!("mkdir l f && ln -s {victim} l/hole && mkdir f/hole && echo x > f/hole/planted && \
+                     tar -cf ../evil.tar metadata.yaml rootfs && tar -rf ../evil.tar --transform='s,^l/,rootfs/,' l/hole && \
+                     tar -rf ../evil.tar --transform='s,^f/,rootfs/,' f/hole/planted"),
+        ),
+        (
+            "a hard link to the outside",
+            format!("ln {victim}/file rootfs/leak && ln {victim}/file aaa && tar -cPf ../evil.tar --transform='s,^aaa$,{victim}/file,hRS' aaa metadata.yaml rootfs"),
+        ),
+        (
+            "a hard link by ../",
+            format!("ln {victim}/file rootfs/leak && ln {victim}/file aaa && tar -cPf ../evil.tar --transform='s,^aaa$,../../../../../../victim/file,hRS' aaa metadata.yaml rootfs"),
+        ),
+        ("a template whose target leaves", "printf 'architecture: x86_64\\ncreation_date: 1\\ntemplates:\\n  /../../../../../victim/planted: {when: [create, start], template: t.tpl}\\n' > metadata.yaml; mkdir -p templates; echo x > templates/t.tpl".to_owned()),
+        ("a template whose target is a link", format!("printf 'architecture: x86_64\\ncreation_date: 1\\ntemplates:\\n  /etc/out: {{when: [create, start], template: t.tpl}}\\n' > metadata.yaml; mkdir -p templates; echo x > templates/t.tpl; ln -s {victim}/planted rootfs/etc/out")),
+        ("a template source that leaves", "printf 'architecture: x86_64\\ncreation_date: 1\\ntemplates:\\n  /leak: {when: [create, start], template: ../../../../victim/file}\\n' > metadata.yaml".to_owned()),
+        ("a template source that is a link", format!("printf 'architecture: x86_64\\ncreation_date: 1\\ntemplates:\\n  /leak: {{when: [create, start], template: t.tpl}}\\n' > metadata.yaml; mkdir -p templates; ln -s {victim}/file templates/t.tpl")),
+        ("links in place of directories of the root", format!("rm -rf rootfs/proc rootfs/dev; ln -s {victim} rootfs/proc; ln -s {victim} rootfs/dev")),
+    ];
+    for (what, script) in cases {
+        try_image(&sandbox, what, &script);
+    }
+    sandbox.finish();
+}
+
+#[test]
+fn file_transfer_stays_inside() {
+    let Some(sandbox) = Sandbox::start("file_transfer_stays_inside", Options::default()) else { return };
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    sandbox.sh_ok("mkdir $SANDBOX_DIR/victim && echo precious > $SANDBOX_DIR/victim/file && echo x > $SANDBOX_DIR/x");
+    let victim = sandbox.dir().join("victim").to_string_lossy().into_owned();
+    sandbox.exec_ok("c1", &format!("ln -s {victim}/file /root/link; ln -s {victim} /root/dir; ln -s /proc/1/root/{victim} /root/magic"));
+    let up = "../".repeat(12);
+    let source = sandbox.dir().join("x").to_string_lossy().into_owned();
+    for running in [true, false] {
+        if !running {
+            sandbox.lxc_ok(&["stop", "--force", "c1"]);
+        }
+        for path in ["root/link", "root/dir/file", "root/magic/file", &format!("{up}{victim}/file"), &format!("root/{up}{victim}/file")] {
+            let pulled = sandbox.lxc(&["file", "pull", &format!("c1/{path}"), "-"]);
+            assert!(!pulled.stdout.contains("precious"), "pull of {path} read the host (running: {running})");
+            sandbox.lxc(&["file", "push", &source, &format!("c1/{path}")]);
+            sandbox.lxc(&["file", "delete", &format!("c1/{path}")]);
+            assert_eq!(sandbox.sh_ok("cat $SANDBOX_DIR/victim/file; ls $SANDBOX_DIR/victim"), "precious\nfile", "{path} (running: {running})");
+        }
+    }
+    sandbox.finish();
+}
+
+#[test]
+fn a_guest_that_swaps_a_link_during_transfer() {
+    let Some(sandbox) = Sandbox::start("a_guest_that_swaps_a_link_during_transfer", Options::default()) else { return };
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    sandbox.sh_ok("mkdir $SANDBOX_DIR/victim && echo precious > $SANDBOX_DIR/victim/file && echo x > $SANDBOX_DIR/x");
+    let victim = sandbox.dir().join("victim").to_string_lossy().into_owned();
+    sandbox.exec_ok("c1", &format!("mkdir /root/real; ln -s {victim} /root/evil; ln -s real /root/d; (while :; do ln -sfn real /root/d; ln -sfn evil /root/d; done) > /dev/null 2>&1 &"));
+    let source = sandbox.dir().join("x").to_string_lossy().into_owned();
+    for _ in 0..30 {
+        sandbox.lxc(&["file", "push", &source, "c1/root/d/file"]);
+        let pulled = sandbox.lxc(&["file", "pull", "c1/root/d/file", "-"]);
+        assert!(!pulled.stdout.contains("precious"), "the guest's link led outside");
+    }
+    assert_eq!(sandbox.sh_ok("cat $SANDBOX_DIR/victim/file"), "precious");
+    sandbox.finish();
+}
+
+#[test]
+fn injected_lines_and_options() {
+    let Some(sandbox) = Sandbox::start("injected_lines_and_options", Options::default()) else { return };
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["init", "busybox", "c1"]);
+    let bad: [&[&str]; 9] = [
+        &["config", "set", "c1", "environment.A", "x\nlxc.hook.pre-start = /bin/false"],
+        &["config", "set", "c1", "environment.A\nB", "x"],
+        &["init", "busybox", "--", "--help"],
+        &["init", "busybox", "c2\nserver=1.2.3.4"],
+        &["init", "busybox", "c2,dhcp-script=/bin/false"],
+        &["config", "device", "add", "c1", "e", "nic", "nictype=bridged", "parent=lxdbr0", "hwaddr=00:16:3e:00:00:01,evil"],
+        &["config", "device", "add", "c1", "e", "nic", "nictype=bridged", "parent=lxdbr0", "name=eth0\nx"],
+        &["config", "device", "add", "c1", "e", "nic", "nictype=bridged", "parent=lxdbr0; reboot"],
+        &["network", "create", "br1", "dns.domain=lxd\ndhcp-script=/bin/false"],
+    ];
+    let before = sandbox.lxc_ok(&["config", "show", "c1"]);
+    for args in bad {
+        let outcome = sandbox.lxc(args);
+        // A newline in the value of an environment variable is data, and may be accepted as such.
+        if args.get(3) == Some(&"environment.A") {
+            if outcome.ok() {
+                sandbox.lxc_ok(&["config", "unset", "c1", "environment.A"]);
+            }
+            continue;
+        }
+        assert!(!outcome.ok(), "accepted: lxc {args:?}");
+    }
+    assert_eq!(sandbox.lxc_ok(&["config", "show", "c1"]), before);
+    let published = serde_json::json!({"source": {"type": "instance", "name": "c1"}, "compression_algorithm": "gzip --help; touch /tmp/pwned"});
+    let answer = sandbox.http("POST", "/1.0/images", Some(&published));
+    if answer.status == 202 {
+        let operation = answer.body["operation"].as_str().expect("an operation").to_owned();
+        let ended = sandbox.http("GET", &format!("{operation}/wait"), None);
+        assert_eq!(ended.metadata()["status_code"], 400, "{}", ended.body);
+    } else {
+        assert_eq!(answer.status, 400, "{}", answer.body);
+    }
+    sandbox.finish();
+}
+
+#[test]
+fn ways_out_of_a_container() {
+    let Some(sandbox) = Sandbox::start("ways_out_of_a_container", Options::default()) else { return };
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    let must_fail = [
+        ("making a device", "mknod /root/sda b 8 0"),
+        ("a memory device", "dd if=/dev/mem of=/dev/null bs=1 count=1"),
+        ("the kernel's core pattern", "echo '|/bin/sh' > /proc/sys/kernel/core_pattern"),
+        ("sysrq", "echo h > /proc/sysrq-trigger"),
+        ("kernel memory", "head -c 1 /proc/kcore"),
+        ("a uevent helper", "echo /bin/sh > /sys/kernel/uevent_helper"),
+        ("loading a module", "insmod /no/such/module.ko 2>&1 | grep -qv 'not permitted'"),
+        ("the host's clock", "date -s '2000-01-01 00:00:00' | grep -q 2000 && date | grep -q 2000"),
+        ("mounting a block device", "mount -t ext4 /dev/vda /mnt || mount -t ext4 /dev/loop0 /mnt"),
+        ("a release agent", "find /sys/fs/cgroup -name release_agent -exec sh -c 'echo /bin/sh > {}' ';' -print 2>&1 | grep -q . && find /sys/fs/cgroup -name release_agent -exec cat {} ';' | grep -q /bin/sh"),
+        ("processes of the host", "ls -d /proc/[0-9]*/exe | wc -l | awk '{ exit !($1 > 40) }'"),
+        ("the host's message buffer", "dmesg -c"),
+        ("swapping", "dd if=/dev/zero of=/root/s bs=1M count=2; mkswap /root/s; swapon /root/s"),
+    ];
+    for (what, script) in must_fail {
+        let outcome = sandbox.lxc(&["exec", "c1", "--", "sh", "-c", script]);
+        assert!(!outcome.ok(), "{what} worked: {}", outcome.report());
+    }
+    // No descriptor, working directory or namespace of the host comes along.
+    let fds = sandbox.exec_ok("c1", "ls -l /proc/self/fd | grep -c -- '->'");
+    assert!(fds.parse::<u32>().is_ok_and(|count| count <= 4), "inherited descriptors: {fds}");
+    let leaked = sandbox.exec_ok("c1", "for p in /proc/[0-9]*; do ls -l $p/fd; done 2>/dev/null | grep -F -e lxd-e2e -e unix.socket || true");
+    assert_eq!(leaked, "", "descriptors of the host in the container");
+    let mounts = sandbox.exec_ok("c1", "cat /proc/mounts");
+    assert!(!mounts.contains("lxd-e2e") || mounts.lines().filter(|line| line.contains("lxd-e2e")).all(|line| line.contains(" / ") || line.starts_with("overlay ")), "{mounts}");
+    sandbox.finish();
+}
+
+#[test]
+fn the_attach_helper_cannot_be_traced_or_overwritten() {
+    let Some(sandbox) = Sandbox::start("the_attach_helper_cannot_be_traced_or_overwritten", Options::default()) else { return };
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    let before = sandbox.sh_ok("sha256sum $(dirname $(command -v lxd))/lxd-runtime");
+    // The classic: a guest program that is the interpreter of itself, and one that writes to whatever runs it.
+    sandbox.exec_ok("c1", "printf '#!/proc/self/exe\\n' > /root/evil; chmod +x /root/evil");
+    for _ in 0..5 {
+        sandbox.lxc(&["exec", "c1", "--", "/root/evil"]);
+    }
+    sandbox.exec_ok("c1", "(for i in $(seq 200); do for p in /proc/[0-9]*; do echo x > $p/exe; done; done) > /dev/null 2>&1 &");
+    for _ in 0..10 {
+        sandbox.lxc(&["exec", "c1", "--", "true"]);
+    }
+    assert_eq!(sandbox.sh_ok("sha256sum $(dirname $(command -v lxd))/lxd-runtime"), before);
+    assert_eq!(sandbox.exec_ok("c1", "echo fine"), "fine");
+    sandbox.finish();
+}
+
+#[test]
+fn a_fork_bomb_can_be_stopped() {
+    let Some(sandbox) = Sandbox::start("a_fork_bomb_can_be_stopped", Options::default()) else { return };
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["launch", "busybox", "c1", "-c", "limits.processes=300"]);
+    sandbox.exec_ok("c1", "(b() { b | b & }; b) > /dev/null 2>&1 &");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let outcome = sandbox.lxc(&["stop", "--force", "c1"]);
+    assert!(outcome.ok() && outcome.elapsed.as_secs() < 10, "{}", outcome.report());
+    sandbox.finish();
+}
+
+#[test]
+fn a_flooded_console_is_bounded() {
+    let Some(sandbox) = Sandbox::start("a_flooded_console_is_bounded", Options::default()) else { return };
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    sandbox.exec_ok("c1", "head -c 30000000 /dev/zero | tr '\\0' x > /dev/console");
+    let size = sandbox.sh_ok("du -sk --exclude=storage-pools --exclude=images --exclude=disks $LXD_DIR | cut -f1");
+    assert!(size.parse::<u64>().is_ok_and(|kilobytes| kilobytes < 20_000), "the console's output filled the disk: {size} kB");
+    sandbox.exec_ok("c1", "echo still here");
+    sandbox.finish();
+}
+
+#[test]
+fn secrets_are_not_for_everybody() {
+    let Some(sandbox) = Sandbox::start("secrets_are_not_for_everybody", Options::default()) else { return };
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    let open = sandbox.sh_ok(
+        "cd $LXD_DIR && find . -path ./storage-pools -prune -o \\( -type f -o -type s \\) -perm /o=rwx -print | grep -v -e '/rootfs/' || true",
+    );
+    assert_eq!(open, "", "readable by everybody");
+    assert_eq!(sandbox.sh_ok("stat -c %a $LXD_DIR/unix.socket"), "660");
+    let open = sandbox.sh_ok("cd $LXD_DIR/storage-pools/default && find . -maxdepth 2 -mindepth 2 -type d -perm /o=rw -print");
+    assert_eq!(open, "", "containers' directories open to everybody on the host");
+    sandbox.finish();
+}

@@ -1,0 +1,118 @@
+//! The managed bridge: addresses, names, translation, and bridges of one's own.
+
+use std::time::Duration;
+
+use testkit::{Options, Sandbox, wait_until};
+
+fn wait_address(sandbox: &Sandbox, container: &str) {
+    wait_until(&format!("an IPv4 address for {container}"), Duration::from_secs(20), || {
+        sandbox.lxc_ok(&["list", container, "-c", "4"]).contains("(eth0)")
+    });
+}
+
+#[test]
+fn leases_names_and_neighbours() {
+    let Some(sandbox) = Sandbox::start("leases_names_and_neighbours", Options::default()) else { return };
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    sandbox.launch_busybox("c2");
+    wait_address(&sandbox, "c1");
+    wait_address(&sandbox, "c2");
+    sandbox.exec_ok("c1", "ping -c 1 -W 5 c2.lxd");
+    sandbox.exec_ok("c1", "nslookup c2.lxd");
+    let leases = sandbox.http("GET", "/1.0/networks/lxdbr0/leases", None);
+    let text = leases.body.to_string();
+    assert!(text.contains("\"c1\"") && text.contains("\"c2\""), "{text}");
+    // Router advertisements give a global IPv6 address without any client.
+    wait_until("a global IPv6 address", Duration::from_secs(20), || {
+        sandbox.lxc_ok(&["list", "c1", "-c", "6"]).contains("(eth0)")
+    });
+    let gateway = sandbox.exec_ok("c1", "ip route | awk '/^default/ { print $3 }'");
+    sandbox.exec_ok("c1", &format!("ping -c 1 -W 5 {gateway}"));
+    sandbox.lxc_ok(&["delete", "--force", "c2"]);
+    assert!(!sandbox.lxc(&["exec", "c1", "--", "nslookup", "c2.lxd"]).ok(), "a deleted container's name must go");
+    sandbox.finish();
+}
+
+#[test]
+fn traffic_to_the_outside_is_translated() {
+    let Some(sandbox) = Sandbox::start("traffic_to_the_outside_is_translated", Options::default()) else { return };
+    // An upstream host that knows no route back to the containers: only translated packets get an answer.
+    sandbox.sh_ok(
+        "ip link add up0 type veth peer name up1 && unshare --net sleep 300 & sleep 0.3; pid=$!; \
+         for p in /proc/[0-9]*; do grep -q '^sleep.300' $p/cmdline 2>/dev/null && pid=${p#/proc/}; done; \
+         ip link set up1 netns $pid && ip addr add 192.0.2.1/24 dev up0 && ip link set up0 up && \
+         nsenter --target $pid --net sh -c 'ip addr add 192.0.2.9/24 dev up1; ip link set up1 up; ip link set lo up'; \
+         ip route add default via 192.0.2.9",
+    );
+    sandbox.mark();
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    wait_address(&sandbox, "c1");
+    sandbox.exec_ok("c1", "ping -c 1 -W 5 192.0.2.9");
+    sandbox.sh_ok("nft list ruleset | grep -q masquerade");
+    sandbox.finish();
+}
+
+#[test]
+fn bridges_of_ones_own() {
+    let Some(sandbox) = Sandbox::start("bridges_of_ones_own", Options::default()) else { return };
+    sandbox.build_busybox();
+    let before = sandbox.facts();
+    sandbox.lxc_ok(&["network", "create", "br1", "ipv4.address=10.98.76.1/24", "ipv6.address=none"]);
+    sandbox.sh_ok("ip addr show br1 | grep -q 10.98.76.1/24");
+    sandbox.lxc_ok(&["launch", "busybox", "c1", "-n", "br1"]);
+    wait_address(&sandbox, "c1");
+    assert!(sandbox.lxc_ok(&["list", "c1"]).contains("10.98.76."));
+    let said = sandbox.lxc_fails(&["network", "delete", "br1"]);
+    assert!(said.contains("use"), "{said}");
+    sandbox.lxc_ok(&["delete", "--force", "c1"]);
+    sandbox.lxc_ok(&["network", "set", "br1", "ipv4.address", "10.98.77.1/24"]);
+    sandbox.sh_ok("ip addr show br1 | grep -q 10.98.77.1/24");
+    sandbox.lxc_ok(&["network", "create", "br2", "ipv4.address=none", "ipv6.address=none"]);
+    sandbox.sh_ok("test -z \"$(ip -4 addr show br2 | grep inet)\"");
+    sandbox.lxc_ok(&["network", "delete", "br1"]);
+    sandbox.lxc_ok(&["network", "delete", "br2"]);
+    sandbox.assert_unchanged_since(&before);
+    sandbox.finish();
+}
+
+#[test]
+fn bad_networks_change_nothing() {
+    let Some(sandbox) = Sandbox::start("bad_networks_change_nothing", Options::default()) else { return };
+    let before = sandbox.facts();
+    let bad: [&[&str]; 7] = [
+        &["network", "create", "br1", "ipv4.address=10.0.0.1"],
+        &["network", "create", "br1", "ipv4.address=300.1.1.1/24"],
+        &["network", "create", "br1", "no.such.key=1"],
+        &["network", "create", "br1", "bridge.mtu=many"],
+        &["network", "create", "name/with/slashes"],
+        &["network", "create", "a-name-longer-than-the-kernel-takes"],
+        &["network", "create", "lxdbr0"],
+    ];
+    for args in bad {
+        let said = sandbox.lxc_fails(args);
+        assert!(said.trim().len() > 10, "{args:?}: {said}");
+    }
+    sandbox.lxc_fails(&["network", "set", "lxdbr0", "ipv4.address", "nonsense"]);
+    sandbox.assert_unchanged_since(&before);
+    sandbox.finish();
+}
+
+#[test]
+fn other_nic_types() {
+    let Some(sandbox) = Sandbox::start("other_nic_types", Options::default()) else { return };
+    sandbox.build_busybox();
+    sandbox.sh_ok("ip link add phys0 type veth peer name phys1; ip link set phys0 up; ip link set phys1 up; ip link add mac0 type veth peer name mac1; ip link set mac0 up; ip link set mac1 up");
+    sandbox.mark();
+    sandbox.lxc_ok(&["init", "busybox", "c1"]);
+    sandbox.lxc_ok(&["config", "device", "add", "c1", "p", "nic", "nictype=physical", "parent=phys0", "name=eth1"]);
+    sandbox.lxc_ok(&["config", "device", "add", "c1", "m", "nic", "nictype=macvlan", "parent=mac0", "name=eth2"]);
+    sandbox.lxc_ok(&["config", "device", "add", "c1", "q", "nic", "nictype=p2p", "name=eth3", "hwaddr=00:16:3e:00:00:07"]);
+    sandbox.lxc_ok(&["start", "c1"]);
+    assert_eq!(sandbox.exec_ok("c1", "cd /sys/class/net; ls -d eth1 eth2 eth3 | wc -l; cat eth3/address"), "3\n00:16:3e:00:00:07");
+    sandbox.sh_ok("test ! -e /sys/class/net/phys0");
+    sandbox.lxc_ok(&["stop", "--force", "c1"]);
+    wait_until("the physical device back on the host", Duration::from_secs(10), || sandbox.sh("test -e /sys/class/net/phys0").ok());
+    sandbox.finish();
+}

@@ -1,0 +1,86 @@
+//! Images for tests: busybox is made in each sandbox (it takes a fraction of a second), Debian once
+//! and then kept in the target directory.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::sandbox::workspace;
+use crate::{Options, Sandbox};
+
+impl Sandbox {
+    /// Makes the image `busybox`, whole and bootable in about 2 MB.
+    ///
+    /// # Panics
+    /// When it cannot be built.
+    pub fn build_busybox(&self) {
+        self.lxc_ok(&["image", "build", "busybox"]);
+    }
+
+    /// Launches a busybox container from the image `busybox` and waits until it runs.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn launch_busybox(&self, name: &str) {
+        self.lxc_ok(&["launch", "busybox", name]);
+        self.wait_state(name, "RUNNING");
+    }
+
+    /// Imports the Debian image under the alias `debian`, building it if this workspace has none yet.
+    ///
+    /// # Panics
+    /// When it cannot be built or imported.
+    pub fn import_debian(&self) {
+        let files = debian_image();
+        let mut args = vec!["image", "import"];
+        args.extend(files.iter().map(|file| file.to_str().expect("paths in the target directory are text")));
+        args.extend(["--alias", "debian"]);
+        self.lxc_ok(&args);
+    }
+}
+
+/// The Debian image's files, one (unified) or two (metadata and root file system), in that order.
+fn debian_image() -> Vec<PathBuf> {
+    let cache = workspace().join("target/testkit/debian-12");
+    fs::create_dir_all(&cache).expect("make the image cache");
+    // Tests run side by side; the first builds, the others wait.
+    let lock = File::create(cache.with_extension("lock")).expect("lock the image cache");
+    lock.lock().expect("lock the image cache");
+    let files = image_files(&cache);
+    if !files.is_empty() && newest(&workspace().join("crates/images/src")) < modified(&files[0]) {
+        return files;
+    }
+    for file in files {
+        fs::remove_file(file).expect("remove the outdated image");
+    }
+    let sandbox = Sandbox::start("build the Debian image", Options { uplink: true, ..Options::default() })
+        .expect("the caller's sandbox could be made, so can this one");
+    sandbox.lxc_ok(&["image", "build", "debian/12"]);
+    let unfinished = sandbox.dir().join("export");
+    fs::create_dir(&unfinished).expect("make the export directory");
+    sandbox.lxc_ok(&["image", "export", "debian/12", &unfinished.to_string_lossy()]);
+    for file in image_files(&unfinished) {
+        let name = file.file_name().expect("a listed file has a name");
+        fs::copy(&file, cache.join(name)).expect("keep the image");
+    }
+    sandbox.finish();
+    image_files(&cache)
+}
+
+/// Metadata first: its name starts with `meta-`.
+fn image_files(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.sort_by_key(|file| !file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("meta-")));
+    files
+}
+
+fn modified(path: &Path) -> SystemTime {
+    fs::metadata(path).and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+fn newest(dir: &Path) -> SystemTime {
+    let Ok(entries) = fs::read_dir(dir) else { return SystemTime::UNIX_EPOCH };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    paths.map(|path| if path.is_dir() { newest(&path) } else { modified(&path) }).max().unwrap_or(SystemTime::UNIX_EPOCH)
+}
