@@ -139,21 +139,21 @@ impl Engine {
         engine.pools.expect(&engine.records.pools.ids());
         engine.networks.expect(&engine.records.networks.ids());
         let ended = engine.instances().recover();
+        let leftovers = engine.images().leftovers();
         let worker = engine.clone();
-        let start = std::thread::Builder::new().name("start-up".into()).spawn(move || worker.finish_start(ended));
+        let start = std::thread::Builder::new().name("start-up".into()).spawn(move || worker.finish_start(ended, leftovers));
         start.map(drop).context_as(crate::ErrorKind::Unavailable, "start a thread")?;
         Ok(engine)
     }
 
     /// The slow part of starting.
-    fn finish_start(self: Arc<Self>, ended: Vec<(String, runtime::Exit)>) {
+    fn finish_start(self: Arc<Self>, ended: Vec<(String, runtime::Exit)>, leftovers: Vec<PathBuf>) {
         let pools = self.storage_pools();
         let networks = self.networks();
         std::thread::scope(|scope| {
             scope.spawn(|| pools.open_all());
             scope.spawn(|| networks.bring_up_all());
         });
-        self.images().sweep();
         self.instances().settle_ended(ended);
         self.instances().rebalance_cpus();
         if self.config.autostart {
@@ -162,6 +162,7 @@ impl Engine {
         *lock(&self.ready.done) = true;
         self.ready.changed.notify_all();
         tracing::info!("ready");
+        self.images().sweep(leftovers);
     }
 
     /// Waits until start-up is over; false after `limit`.

@@ -132,6 +132,11 @@ impl Records {
         })
     }
 
+    /// Whether the store has a record of this id, also one that cannot be read.
+    pub(crate) fn is_stored<T: Stored>(&self, id: &str) -> Result<bool> {
+        self.store.get(&Table::<T>::key(id)).map(|entry| entry.is_some()).context("look into the store")
+    }
+
     /// Begins a change.
     pub(crate) fn changes(&self) -> Changes<'_> {
         Changes { records: self, guards: Vec::new(), writes: Vec::new(), applies: Vec::new() }

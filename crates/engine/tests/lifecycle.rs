@@ -119,6 +119,7 @@ fn life(engine: &Arc<Engine>, pool: &str) {
     assert_eq!(stale.http_status(), 412);
     let wrong = instances.patch("c1", serde_json::json!({"config": {"limits.nonsense": "2"}}), None).expect_err("wrong");
     assert_eq!(wrong.http_status(), 400);
+    devices(engine);
     snapshots(engine);
     assert!(fails(instances.rename("c1", InstancePost { name: "c2".into(), ..Default::default() })).contains("running"));
     assert!(fails(instances.delete("c1")).contains("running"));
@@ -138,6 +139,26 @@ fn life(engine: &Arc<Engine>, pool: &str) {
     assert!(instances.names().is_empty(), "on {pool}");
 }
 
+/// Devices come and go while it runs.
+fn devices(engine: &Arc<Engine>) {
+    let patch = |devices: serde_json::Value| engine.instances().patch("c1", serde_json::json!({ "devices": devices }), None);
+    patch(serde_json::json!({
+        "src": {"type": "disk", "source": "/etc", "path": "/mnt/etc", "readonly": "true"},
+        "zero": {"type": "unix-char", "path": "/dev/zero2", "source": "/dev/zero", "mode": "0666"},
+        "eth1": {"type": "nic", "nictype": "p2p"},
+    }))
+    .unwrap_or_else(|error| panic!("{}", error.report()));
+    assert_eq!(exec(engine, "c1", &["sh", "-c", "test -e /mnt/etc/passwd && head -c 3 /dev/zero2 | wc -c && ls /sys/class/net"], ""), (0, "3\neth0\neth1\nlo\n".into()));
+    let config = engine.instances().get("c1").expect("get").value.config;
+    assert!(config.contains_key("volatile.eth1.hwaddr") && config.contains_key("volatile.eth0.host_name"));
+    let missing = patch(serde_json::json!({"bad": {"type": "disk", "source": "/no/such", "path": "/mnt/x"}})).expect_err("missing source");
+    assert!(missing.report().contains("Missing source '/no/such'"), "{}", missing.report());
+    let gone = serde_json::json!({"src": null, "zero": null, "eth1": null});
+    patch(gone).unwrap_or_else(|error| panic!("{}", error.report()));
+    assert_eq!(exec(engine, "c1", &["sh", "-c", "ls /mnt/etc | wc -l; ls /sys/class/net"], ""), (0, "0\neth0\nlo\n".into()));
+    assert!(!engine.instances().get("c1").expect("get").value.config.contains_key("volatile.eth1.hwaddr"));
+}
+
 fn snapshots(engine: &Arc<Engine>) {
     let instances = engine.instances();
     done(instances.create_snapshot("c1", SnapshotsPost { name: "one".into(), stateful: false }));
@@ -154,18 +175,73 @@ fn files_of_stopped(engine: &Arc<Engine>) {
     assert_eq!(engine.instances().get("c1").expect("get").value.status, "Stopped");
 }
 
-/// A daemon that comes back finds what runs, and what rebooted or halted meanwhile.
-fn recovery(engine: Arc<Engine>, dir: &Path, helper: &Path) {
-    launch(&engine, "stays", false);
-    let pid = engine.instances().state("stays").expect("state").pid;
-    let gone = Arc::downgrade(&engine);
-    drop(engine);
-    assert!(gone.upgrade().is_none(), "something still holds the engine");
+/// Many at once share one unpacking.
+fn together(engine: &Arc<Engine>) {
+    let source = || Source { kind: "image".into(), alias: "busybox".into(), ..Source::default() };
+    let names: Vec<String> = (0..6).map(|number| format!("t{number}")).collect();
+    let create = |name: &String| engine.instances().create(InstancesPost { name: name.clone(), source: source(), ..InstancesPost::default() });
+    let operations: Vec<_> = names.iter().map(create).collect();
+    operations.into_iter().for_each(|operation| drop(done(operation)));
+    let again = engine.instances().create(InstancesPost { name: "t0".into(), source: source(), ..InstancesPost::default() });
+    assert_eq!(again.expect_err("taken").http_status(), 409);
+    names.iter().for_each(|name| drop(done(engine.instances().delete(name))));
+}
+
+/// Names the state directory to the daemon that is to die.
+const FIRST_DAEMON: &str = "ENGINE_TEST_DIR";
+
+/// Not a test by itself: the daemon that starts instances and dies, in a process of its own.
+#[test]
+fn first_daemon() {
+    let (Some(dir), Some(helper)) = (std::env::var_os(FIRST_DAEMON), helper()) else { return };
+    let engine = open(Path::new(&dir), &helper);
+    for name in ["stays", "ends", "melts"] {
+        launch(&engine, name, name == "melts");
+    }
+    // No destructor runs, as when the daemon is killed.
+    std::process::exit(0);
+}
+
+fn kill_init(dir: &Path, name: &str) {
+    let record = std::fs::read_to_string(dir.join("lxd/run").join(name).join("init.json")).unwrap_or_default();
+    assert!(!record.is_empty(), "no record of {name}'s init");
+    let pid = serde_json::from_str::<serde_json::Value>(&record).expect("record")["pid"].as_i64().expect("pid");
+    if let Ok(pidfd) = sys::process::pidfd_open(i32::try_from(pid).expect("pid")) {
+        drop(sys::process::pidfd_signal(&pidfd, 9));
+    }
+}
+
+/// Ends what a failed test left running.
+struct KillInits<'a>(&'a Path);
+
+impl Drop for KillInits<'_> {
+    fn drop(&mut self) {
+        for name in ["stays", "ends", "melts"] {
+            if self.0.join("lxd/run").join(name).join("init.json").exists() {
+                kill_init(self.0, name);
+            }
+        }
+    }
+}
+
+/// A daemon that comes back finds what runs, and what ended meanwhile.
+fn recovery(dir: &Path, helper: &Path) {
+    let first = std::process::Command::new(std::env::current_exe().expect("this test")).arg("first_daemon").env(FIRST_DAEMON, dir).output();
+    let first = first.expect("run the first daemon");
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    let _inits = KillInits(dir);
+    kill_init(dir, "ends");
+    kill_init(dir, "melts");
+    std::thread::sleep(Duration::from_millis(300));
     let engine = open(dir, helper);
     let _guard = StopAll(Some(engine.clone()));
+    let pid = engine.instances().state("stays").expect("state").pid;
+    assert_ne!(pid, 0, "published before the daemon is ready");
     assert!(engine.wait_ready(Some(Duration::from_secs(30))));
-    assert_eq!(engine.instances().state("stays").expect("state").pid, pid);
     assert_eq!(exec(&engine, "stays", &["true"], ""), (0, String::new()));
+    let ended = engine.instances().get("ends").expect("get").value;
+    assert_eq!((ended.status.as_str(), ended.config["volatile.last_state.power"].as_str()), ("Stopped", "STOPPED"));
+    assert_eq!(engine.instances().get("melts").expect_err("ephemeral").http_status(), 404);
     assert_eq!(exec(&engine, "stays", &["reboot", "-f"], "").1, "");
     let start = std::time::Instant::now();
     while engine.instances().state("stays").is_ok_and(|state| state.pid == pid || state.pid == 0) {
@@ -173,7 +249,8 @@ fn recovery(engine: Arc<Engine>, dir: &Path, helper: &Path) {
         std::thread::sleep(Duration::from_millis(20));
     }
     engine.shutdown();
-    assert_eq!(engine.instances().get("stays").expect("get").value.status, "Stopped");
+    let stopped = engine.instances().get("stays").expect("get").value;
+    assert_eq!((stopped.status.as_str(), stopped.config["volatile.last_state.power"].as_str()), ("Stopped", "RUNNING"));
 }
 
 /// Gives root a range of ids, in this mount namespace only.
@@ -219,6 +296,7 @@ fn whole_life() {
     for driver in ["dir", "overlay"] {
         let pool = StoragePoolsPost { name: driver.into(), driver: driver.into(), ..Default::default() };
         engine.storage_pools().create(pool).unwrap_or_else(|error| panic!("{}", error.report()));
+        together(&engine);
         life(&engine, driver);
         if driver == "dir" {
             engine.storage_pools().delete(driver).unwrap_or_else(|error| panic!("{}", error.report()));
@@ -226,5 +304,8 @@ fn whole_life() {
     }
     // The engine must be gone for the next one to take the state directory over.
     guard.0 = None;
-    recovery(engine, dir.path(), &helper);
+    let gone = Arc::downgrade(&engine);
+    drop(engine);
+    assert!(gone.upgrade().is_none(), "something still holds the engine");
+    recovery(dir.path(), &helper);
 }

@@ -169,10 +169,13 @@ fn bulk_in_both_directions() {
 fn a_stream_that_nobody_reads_does_not_stop_the_other() {
     const BYTES: usize = 1 << 20;
     let (_guard, directory) = serve(async |mut sockets| {
-        let (mut out, mut err) = (take(&mut sockets, "1"), take(&mut sockets, "2"));
-        out.send(Message::Binary(vec![b'o'; BYTES].into())).await.expect("send");
-        err.send(Message::Binary(vec![b'e'; BYTES].into())).await.expect("send");
-        tokio::join!(finish(out), finish(err));
+        let (out, err) = (take(&mut sockets, "1"), take(&mut sockets, "2"));
+        // As the daemon does: each stream goes at its own pace.
+        let whole = async |mut socket: Socket, byte: u8| {
+            socket.send(Message::Binary(vec![byte; BYTES].into())).await.expect("send");
+            finish(socket).await;
+        };
+        tokio::join!(whole(out, b'o'), whole(err, b'e'));
         0
     });
     let mut child = lxc(&directory).spawn().expect("run");

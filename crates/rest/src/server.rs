@@ -117,6 +117,8 @@ async fn serve_connection(stream: UnixStream, slot: OwnedSemaphorePermit, shared
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(BUFFER_BYTES);
+    // Scripts that grep headers know them like that.
+    http.title_case_headers(true);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

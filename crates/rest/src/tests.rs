@@ -131,3 +131,24 @@ async fn events_are_told_over_a_websocket() {
     }
     panic!("the listener is still there");
 }
+
+/// A client that sends a large body before it reads gets to read the reason for a refusal.
+#[tokio::test]
+async fn a_refused_upload_is_told_why() {
+    let (dir, engine) = testing::engine();
+    let socket = dir.path().join("unix.socket");
+    let listener = bind_unix(&socket, None).expect("bind");
+    tokio::spawn(serve(engine, vec![listener], std::future::pending()));
+    let reply = tokio::task::spawn_blocking(move || {
+        use std::io::{Read, Write};
+        let mut stream = std::os::unix::net::UnixStream::connect(&socket)?;
+        let size = 32 << 20;
+        write!(stream, "POST /1.0/instances/none/files?path=/x HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n")?;
+        stream.write_all(&vec![0; size])?;
+        let mut reply = [0; 1024];
+        let count = stream.read(&mut reply)?;
+        Ok::<_, std::io::Error>(String::from_utf8_lossy(&reply[..count]).into_owned())
+    });
+    let reply = reply.await.expect("join").expect("sent and answered");
+    assert!(reply.starts_with("HTTP/1.1 404 "), "{reply}");
+}

@@ -19,6 +19,9 @@ use crate::error::Error;
 const PIECE_BYTES: usize = 512 * 1024;
 /// How long a sender may be silent in the middle of a body.
 const STALL_TIMEOUT: Duration = Duration::from_secs(300);
+/// Most bytes, and the longest time, that the rest of an unwanted body is taken in.
+const DISCARD_BYTES: usize = 1 << 30;
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Writes a stream to a file, the next piece being received while one is written. Returns the size.
 pub(crate) async fn receive<E>(stream: impl Stream<Item = Result<Bytes, E>>, file: File) -> Result<u64, Error>
@@ -27,26 +30,55 @@ where
 {
     let mut stream = std::pin::pin!(stream);
     let mut writer = Writer { file: Arc::new(file), running: None };
-    let (mut pieces, mut pending_bytes, mut total) = (Vec::new(), 0, 0);
+    let mut total = 0;
     loop {
+        let (pieces, count) = next_pieces(&mut stream).await?;
+        let is_end = pieces.is_empty();
+        let written = if is_end { writer.settle().await } else { writer.write(pieces).await };
+        if let Err(error) = written {
+            discard(stream).await;
+            return Err(error);
+        }
+        if is_end {
+            return Ok(total);
+        }
+        total += count;
+    }
+}
+
+/// Collects pieces worth writing, and their size; none at the end of the stream.
+async fn next_pieces<E>(stream: &mut (impl Stream<Item = Result<Bytes, E>> + Unpin)) -> Result<(Vec<Bytes>, u64), Error>
+where
+    E: std::fmt::Display,
+{
+    let (mut pieces, mut count) = (Vec::new(), 0);
+    while count < PIECE_BYTES {
         let next = tokio::time::timeout(STALL_TIMEOUT, stream.next()).await;
         match next.map_err(|_| Error::bad_request("The upload stopped in the middle"))? {
             Some(Ok(bytes)) => {
-                pending_bytes += bytes.len();
-                total += bytes.len() as u64;
+                count += bytes.len();
                 pieces.push(bytes);
             }
             Some(Err(error)) => return Err(Error::bad_request(format!("The upload broke off: {error}"))),
             None => break,
         }
-        if pending_bytes >= PIECE_BYTES {
-            writer.write(std::mem::take(&mut pieces)).await?;
-            pending_bytes = 0;
-        }
     }
-    writer.write(pieces).await?;
-    writer.settle().await?;
-    Ok(total)
+    Ok((pieces, count as u64))
+}
+
+/// Takes in what is left of a body that nobody wants: clients read the reply only after they have
+/// sent everything. Bounded, then the connection is closed on them.
+pub(crate) async fn discard<E>(stream: impl Stream<Item = Result<Bytes, E>>) {
+    let mut stream = std::pin::pin!(stream);
+    let rest = async {
+        let mut left = DISCARD_BYTES;
+        while let Some(Ok(bytes)) = stream.next().await
+            && left > 0
+        {
+            left = left.saturating_sub(bytes.len());
+        }
+    };
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, rest).await;
 }
 
 struct Writer {
@@ -57,10 +89,8 @@ struct Writer {
 impl Writer {
     async fn write(&mut self, pieces: Vec<Bytes>) -> Result<(), Error> {
         self.settle().await?;
-        if !pieces.is_empty() {
-            let file = self.file.clone();
-            self.running = Some(tokio::task::spawn_blocking(move || pieces.iter().try_for_each(|piece| (&*file).write_all(piece))));
-        }
+        let file = self.file.clone();
+        self.running = Some(tokio::task::spawn_blocking(move || pieces.iter().try_for_each(|piece| (&*file).write_all(piece))));
         Ok(())
     }
 

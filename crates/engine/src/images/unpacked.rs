@@ -1,6 +1,7 @@
 //! Unpacking an image on a pool, once, however many launch it together; and what is left over.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::{Images, UPLOAD_PREFIX};
@@ -8,6 +9,9 @@ use crate::error::Context;
 use crate::operations::Operation;
 use crate::sync::lock;
 use crate::Result;
+
+/// Length of a fingerprint, hexadecimal.
+const FINGERPRINT_DIGITS: usize = 64;
 
 /// A pool and a fingerprint.
 type Place = (String, String);
@@ -63,18 +67,22 @@ impl Images {
         }
     }
 
-    /// After a crash: removes uploads, and files and volumes of images that have no record.
-    pub(crate) fn sweep(&self) {
-        let known = |name: &str| self.engine.records.images.contains(name.trim_end_matches(".rootfs"));
-        for name in sys::fs::list_dir(self.dir()).unwrap_or_default() {
-            let path = self.dir().join(&name);
-            let result = if name.starts_with(UPLOAD_PREFIX) {
-                sys::fs::remove_tree(path)
-            } else if !known(&name) && name.trim_end_matches(".rootfs").len() == 64 {
-                sys::fs::remove_file(path)
-            } else {
-                Ok(())
-            };
+    /// What a crash left among the files: uploads, and files without a record. To be asked before
+    /// the first request can make new ones.
+    pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
+        let is_left = |name: &String| {
+            let fingerprint = name.trim_end_matches(".rootfs");
+            name.starts_with(UPLOAD_PREFIX) || (fingerprint.len() == FINGERPRINT_DIGITS && !self.engine.records.images.contains(fingerprint))
+        };
+        let names = sys::fs::list_dir(self.dir()).unwrap_or_default();
+        names.into_iter().filter(is_left).map(|name| self.dir().join(name)).collect()
+    }
+
+    /// Removes the leftovers, and volumes of images that have no record.
+    pub(crate) fn sweep(&self, leftovers: Vec<PathBuf>) {
+        for path in leftovers {
+            let is_dir = sys::fs::metadata(&path).is_ok_and(|facts| facts.is_dir());
+            let result = if is_dir { sys::fs::remove_tree(path) } else { sys::fs::remove_file(path) };
             if let Err(error) = result {
                 tracing::warn!("{error}");
             }
@@ -82,7 +90,7 @@ impl Images {
         for name in self.engine.records.pools.ids() {
             let Some(pool) = self.engine.ready_pool(&name) else { continue };
             for image in pool.list().map(|contents| contents.images).unwrap_or_default() {
-                if !known(&image)
+                if !self.engine.records.images.contains(&image)
                     && let Err(error) = pool.delete_image(&image)
                 {
                     tracing::warn!(pool = name, image, "delete the image's volume: {error}");

@@ -139,6 +139,7 @@ impl Instances {
         volatile::UUID.set(&mut record.config, uuid::Uuid::new_v4().to_string());
         let pool = engine.pool(&record.pool)?;
         let mut undo = Undo::default();
+        self.clear_leftover(&*pool, name)?;
         self.fill_volume(&*pool, (name, &record.pool), &origin, operation)?;
         undo.push("remove the new instance's volume", || pool.delete(name));
         set_quota(&*pool, name, &expanded.devices, false)?;
@@ -146,6 +147,19 @@ impl Instances {
         undo.keep();
         engine.lifecycle("instance-created", "instances", name);
         Ok(())
+    }
+
+    /// Removes a volume of this name that a crash left before its record was stored. Where there
+    /// is a record, even one that cannot be read, nothing is touched.
+    fn clear_leftover(&self, pool: &dyn Pool, name: &str) -> Result<()> {
+        if !sys::fs::exists(pool.dir(&VolumeRef::instance(name))) {
+            return Ok(());
+        }
+        if self.engine.records.is_stored::<InstanceRecord>(name)? {
+            return Err(Error::conflict(format!("Container '{name}' already exists")).hint("its record cannot be read, see the daemon's log"));
+        }
+        tracing::warn!(instance = name, "removing a volume that an interrupted creation left");
+        pool.delete(name).context(format!("remove what an interrupted creation of `{name}` left"))
     }
 
     fn fill_volume(&self, pool: &dyn Pool, (name, pool_name): (&str, &str), origin: &Origin, operation: &Operation) -> Result<()> {

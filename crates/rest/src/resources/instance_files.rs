@@ -82,8 +82,14 @@ async fn write(request: Request, http: HttpRequest) -> Outcome {
                 "append" => true,
                 other => return Err(Error::bad_request(format!("Bad file write mode: {other}"))),
             };
-            let file = blocking(move || instances.write_file(&name, &path, attributes, is_append)).await?;
-            transfer::receive(http.into_body().into_data_stream(), File::from(file)).await?;
+            let body = http.into_body().into_data_stream();
+            match blocking(move || instances.write_file(&name, &path, attributes, is_append)).await {
+                Ok(file) => drop(transfer::receive(body, File::from(file)).await?),
+                Err(error) => {
+                    transfer::discard(body).await;
+                    return Err(error);
+                }
+            }
         }
         "directory" => blocking(move || instances.make_directory(&name, &path, attributes)).await?,
         "symlink" => {
