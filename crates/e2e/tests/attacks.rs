@@ -160,7 +160,7 @@ fn ways_out_of_a_container() {
         ("sysrq", "echo h > /proc/sysrq-trigger"),
         ("kernel memory", "head -c 1 /proc/kcore"),
         ("a uevent helper", "echo /bin/sh > /sys/kernel/uevent_helper"),
-        ("loading a module", "insmod /no/such/module.ko 2>&1 | grep -qv 'not permitted'"),
+        ("loading a module", "echo x > /root/m.ko; ! insmod /root/m.ko 2>&1 | grep -q -e 'not permitted' -e 'not implemented'"),
         ("the host's clock", "date -s '2000-01-01 00:00:00' | grep -q 2000 && date | grep -q 2000"),
         ("mounting a block device", "mount -t ext4 /dev/vda /mnt || mount -t ext4 /dev/loop0 /mnt"),
         ("a release agent", "find /sys/fs/cgroup -name release_agent -exec sh -c 'echo /bin/sh > {}' ';' -print 2>&1 | grep -q . && find /sys/fs/cgroup -name release_agent -exec cat {} ';' | grep -q /bin/sh"),
@@ -232,9 +232,12 @@ fn secrets_are_not_for_everybody() {
     sandbox.build_busybox();
     sandbox.launch_busybox("c1");
     let open = sandbox.sh_ok(
-        "cd $LXD_DIR && find . -path ./storage-pools -prune -o \\( -type f -o -type s \\) -perm /o=rwx -print | grep -v -e '/rootfs/' || true",
+        "cd $LXD_DIR && find . -type f -o -type s | setpriv --reuid=65534 --regid=65534 --clear-groups \
+         sh -c 'while read -r f; do if [ -r \"$f\" ] || [ -w \"$f\" ]; then echo \"$f\"; fi; done'",
     );
-    assert_eq!(open, "", "readable by everybody");
+    // dnsmasq has an identity of its own and is told names and addresses, which it tells everybody.
+    let open: Vec<&str> = open.lines().filter(|path| !path.starts_with("./networks/lxdbr0/dnsmasq.") && *path != "./run/.boot_id").collect();
+    assert!(open.is_empty(), "open to everybody: {open:?}");
     assert_eq!(sandbox.sh_ok("stat -c %a $LXD_DIR/unix.socket"), "660");
     let open = sandbox.sh_ok("cd $LXD_DIR/storage-pools/default && find . -maxdepth 2 -mindepth 2 -type d -perm /o=rw -print");
     assert_eq!(open, "", "containers' directories open to everybody on the host");

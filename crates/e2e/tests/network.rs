@@ -30,7 +30,7 @@ fn leases_names_and_neighbours() {
     let gateway = sandbox.exec_ok("c1", "ip route | awk '/^default/ { print $3 }'");
     sandbox.exec_ok("c1", &format!("ping -c 1 -W 5 {gateway}"));
     sandbox.lxc_ok(&["delete", "--force", "c2"]);
-    assert!(!sandbox.lxc(&["exec", "c1", "--", "nslookup", "c2.lxd"]).ok(), "a deleted container's name must go");
+    wait_until("a deleted container's name to go", Duration::from_secs(5), || !sandbox.lxc(&["exec", "c1", "--", "nslookup", "c2.lxd"]).ok());
     sandbox.finish();
 }
 
@@ -39,8 +39,8 @@ fn traffic_to_the_outside_is_translated() {
     let Some(sandbox) = Sandbox::start("traffic_to_the_outside_is_translated", Options::default()) else { return };
     // An upstream host that knows no route back to the containers: only translated packets get an answer.
     sandbox.sh_ok(
-        "ip link add up0 type veth peer name up1 && unshare --net sleep 300 & sleep 0.3; pid=$!; \
-         for p in /proc/[0-9]*; do grep -q '^sleep.300' $p/cmdline 2>/dev/null && pid=${p#/proc/}; done; \
+        "ip link add up0 type veth peer name up1 || exit; unshare --net sleep 300 > /dev/null 2>&1 & pid=$!; \
+         until grep -q '^sleep' /proc/$pid/cmdline; do sleep 0.01; done; \
          ip link set up1 netns $pid && ip addr add 192.0.2.1/24 dev up0 && ip link set up0 up && \
          nsenter --target $pid --net sh -c 'ip addr add 192.0.2.9/24 dev up1; ip link set up1 up; ip link set lo up'; \
          ip route add default via 192.0.2.9",

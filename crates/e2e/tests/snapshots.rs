@@ -41,9 +41,12 @@ fn snapshots(test: &str, backend: &'static str) {
 
     sandbox.lxc_ok(&["stop", "--force", "c1"]);
     sandbox.lxc_ok(&["move", "c1", "c3"]);
+    sandbox.lxc_ok(&["start", "c3"]);
+    assert_eq!(sandbox.exec_ok("c3", "hostname"), "c3");
+    sandbox.lxc_ok(&["stop", "--force", "c3"]);
     sandbox.lxc_ok(&["restore", "c3", "s2"]);
     sandbox.lxc_ok(&["start", "c3"]);
-    assert_eq!(sandbox.exec_ok("c3", "cat /root/state; test -e /root/new && hostname"), "two\nc3");
+    assert_eq!(sandbox.exec_ok("c3", "cat /root/state; test -e /root/new && echo fine"), "two\nfine");
 
     sandbox.lxc_ok(&["move", "c3/s2", "c3/later"]);
     sandbox.lxc_ok(&["delete", "c3/later"]);

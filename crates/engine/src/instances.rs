@@ -84,6 +84,6 @@ impl Instances {
     }
 
     pub(crate) fn record(&self, name: &str) -> Result<Held<InstanceRecord>> {
-        self.engine.records.instances.get(name).ok_or_else(|| Error::not_found("Instance not found"))
+        self.engine.records.instances.get(name).ok_or_else(|| Error::not_found(format!("Instance '{name}' not found")))
     }
 }

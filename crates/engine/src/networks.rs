@@ -97,7 +97,7 @@ impl Engine {
     }
 
     fn bring_up(&self, name: &str) -> Result<()> {
-        let record = self.records.networks.get(name).ok_or_else(|| Error::not_found("Network not found"))?;
+        let record = self.records.networks.get(name).ok_or_else(|| Error::not_found(format!("Network '{name}' not found")))?;
         let instances = self.records.instances.all();
         let all = instances.iter().flat_map(|(instance, held)| {
             let expanded = expand_record(&self.records, held);
@@ -165,7 +165,7 @@ impl Networks {
             return Ok(Tagged { value: self.render_managed(name, &record), etag: etag::of(&tagged_parts(&record)) });
         }
         let found = network::host_interface(name).context(format!("look at interface {name}"))?;
-        let interface = found.ok_or_else(|| Error::not_found("Network not found"))?;
+        let interface = found.ok_or_else(|| Error::not_found(format!("Network '{name}' not found")))?;
         let value = self.render_host(&interface);
         Ok(Tagged { etag: etag::of(&(&value.name, &value.config)), value })
     }
@@ -287,7 +287,7 @@ impl Networks {
     }
 
     fn record(&self, name: &str) -> Result<Held<NetworkRecord>> {
-        self.engine.records.networks.get(name).ok_or_else(|| Error::not_found("Network not found"))
+        self.engine.records.networks.get(name).ok_or_else(|| Error::not_found(format!("Network '{name}' not found")))
     }
 
     fn unused(&self, name: &str, what: &str) -> Result<Held<NetworkRecord>> {

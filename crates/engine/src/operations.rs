@@ -288,13 +288,16 @@ impl Operation {
         if self.class != Class::Websocket {
             return Err(Error::bad_request("Only websocket operations can be connected"));
         }
-        if self.status() != StatusCode::RUNNING {
-            return Err(Error::bad_request("Only running operations can be connected"));
-        }
         if secret.is_empty() {
             return Err(Error::bad_request("missing secret"));
         }
-        self.sockets.take(secret).ok_or_else(|| Error::forbidden("not authorized"))
+        if let Some(connection) = self.sockets.take(secret) {
+            return Ok(connection);
+        }
+        Err(match self.status() {
+            StatusCode::RUNNING => Error::forbidden("not authorized"),
+            _ => Error::bad_request("Only running operations can be connected"),
+        })
     }
 
     /// Replaces one key of the metadata: progress.
@@ -431,5 +434,18 @@ mod tests {
         assert!(operation.connect(&secrets["0"]).is_ok());
         assert!(operation.connect(&secrets["0"]).is_err());
         assert!(operation.wait(None));
+    }
+
+    /// The command may have ended before the last of its streams, the control stream, is connected.
+    #[test]
+    fn control_streams_may_come_late() {
+        let operations = operations();
+        let sink = ControlSink { handler: Box::new(|_| {}), finished: None };
+        let data = Endpoint::Data(Promise::default().stream());
+        let (sockets, secrets) = Sockets::new([("0".to_owned(), data), ("control".to_owned(), Endpoint::Control(sink))]);
+        let operation = operations.begin(Class::Websocket, New::plain("Testing"), sockets).expect("begin");
+        operation.end(Ok(None));
+        assert_eq!(operation.connect(&secrets["0"]).expect_err("gone").http_status(), 400);
+        assert!(matches!(operation.connect(&secrets["control"]), Ok(Connection::Control(_))));
     }
 }

@@ -112,7 +112,7 @@ impl Profiles {
     pub fn delete(&self, name: &str) -> Result<()> {
         self.record(name)?;
         if !self.users(name).is_empty() {
-            return Err(Error::bad_request("Profile is currently in use").hint("remove it from the instances that `lxc profile show` lists under used_by"));
+            return Err(Error::bad_request(format!("Profile '{name}' is currently in use")).hint("remove it from the instances that `lxc profile show` lists under used_by"));
         }
         let mut changes = self.engine.records.changes();
         changes.delete::<ProfileRecord>(name);
@@ -122,7 +122,7 @@ impl Profiles {
     }
 
     fn record(&self, name: &str) -> Result<Held<ProfileRecord>> {
-        self.engine.records.profiles.get(name).ok_or_else(|| Error::not_found("Profile not found"))
+        self.engine.records.profiles.get(name).ok_or_else(|| Error::not_found(format!("Profile '{name}' not found")))
     }
 
     fn users(&self, name: &str) -> Vec<(String, Held<InstanceRecord>)> {

@@ -62,7 +62,7 @@ impl Engine {
     }
 
     fn open_pool(&self, name: &str) -> Result<Arc<dyn Pool>> {
-        let record = self.records.pools.get(name).ok_or_else(|| Error::not_found("Storage pool not found"))?;
+        let record = self.records.pools.get(name).ok_or_else(|| Error::not_found(format!("Storage pool '{name}' not found")))?;
         let result = storage::open(&self.pool_spec(name, &record));
         let kept = match &result {
             Ok(pool) => Ok(pool.clone()),
@@ -246,7 +246,7 @@ impl StoragePools {
     }
 
     fn record(&self, name: &str) -> Result<crate::records::Held<PoolRecord>> {
-        self.engine.records.pools.get(name).ok_or_else(|| Error::not_found("Storage pool not found"))
+        self.engine.records.pools.get(name).ok_or_else(|| Error::not_found(format!("Storage pool '{name}' not found")))
     }
 
     fn render(&self, name: &str, record: &PoolRecord) -> StoragePool {

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use client::{Client, Transport};
 
 use crate::config::Config;
+use crate::missing::{self, Subject};
 use crate::names::{self, Target};
 
 /// State of one run of the program.
@@ -17,12 +18,13 @@ pub struct App {
     /// No progress lines.
     pub quiet: bool,
     clients: RefCell<BTreeMap<String, Client>>,
+    subjects: RefCell<Vec<Subject>>,
 }
 
 impl App {
     /// Nothing is connected before a command asks something of a server.
     pub fn new(config: Config, quiet: bool) -> Self {
-        Self { config, quiet, clients: RefCell::default() }
+        Self { config, quiet, clients: RefCell::default(), subjects: RefCell::default() }
     }
 
     /// Splits `[REMOTE:]NAME`; a server that is not configured is an error.
@@ -49,13 +51,31 @@ impl App {
         Ok((self.client(&target.remote)?, target.name))
     }
 
-    /// Like [`App::resolve`] where a name is needed.
-    pub fn resolve_named(&self, text: &str, what: &str) -> Result<(Client, String)> {
+    /// Like [`App::resolve`] where a name is needed; `what` is a kind that [`missing`] knows.
+    pub fn resolve_named(&self, text: &str, what: &'static str) -> Result<(Client, String)> {
         let (client, name) = self.resolve(text)?;
         if name.is_empty() {
             bail!("{what} name is mandatory");
         }
+        self.note(what, &name);
         Ok((client, name))
+    }
+
+    /// Remembers what a command works on, for errors that do not name it. The last of a kind
+    /// counts: where there are several, they are worked on one after the other.
+    pub fn note(&self, kind: &'static str, name: &str) {
+        if name.is_empty() {
+            return;
+        }
+        let subject = Subject::new(kind, name);
+        let mut subjects = self.subjects.borrow_mut();
+        subjects.retain(|known| known.kind != subject.kind);
+        subjects.push(subject);
+    }
+
+    /// An error's text for the user.
+    pub fn describe(&self, error: &anyhow::Error) -> String {
+        missing::describe(error, &self.subjects.borrow())
     }
 
     /// The server of an optional `[REMOTE:]` argument.

@@ -75,7 +75,7 @@ pub fn run(args: Vec<OsString>) -> u8 {
     }
     let config = match load_config(&before_end) {
         Ok(config) => config,
-        Err(error) => return report(&error),
+        Err(error) => return report(&error, &format!("{error:#}")),
     };
     let args = match expand_alias(&config, args) {
         Ok(args) => args,
@@ -89,6 +89,7 @@ pub fn run(args: Vec<OsString>) -> u8 {
 
 fn run_command(config: Config, args: Vec<OsString>) -> u8 {
     let root = command();
+    let args = redirect_config_profile(args);
     let args = usage::normalize_switches(&root, args);
     let cli = match root.clone().try_get_matches_from(&args).and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
@@ -102,8 +103,22 @@ fn run_command(config: Config, args: Vec<OsString>) -> u8 {
             usage::wrong_arguments(&root, &usage::command_path(&root, &args));
             1
         }
-        Err(error) => report(&error),
+        Err(error) => report(&error, &app.describe(&error)),
     }
+}
+
+/// `lxc config profile` is where the commands of profiles once were.
+fn redirect_config_profile(mut args: Vec<OsString>) -> Vec<OsString> {
+    let mut words = args.iter().enumerate().skip(1).filter(|(_, arg)| !arg.to_string_lossy().starts_with('-'));
+    let (first, second) = (words.next(), words.next());
+    if let (Some((config, first)), Some((_, second))) = (first, second)
+        && first == "config"
+        && second == "profile"
+    {
+        errln!("`lxc config profile` is deprecated, use `lxc profile`");
+        args.remove(config);
+    }
+    args
 }
 
 fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
@@ -127,14 +142,15 @@ fn start_logging(global: &Global) {
     tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).without_time().init();
 }
 
-/// Shows an error; returns the exit code.
-fn report(error: &anyhow::Error) -> u8 {
+/// Shows an error as `text`; returns the exit code.
+fn report(error: &anyhow::Error, text: &str) -> u8 {
     if let Some(Exit(code)) = error.downcast_ref::<Exit>() {
         return *code;
     }
-    match error.downcast_ref::<client::Error>().map(client::Error::kind) {
-        Some(Kind::SocketMissing | Kind::ConnectionRefused | Kind::PermissionDenied) => errln!("{error}"),
-        _ => errln!("error: {error:#}"),
+    match error.downcast_ref::<client::Error>() {
+        // What was being done does not matter where there is no server.
+        Some(error) if matches!(error.kind(), Kind::SocketMissing | Kind::ConnectionRefused | Kind::PermissionDenied) => errln!("{error}"),
+        _ => errln!("error: {text}"),
     }
     1
 }
@@ -172,7 +188,7 @@ fn expand_alias(config: &Config, args: Vec<OsString>) -> Result<Vec<OsString>> {
 }
 
 /// Splits at blanks; quotes and backslashes keep words together, as in a shell.
-fn split_words(text: &str) -> Result<Vec<String>> {
+pub fn split_words(text: &str) -> Result<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;

@@ -91,8 +91,12 @@ impl Config {
         if remote == LOCAL {
             return Ok(None);
         }
-        let address = self.remotes.get(remote).and_then(|remote| remote.addr.strip_prefix("unix:"));
-        let address = address.with_context(|| format!("The remote \"{remote}\" doesn't exist"))?;
+        let address = self.remotes.get(remote).map(|known| known.addr.as_str());
+        let address =
+            address.with_context(|| format!("The remote \"{remote}\" doesn't exist (`lxc remote list` shows those there are)"))?;
+        let address = address.strip_prefix("unix:").with_context(|| {
+            format!("The remote \"{remote}\" is at {address}: only servers on this host, at unix: addresses, can be reached so far")
+        })?;
         let path = address.strip_prefix("//").unwrap_or(address);
         Ok((!path.is_empty()).then(|| PathBuf::from(path)))
     }
@@ -143,7 +147,10 @@ mod tests {
         config.read("remotes:\n  other: {addr: \"unix:///run/x.socket\"}\n  far: {addr: \"https://x\"}\n").expect("read");
         assert_eq!(config.socket("local").expect("local"), None);
         assert_eq!(config.socket("other").expect("other"), Some(PathBuf::from("/run/x.socket")));
-        assert_eq!(config.socket("far").expect_err("https").to_string(), "The remote \"far\" doesn't exist");
+        assert_eq!(
+            config.socket("far").expect_err("https").to_string(),
+            "The remote \"far\" is at https://x: only servers on this host, at unix: addresses, can be reached so far"
+        );
         assert!(config.socket("none").is_err());
     }
 }

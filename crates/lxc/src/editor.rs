@@ -35,12 +35,9 @@ pub async fn run(content: &[u8], extension: &str) -> Result<Vec<u8>> {
     let file = directory.0.join(format!("lxd_editor.{extension}"));
     sys::fs::write(&file, content)?;
     // The variable may hold arguments, so the shell splits it, as for other programs.
-    let status = tokio::process::Command::new("sh")
-        .args(["-c", "exec $0 \"$1\"", &editor])
-        .arg(&file)
-        .status()
-        .await
-        .with_context(|| format!("Can't start the editor {editor}"))?;
+    let command = sys::cmd::Cmd::new("sh", "dash").args(["-c", "exec $0 \"$1\"", &editor]).arg(&file);
+    let status = tokio::task::spawn_blocking(move || command.run_foreground()).await?;
+    let status = status.with_context(|| format!("Can't start the editor {editor}"))?;
     if !status.success() {
         bail!("The editor {editor} failed ({status})");
     }

@@ -38,7 +38,7 @@ impl FormatFlag {
             "json" => Format::Json,
             "yaml" => Format::Yaml,
             "compact" => Format::Compact,
-            other => anyhow::bail!("invalid format \"{other}\""),
+            other => anyhow::bail!("invalid format \"{other}\" (table, csv, json, yaml or compact)"),
         })
     }
 }

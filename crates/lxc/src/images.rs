@@ -5,10 +5,15 @@ use api::images::{Image, ImageAliasEntry};
 use api::instances::Source;
 use client::{Client, path};
 
+/// The name of an image; an empty one is `default`.
+pub fn name_or_default(name: &str) -> &str {
+    if name.is_empty() { "default" } else { name }
+}
+
 /// The fingerprint (or its beginning) behind an alias or fingerprint. An empty name is
 /// `default`.
 pub async fn fingerprint(client: &Client, name: &str) -> Result<String> {
-    let name = if name.is_empty() { "default" } else { name };
+    let name = name_or_default(name);
     match client.get::<ImageAliasEntry>(&path(&["images", "aliases", name])).await {
         Ok(alias) => Ok(alias.target),
         Err(error) if error.is_not_found() => Ok(name.to_owned()),
@@ -47,7 +52,7 @@ pub async fn set_aliases(client: &Client, names: &[String], fingerprint: &str) -
 /// hexadecimal may be either and is looked up, any other is an alias.
 pub async fn source(client: &Client, name: &str) -> Result<Source> {
     let mut source = Source { kind: "image".to_owned(), ..Source::default() };
-    let name = if name.is_empty() { "default" } else { name };
+    let name = name_or_default(name);
     if name.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         source.fingerprint = fingerprint(client, name).await?;
     } else {

@@ -30,7 +30,7 @@ pub fn parse(words: &[String]) -> Result<Vec<Pair>> {
     words
         .iter()
         .map(|word| {
-            let (key, value) = word.split_once('=').with_context(|| format!("No value found in \"{word}\""))?;
+            let (key, value) = word.split_once('=').with_context(|| format!("No value found in \"{word}\" (KEY=VALUE is expected)"))?;
             Ok((key.to_owned(), value.to_owned()))
         })
         .collect()

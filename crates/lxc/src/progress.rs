@@ -1,14 +1,14 @@
 //! The progress line of long work. Where standard output is no terminal nothing is drawn.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use api::operations::Operation;
 
 use crate::output;
 
-/// Keys of an operation's metadata that say how far it is.
-const PROGRESS_KEYS: &[&str] =
-    &["download_progress", "fs_progress", "build_progress", "create_instance_from_image_unpack_progress", "progress"];
+/// How the keys of an operation's metadata that say how far it is end: `download_progress`,
+/// `fs_progress` and others, which differ between versions of servers.
+const PROGRESS_SUFFIX: &str = "progress";
 
 /// One line that is redrawn in place.
 #[derive(Debug)]
@@ -63,8 +63,7 @@ impl Drop for Progress {
 /// The progress text in an operation's metadata.
 pub fn operation_progress(operation: &Operation) -> Option<String> {
     let metadata = operation.metadata.as_ref()?.as_object()?;
-    let key = PROGRESS_KEYS.iter().find(|key| metadata.contains_key(**key))?;
-    metadata.get(*key)?.as_str().map(str::to_owned)
+    metadata.iter().find(|(key, _)| key.ends_with(PROGRESS_SUFFIX))?.1.as_str().map(str::to_owned)
 }
 
 /// `45% (1.20MB/s)` of a local transfer.
@@ -97,6 +96,33 @@ impl Meter {
     }
 }
 
+/// A reader that draws how much of it is read.
+#[derive(Debug)]
+pub struct Metered<R> {
+    inner: R,
+    done_bytes: u64,
+    meter: Meter,
+    progress: Progress,
+}
+
+impl<R> Metered<R> {
+    /// Starts the clock; without a length only the amount is shown.
+    pub fn new(inner: R, length: Option<u64>, progress: Progress) -> Self {
+        Self { inner, done_bytes: 0, meter: Meter::new(length), progress }
+    }
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.done_bytes += count as u64;
+        if let Some(text) = self.meter.text(self.done_bytes) {
+            self.progress.update(&text);
+        }
+        Ok(count)
+    }
+}
+
 fn draw(text: &str) {
     let mut stdout = std::io::stdout().lock();
     // A lost progress line is no reason to fail.
@@ -111,6 +137,8 @@ mod tests {
     fn progress_of_an_operation() {
         let operation = |metadata| Operation { metadata: Some(metadata), ..Operation::default() };
         assert_eq!(operation_progress(&operation(serde_json::json!({"build_progress": "unpack"}))).as_deref(), Some("unpack"));
+        let packing = serde_json::json!({"fds": {}, "create_image_from_container_pack_progress": "Image pack: 3%"});
+        assert_eq!(operation_progress(&operation(packing)).as_deref(), Some("Image pack: 3%"));
         assert_eq!(operation_progress(&operation(serde_json::json!({"fds": {}}))), None);
         assert_eq!(operation_progress(&Operation::default()), None);
     }

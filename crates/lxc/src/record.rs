@@ -99,9 +99,14 @@ impl<T: Equipped> Record<T> {
     pub fn device(&mut self, name: &str) -> Result<&mut Config> {
         match self.value.devices().get_mut(name) {
             Some(device) => Ok(device),
-            None => bail!("The device doesn't exist"),
+            None => Err(no_device(name)),
         }
     }
+}
+
+/// The error for a device that is not there.
+pub fn no_device(name: &str) -> anyhow::Error {
+    anyhow::anyhow!("The device doesn't exist ({name} is none of its own; `device list` shows those, a profile's are the profile's)")
 }
 
 /// Path of an instance, or of a snapshot for `INSTANCE/SNAPSHOT`.

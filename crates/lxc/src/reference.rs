@@ -2,7 +2,7 @@
 
 use clap::{Arg, Command};
 
-use crate::usage;
+use crate::help;
 
 /// The whole document.
 pub fn markdown(root: &Command) -> String {
@@ -23,20 +23,17 @@ fn push_command(text: &mut String, command: &Command, level: usize) {
         return;
     }
     let title = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
-    text.push_str(&format!("\n{} {title}\n\n{}\n", "#".repeat(level.min(4)), usage::summary(command)));
+    text.push_str(&format!("\n{} {title}\n\n{}\n", "#".repeat(level.min(4)), help::summary(command)));
     if command.has_subcommands() {
         for inner in command.get_subcommands() {
             push_command(text, inner, level + 1);
         }
         return;
     }
-    let usage = command.clone().render_usage().to_string();
-    text.push_str(&format!("\n```\n{}\n```\n", usage.trim_start_matches("Usage: ").trim()));
-    if let Some(long) = command.get_long_about() {
-        let long = long.to_string();
-        if let Some((_, rest)) = long.split_once('\n') {
-            text.push_str(&format!("\n{}\n", rest.trim()));
-        }
+    text.push_str(&format!("\n```\n{}\n```\n", help::usage(command)));
+    let details = help::details(command);
+    if !details.is_empty() {
+        text.push_str(&format!("\n{details}\n"));
     }
     let arguments: Vec<&Arg> = command
         .get_arguments()
@@ -48,22 +45,23 @@ fn push_command(text: &mut String, command: &Command, level: usize) {
     for argument in arguments {
         push_argument(text, argument);
     }
+    push_examples(text, &help::examples(command));
+}
+
+fn push_examples(text: &mut String, examples: &[(String, String)]) {
+    if examples.is_empty() {
+        return;
+    }
+    text.push_str("\n```\n");
+    for (line, remark) in examples {
+        let remark = if remark.is_empty() { String::new() } else { format!("   # {remark}") };
+        text.push_str(&format!("{line}{remark}\n"));
+    }
+    text.push_str("```\n");
 }
 
 fn push_argument(text: &mut String, argument: &Arg) {
-    let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-    let value = argument.get_value_names().unwrap_or_default().join(" ");
-    let takes_value = argument.get_action().takes_values();
-    let name = match (argument.get_short(), argument.get_long()) {
-        (short, Some(long)) => {
-            let short = short.map(|short| format!("`-{short}`, ")).unwrap_or_default();
-            let value = if takes_value { format!("={value}") } else { String::new() };
-            format!("{short}`--{long}{value}`")
-        }
-        (Some(short), None) => format!("`-{short}`"),
-        (None, None) => format!("`{value}`"),
-    };
-    text.push_str(&format!("* {name}: {help}\n"));
+    text.push_str(&format!("* `{}`: {}\n", help::name_of(argument).trim(), help::help_of(argument)));
 }
 
 #[cfg(test)]
@@ -73,7 +71,7 @@ mod tests {
     #[test]
     fn every_command_and_flag_has_help() {
         fn check(command: &Command) {
-            assert!(!usage::summary(command).is_empty(), "{:?}", command.get_bin_name());
+            assert!(!help::summary(command).is_empty(), "{:?}", command.get_bin_name());
             for argument in command.get_arguments() {
                 assert!(argument.get_help().is_some(), "{:?} of {:?}", argument.get_id(), command.get_bin_name());
             }
@@ -87,7 +85,7 @@ mod tests {
     #[test]
     fn reference_names_commands_and_flags() {
         let text = markdown(&crate::cli::command());
-        for part in ["\n## lxc list\n", "\n#### lxc config device add\n", "`-c`, `--columns=COLUMNS`", "lxc exec"] {
+        for part in ["\n## lxc list\n", "\n#### lxc config device add\n", "`-c, --columns COLUMNS`", "lxc exec"] {
             assert!(text.contains(part), "{part}");
         }
     }

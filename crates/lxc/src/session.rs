@@ -130,9 +130,15 @@ pub async fn receive_all(mut socket: SplitStream<WebSocket>, sink: Sink) {
     let _ = sink.finish().await;
 }
 
-/// Passes signals and sizes of the terminal on through the control websocket.
-pub async fn control(mut socket: WebSocket, is_interactive: bool) {
-    let Ok(mut signals) = Signals::new(is_interactive) else { return };
+/// Passes signals and sizes of the terminal on through the control websocket, in a task. Signals
+/// are caught from here on, before anything of the session can be seen that one might answer to.
+pub fn spawn_control(socket: WebSocket, is_interactive: bool) {
+    if let Ok(signals) = Signals::new(is_interactive) {
+        tokio::spawn(control(socket, signals));
+    }
+}
+
+async fn control(mut socket: WebSocket, mut signals: Signals) {
     loop {
         let message = tokio::select! {
             number = signals.next() => match number {

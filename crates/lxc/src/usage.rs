@@ -6,7 +6,8 @@ use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Command};
 
-use crate::{errln, outln, output};
+use crate::help::find;
+use crate::{errln, help, outln, output};
 
 /// Exit code of bad flags.
 const BAD_FLAG: u8 = 2;
@@ -23,12 +24,12 @@ const HIDDEN: &[&str] = &["completion", "finger", "init", "monitor", "pause", "q
 pub fn report(root: &Command, args: &[OsString], error: &clap::Error) -> u8 {
     let path = command_path(root, args);
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            output::text_block(&error.render().to_string());
-            0
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand if path.is_empty() => {
+            output::text_block(&general_help(root, false));
+            1
         }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            output::text_block(&help_of(root, &path));
+        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            output::text_block(&if path.is_empty() { general_help(root, false) } else { help::of(root, &path) });
             0
         }
         ErrorKind::UnknownArgument => unknown_argument(root, &path, error),
@@ -40,8 +41,9 @@ pub fn report(root: &Command, args: &[OsString], error: &clap::Error) -> u8 {
             invalid_value(root, &path, error);
             BAD_FLAG
         }
-        ErrorKind::NoEquals | ErrorKind::ArgumentConflict => {
-            errln!("{}", error.render());
+        ErrorKind::ArgumentConflict => {
+            let flag = |kind| context(error, kind).map(|flag| flag_name(&flag).to_owned()).unwrap_or_default();
+            errln!("error: {} and {} can't be used together", flag(ContextKind::InvalidArg), flag(ContextKind::PriorArg));
             BAD_FLAG
         }
         _ => {
@@ -53,7 +55,7 @@ pub fn report(root: &Command, args: &[OsString], error: &clap::Error) -> u8 {
 
 /// Reports a wrong number of words, with the help of the command.
 pub fn wrong_arguments(root: &Command, path: &[String]) {
-    errln!("error: {WrongArguments}\n\n{}", help_of(root, path).trim_end());
+    errln!("error: {WrongArguments}\n\n{}", help::of(root, path).trim_end());
 }
 
 /// Reports an unknown command: general help, then the error.
@@ -61,7 +63,7 @@ fn unknown_command(root: &Command, path: &[String], name: &str) -> u8 {
     if path.is_empty() {
         output::text_block(&general_help(root, false));
     } else {
-        output::text_block(&help_of(root, path));
+        output::text_block(&help::of(root, path));
     }
     outln!("");
     errln!("error: unknown command: {}", path.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join(" "));
@@ -75,7 +77,15 @@ fn unknown_argument(root: &Command, path: &[String], error: &clap::Error) -> u8 
         return 1;
     }
     errln!("error: flag provided but not defined: {word}");
+    if takes_foreign_words(find(root, path)) {
+        errln!("Words that begin with a dash and are meant for the container go after `--`.");
+    }
     BAD_FLAG
+}
+
+/// Whether words of a command are somebody else's: a command line, or values of any form.
+fn takes_foreign_words(command: &Command) -> bool {
+    command.get_name() == "exec" || command.get_positionals().any(clap::Arg::is_allow_negative_numbers_set)
 }
 
 fn invalid_value(root: &Command, path: &[String], error: &clap::Error) {
@@ -91,14 +101,17 @@ fn invalid_value(root: &Command, path: &[String], error: &clap::Error) {
     errln!("error: invalid value \"{value}\" for flag {}: {reason}", short_flag(root, path, &flag));
 }
 
+/// The name in `--config <KEY=VALUE>`.
+fn flag_name(flag: &str) -> &str {
+    flag.split([' ', '=', '[']).next().unwrap_or(flag)
+}
+
 /// `-c` for `--config <KEY=VALUE>`: the flag as most users type it.
 fn short_flag(root: &Command, path: &[String], flag: &str) -> String {
-    let name = flag.split([' ', '=', '[']).next().unwrap_or(flag).trim_start_matches("--");
+    let name = flag_name(flag).trim_start_matches("--");
     let command = find(root, path);
     let argument = command.get_arguments().find(|argument| argument.get_long() == Some(name));
-    argument
-        .and_then(clap::Arg::get_short)
-        .map_or_else(|| flag.split([' ', '=']).next().unwrap_or(flag).to_owned(), |short| format!("-{short}"))
+    argument.and_then(clap::Arg::get_short).map_or_else(|| flag_name(flag).to_owned(), |short| format!("-{short}"))
 }
 
 fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
@@ -107,20 +120,6 @@ fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
         ContextValue::Strings(texts) => texts.first().cloned(),
         _ => None,
     }
-}
-
-/// The command that a command line leads to.
-pub fn find<'a>(root: &'a Command, path: &[String]) -> &'a Command {
-    path.iter().fold(root, |command, name| command.find_subcommand(name).unwrap_or(command))
-}
-
-/// The help of a command, as `--help` shows it.
-pub fn help_of(root: &Command, path: &[String]) -> String {
-    // Building fills in the names that usage lines begin with.
-    let mut root = root.clone();
-    root.build();
-    let mut command = find(&root, path).clone();
-    command.render_long_help().to_string()
 }
 
 /// The names of the commands that lead to the last word which is one.
@@ -173,7 +172,7 @@ pub fn general_help(root: &Command, is_all: bool) -> String {
     for command in commands {
         let name = command.get_name();
         if is_all || !HIDDEN.contains(&name) {
-            text.push_str(&format!("  {name:<16} {}\n", summary(command)));
+            text.push_str(&format!("  {name:<16} {}\n", help::summary(command)));
         }
     }
     text.push_str(
@@ -182,11 +181,6 @@ pub fn general_help(root: &Command, is_all: bool) -> String {
          LXD_CONF           Path to an alternate client configuration directory\n  LXD_DIR            Path to an alternate server directory\n",
     );
     text
-}
-
-/// The first line of a command's description.
-pub fn summary(command: &Command) -> String {
-    command.get_about().map(|about| about.to_string().lines().next().unwrap_or("").to_owned()).unwrap_or_default()
 }
 
 /// A parser of whole numbers: decimal, or octal after a leading zero.

@@ -31,12 +31,14 @@ fn general_help() {
     }
     check(&["nothing"], 1, "Usage: lxc <command> [options]\n", "error: unknown command: nothing\n");
     check(&["help", "nothing"], 0, "", "error: unknown command: nothing\n");
-    check(&["help", "config", "device", "add"], 0, "Add devices\n\nUsage: lxc config device add ", "");
+    check(&["help", "config", "device", "get"], 0, "Get values of device configuration keys\n\nUsage: lxc config device get ", "");
+    check(&["--debug"], 1, "Usage: lxc <command> [options]\n", "");
 }
 
 #[test]
 fn help_of_commands() {
-    check(&["launch", "--help"], 0, "Create and start containers from images\n\nUsage: lxc launch ", "");
+    check(&["rename", "--help"], 0, "Rename containers and snapshots\n\nA container must be stopped for it.\n\nUsage: lxc rename ", "");
+    check(&["config", "-h"], 0, "Manage container and server configuration options\n\nUsage: lxc config <command> ", "");
     for group in ["alias", "config", "file", "image", "network", "operation", "profile", "remote", "storage"] {
         let output = lxc(&[group]);
         assert_eq!(output.status.code(), Some(0), "{group}");
@@ -48,7 +50,9 @@ fn help_of_commands() {
 #[test]
 fn wrong_words() {
     let wrong = "error: wrong number of subcommand arguments\n\n";
-    for args in [&["launch"][..], &["exec", "c1"], &["config", "set", "c1"], &["file", "push", "x"], &["rename", "a"], &["restore", "a", "b", "c"]] {
+    for args in
+        [&["launch"][..], &["exec", "c1"], &["config", "set", "c1"], &["file", "push", "x"], &["rename", "a"], &["restore", "a", "b", "c"]]
+    {
         check(args, 1, "", wrong);
     }
 }
@@ -56,7 +60,14 @@ fn wrong_words() {
 #[test]
 fn wrong_flags() {
     check(&["list", "--nope"], 2, "", "error: flag provided but not defined: --nope\n");
-    check(&["exec", "c1", "ls", "-l"], 2, "", "error: flag provided but not defined: -l\n");
+    check(
+        &["exec", "c1", "ls", "-l"],
+        2,
+        "",
+        "error: flag provided but not defined: -l\nWords that begin with a dash and are meant for the container go after `--`.\n",
+    );
+    check(&["config", "set", "c1", "user.a", "-b"], 2, "", "error: flag provided but not defined: -b\nWords that begin with a dash ");
+    check(&["exec", "c1", "-tT", "--", "ls"], 2, "", "error: --force-interactive and --force-noninteractive can't be used together\n");
     check(&["launch", "i", "c", "-c", "x"], 2, "", "error: invalid value \"x\" for flag -c: Invalid configuration key\n");
     check(&["stop", "c", "--timeout", "x"], 2, "", "error: invalid value \"x\" for flag --timeout: ");
 }
@@ -78,9 +89,18 @@ fn no_server() {
         assert_eq!(output.status.code(), Some(1), "{args:?}");
         assert!(stderr.contains("LXD socket not found; is LXD installed and running?\n"), "{args:?}: {stderr}");
     }
-    check(&["list", "other:"], 1, "", "error: The remote \"other\" doesn't exist\n");
-    check(&["list", "-c", "nX"], 1, "", "error: nX contains invalid column characters\n");
-    check(&["list", "--format", "x"], 1, "", "error: invalid format \"x\"\n");
+    check(&["list", "other:"], 1, "", "error: The remote \"other\" doesn't exist (`lxc remote list` shows those there are)\n");
+    check(&["list", "-c", "nX"], 1, "", "error: nX contains invalid column characters (`lxc list --help` shows the valid ones)\n");
+    check(&["list", "--format", "x"], 1, "", "error: invalid format \"x\" (table, csv, json, yaml or compact)\n");
+    check(&["monitor", "--type=x"], 1, "", "error: Unknown event type \"x\" (operation, logging, lifecycle are known)\n");
+    check(&["file", "pull", "c1", "."], 1, "", "error: Invalid source c1 (it has the form CONTAINER/PATH, such as c1/root/notes)\n");
+    check(&["start", "c1/s"], 1, "", "error: \"c1/s\" is a snapshot, which can't start ");
+    check(
+        &["config", "set", "c1", "limits.memory"],
+        1,
+        "",
+        "error: 'c1' is not a key of the server's configuration (a container's: lxc config set c1 limits.memory VALUE)\n",
+    );
     check(&["start"], 1, "", "error: Must supply container name for: \"start\"\n");
 }
 
@@ -88,7 +108,8 @@ fn no_server() {
 fn aliases_round_trip() {
     let directory = tempfile::tempdir().expect("directory");
     let lxc = |args: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_lxc")).args(args).env_clear().env("LXD_CONF", directory.path()).output().expect("run lxc");
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_lxc")).args(args).env_clear().env("LXD_CONF", directory.path()).output().expect("run lxc");
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
     assert_eq!(lxc(&["alias", "add", "v", "version"]).0, Some(0));
@@ -110,4 +131,25 @@ fn completions() {
         let output = lxc(&["completion", shell]);
         assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("launch"), "{shell}");
     }
+}
+
+/// Flags stand where the user likes; after `--` every word is a value.
+#[test]
+fn flags_after_words() {
+    const NO_SERVER: &str = "LXD socket not found; is LXD installed and running?\n";
+    let file = tempfile::NamedTempFile::new().expect("file");
+    let source = file.path().to_str().expect("path");
+    for args in [
+        &["file", "push", source, "c1/tmp/x", "--mode", "600", "--uid", "5"][..],
+        &["file", "pull", "c1/tmp/x", "/nonexistent/x", "-p", "--quiet"],
+        &["config", "set", "c1", "user.a", "b", "--force-local"],
+        &["config", "set", "c1", "boot.autostart.priority", "-5"],
+        &["config", "set", "c1", "user.a", "--", "-b"],
+        &["config", "profile", "list"],
+    ] {
+        let output = lxc(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).ends_with(NO_SERVER), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    check(&["config", "profile", "list"], 1, "", "`lxc config profile` is deprecated, use `lxc profile`\nLXD socket not found");
 }

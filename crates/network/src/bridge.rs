@@ -11,7 +11,7 @@ use crate::hosts::{self, Host, Written};
 use crate::leases::{self, Lease};
 use crate::plan::{Plan, plan};
 use crate::watch::Watcher;
-use crate::{Error, Result, nft, sysctl};
+use crate::{Error, Result, nft, release, sysctl};
 
 /// What a managed bridge is to be.
 #[derive(Clone, Debug)]
@@ -156,7 +156,21 @@ impl Network {
         if let Some(server) = state.server.as_ref().filter(|server| existed && server.is_alive()) {
             server.reload()?;
         }
+        drop(state);
+        self.release(hwaddr);
         Ok(())
+    }
+
+    /// Gives back what the interface had leased. Leases end by themselves, so failing is no harm.
+    fn release(&self, hwaddr: &str) {
+        let state = self.shared.lock();
+        let Some(server) = state.settings.ipv4.as_ref().filter(|ipv4| ipv4.dhcp).map(|ipv4| ipv4.net.addr()) else { return };
+        drop(state);
+        for held in leases::held_by(hwaddr, &leases::read(&self.shared.state_dir.join("dnsmasq.leases"))) {
+            if let Err(error) = release::send(server, &held) {
+                tracing::debug!(network = self.shared.name, hwaddr, %error, "lease not given back");
+            }
+        }
     }
 
     /// Process number of the dnsmasq in charge.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::hosts::Host;
+use crate::release::Held;
 
 /// An address that a guest has, or would get.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +50,23 @@ pub(crate) fn collect(hosts: &[Host], file: &str) -> Vec<Lease> {
         }
     }
     leases
+}
+
+/// The IPv4 leases of a hardware address, also those that ran out.
+pub(crate) fn held_by(hwaddr: &str, file: &str) -> Vec<Held> {
+    let Some(mac) = netlink::parse_mac(hwaddr) else { return Vec::new() };
+    let held = file.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let [_, identity, address, _, client] = fields[..] else { return None };
+        let address = address.parse().ok()?;
+        (netlink::parse_mac(identity) == Some(mac)).then(|| Held { address, mac, client_id: hex_bytes(client) })
+    });
+    held.collect()
+}
+
+/// Bytes written as hexadecimal pairs between colons.
+fn hex_bytes(text: &str) -> Option<Vec<u8>> {
+    text.split(':').map(|pair| u8::from_str_radix(pair, 16).ok()).collect()
 }
 
 /// Lines are `EXPIRY MAC ADDRESS NAME CLIENT-ID`; after a `duid` line they are
@@ -126,5 +144,14 @@ nonsense
         let leases = collect(&[host], FILE);
         assert_eq!((leases[0].hostname.as_str(), leases[0].dynamic), ("c3", false));
         assert_eq!(leases.iter().filter(|lease| lease.address == IpAddr::from([10, 1, 2, 7])).count(), 1);
+    }
+
+    #[test]
+    fn what_a_guest_holds() {
+        let file = "1 00:16:3e:00:00:0a 10.0.0.9 c1 01:00:16:3e:00:00:0a\n1 00:16:3e:00:00:0b 10.0.0.8 c2 *\nduid 00:01\nnonsense\n";
+        let first = held_by("00:16:3E:00:00:0A", file);
+        assert_eq!((first.len(), first[0].client_id.as_deref()), (1, Some(&[1, 0, 0x16, 0x3e, 0, 0, 10][..])));
+        let second = held_by("00:16:3e:00:00:0b", file);
+        assert_eq!((second[0].address, second[0].client_id.as_ref()), ([10, 0, 0, 8].into(), None));
     }
 }

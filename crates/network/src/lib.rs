@@ -16,6 +16,7 @@ mod interfaces;
 mod leases;
 mod nft;
 mod plan;
+mod release;
 mod sysctl;
 mod watch;
 

@@ -225,6 +225,7 @@ fn host_entries_change_while_it_runs() {
         eventually("new name", || bob.resolves("robert.lxd").is_some_and(|text| text.contains("10.77.3.200")));
         // The name moves to another device, as when an instance is made anew.
         network.remove_host(BOB).expect("remove");
+        eventually("the lease is given back", || bob.resolves("robert.lxd").is_none());
         network.set_host(host("robert", ALICE)).expect("set");
         let alice = Guest::on("lxdbr0", "vetha", ALICE);
         alice.dhcp(&script, &[]);

@@ -180,6 +180,13 @@ impl Cmd {
         command.spawn().map_err(|source| CmdError::Spawn { program, source })
     }
 
+    /// Runs to the end on the terminal, for programs that talk with the user: standard streams are
+    /// inherited and there is no deadline.
+    pub fn run_foreground(self) -> Result<ExitStatus, CmdError> {
+        let program = self.program;
+        self.command()?.status().map_err(|source| CmdError::Spawn { program, source })
+    }
+
     fn run_any(mut self) -> Result<(Option<ExitStatus>, Output), CmdError> {
         let program = self.program;
         let (stdin, bytes) = self.stdin_stdio();

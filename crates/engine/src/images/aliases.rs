@@ -88,7 +88,7 @@ impl Images {
     }
 
     fn alias_record(&self, name: &str) -> Result<Held<AliasRecord>> {
-        self.engine.records.aliases.get(name).ok_or_else(|| Error::not_found("Image alias not found"))
+        self.engine.records.aliases.get(name).ok_or_else(|| Error::not_found(format!("Image alias '{name}' not found")))
     }
 }
 

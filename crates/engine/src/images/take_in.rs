@@ -98,7 +98,7 @@ impl Images {
         match (source.kind.as_str(), source.name.split_once('/')) {
             ("snapshot", None) => Err(Error::bad_request("Not a snapshot")),
             ("snapshot", Some((instance, snapshot))) => {
-                let held = self.engine.records.snapshots.get(&source.name).ok_or_else(|| Error::not_found("Instance snapshot not found"))?;
+                let held = self.engine.records.snapshots.get(&source.name).ok_or_else(|| Error::not_found(format!("Snapshot '{}' not found", source.name)))?;
                 Ok((VolumeRef::snapshot(instance, snapshot), held.instance.clone()))
             }
             (_, Some(_)) => Err(Error::bad_request("This is a snapshot")),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use api::instances::InstancePost;
+use keys::instance::volatile;
 
 use super::Instances;
 use super::admission::Action;
@@ -42,7 +43,12 @@ impl Instances {
         undo.push("rename the volume back", || pool.rename(new, old));
         let mut changes = engine.records.changes();
         changes.delete::<InstanceRecord>(old);
-        changes.insert(new, InstanceRecord::clone(&held.record))?;
+        let mut renamed = InstanceRecord::clone(&held.record);
+        // The trigger of a creation or a copy that was not started yet covers the name, too.
+        if volatile::APPLY_TEMPLATE.text(&renamed.config).is_none() {
+            volatile::APPLY_TEMPLATE.set(&mut renamed.config, "rename");
+        }
+        changes.insert(new, renamed)?;
         for (snapshot, record) in engine.records.snapshots.below(&format!("{old}/")) {
             changes.delete::<SnapshotRecord>(&format!("{old}/{snapshot}"));
             changes.insert(&format!("{new}/{snapshot}"), SnapshotRecord::clone(&record.record))?;

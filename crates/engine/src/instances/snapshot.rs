@@ -115,7 +115,7 @@ impl Instances {
     }
 
     pub(super) fn snapshot_record(&self, name: &str, snapshot: &str) -> Result<Held<SnapshotRecord>> {
-        self.engine.records.snapshots.get(&format!("{name}/{snapshot}")).ok_or_else(|| Error::not_found("Instance snapshot not found"))
+        self.engine.records.snapshots.get(&format!("{name}/{snapshot}")).ok_or_else(|| Error::not_found(format!("Snapshot '{name}/{snapshot}' not found")))
     }
 
     /// Oldest first.

@@ -128,7 +128,7 @@ impl Instances {
             volatile::LAST_STATE_POWER.set(&mut record.config, "RUNNING");
             record.last_used_at = now;
         })?;
-        found.map(drop).ok_or_else(|| Error::not_found("Instance not found"))
+        found.map(drop).ok_or_else(|| Error::not_found(format!("Instance '{name}' not found")))
     }
 
     /// Takes a start back whose record could not be written.

@@ -178,7 +178,6 @@ struct Socket {
     endpoint: Endpoint,
 }
 
-
 impl Sockets {
     /// Makes a secret for each endpoint; the second value is name to secret.
     pub(crate) fn new(endpoints: impl IntoIterator<Item = (String, Endpoint)>) -> (Self, BTreeMap<String, String>) {
@@ -220,10 +219,16 @@ impl Sockets {
         }
     }
 
-    /// Drops what was never connected.
+    /// At the end of the operation: drops the data streams that were never connected. A control
+    /// stream is kept, since it may be connected last, when a short command has ended already; it
+    /// is then closed at once.
     pub(crate) fn clear(&self) {
-        let state = std::mem::take(&mut *lock(&self.state));
+        let mut state = lock(&self.state);
+        let call = state.when_connected.take();
+        let data: Vec<Socket> = state.open.extract_if(.., |socket| matches!(socket.endpoint, Endpoint::Data(_))).collect();
+        // Dropping them may do anything.
         drop(state);
+        drop((call, data));
     }
 }
 

@@ -10,7 +10,7 @@ use sys::cmd::Cmd;
 use super::apt::{self, Host, Source};
 use super::recipe::Distribution;
 use super::run::isolated;
-use super::{Content, HOSTNAME, HOSTS, TemplateFile, Workspace, serial};
+use super::{Content, HOSTNAME, HOSTS, TemplateFile, WHEN_NEW, Workspace, serial};
 use crate::metadata::host_architecture;
 use crate::pack::unix_now;
 use crate::{Error, Result};
@@ -280,24 +280,28 @@ const CLOUD_INIT: [TemplateFile; 4] = [
         target: "/var/lib/cloud/seed/nocloud-net/meta-data",
         name: "cloud-init-meta.tpl",
         source: "#cloud-config\ninstance-id: {{ container.name }}\nlocal-hostname: {{ container.name }}\n{{ config_get(\"user.meta-data\", \"\") }}\n",
+        when: WHEN_NEW,
         properties: &[],
     },
     TemplateFile {
         target: "/var/lib/cloud/seed/nocloud-net/user-data",
         name: "cloud-init-user.tpl",
         source: "{{ config_get(\"user.user-data\", properties.default) }}\n",
+        when: WHEN_NEW,
         properties: &[("default", "#cloud-config\n{}")],
     },
     TemplateFile {
         target: "/var/lib/cloud/seed/nocloud-net/vendor-data",
         name: "cloud-init-vendor.tpl",
         source: "{{ config_get(\"user.vendor-data\", properties.default) }}\n",
+        when: WHEN_NEW,
         properties: &[("default", "#cloud-config\n{}")],
     },
     TemplateFile {
         target: "/var/lib/cloud/seed/nocloud-net/network-config",
         name: "cloud-init-network.tpl",
         source: "{% if config_get(\"user.network-config\", \"\") == \"\" %}version: 1\nconfig:\n  - type: physical\n    name: eth0\n    subnets:\n      - type: dhcp\n{% else %}{{ config_get(\"user.network-config\", \"\") }}\n{% endif %}",
+        when: WHEN_NEW,
         properties: &[],
     },
 ];

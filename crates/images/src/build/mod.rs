@@ -80,17 +80,29 @@ struct TemplateFile {
     /// File below `templates/`.
     name: &'static str,
     source: &'static str,
+    when: &'static [&'static str],
     properties: &'static [(&'static str, &'static str)],
 }
 
+/// For files that make a container another machine, such as its identity for cloud-init.
+const WHEN_NEW: &[&str] = &["create", "copy"];
+/// For files that only say its name.
+const WHEN_NAMED: &[&str] = &["create", "copy", "rename"];
+
 /// `/etc/hostname`, the same everywhere.
-const HOSTNAME: TemplateFile =
-    TemplateFile { target: "/etc/hostname", name: "hostname.tpl", source: "{{ container.name }}\n", properties: &[] };
+const HOSTNAME: TemplateFile = TemplateFile {
+    target: "/etc/hostname",
+    name: "hostname.tpl",
+    source: "{{ container.name }}\n",
+    when: WHEN_NAMED,
+    properties: &[],
+};
 /// `/etc/hosts`, the same everywhere.
 const HOSTS: TemplateFile = TemplateFile {
     target: "/etc/hosts",
     name: "hosts.tpl",
     source: "127.0.0.1\tlocalhost\n127.0.1.1\t{{ container.name }}\n\n::1\tlocalhost ip6-localhost ip6-loopback\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
+    when: WHEN_NAMED,
     properties: &[],
 };
 
@@ -121,7 +133,7 @@ impl Workspace {
         for file in files {
             sys::fs::write(self.volume.join("templates").join(file.name), file.source)?;
             let template = Template {
-                when: vec!["create".to_owned(), "copy".to_owned()],
+                when: file.when.iter().map(ToString::to_string).collect(),
                 create_only: false,
                 template: file.name.to_owned(),
                 properties: text_map(file.properties),

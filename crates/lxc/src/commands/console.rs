@@ -16,7 +16,12 @@ use crate::{output, outln};
 const LOG_LIMIT_BYTES: usize = 64 << 20;
 
 /// Attach to containers' consoles
+///
+/// Shows what the container writes as it boots, and its login prompt.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc console c1 # leave it with ctrl-a q
+lxc console c1 --show-log # what was written so far")]
 pub struct Console {
     /// The container
     #[arg(value_name = "[REMOTE:]CONTAINER")]
@@ -43,7 +48,7 @@ impl Console {
 
 async fn attach(client: &Client, name: &str) -> Result<()> {
     if !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
-        bail!("Standard input must be a terminal");
+        bail!("Standard input must be a terminal (`lxc console {name} --show-log` shows what was written, `lxc exec` runs commands)");
     }
     let (width, height) = terminal::size().unwrap_or_default();
     let post = ConsolePost { width, height, kind: "console".to_owned() };
@@ -51,7 +56,7 @@ async fn attach(client: &Client, name: &str) -> Result<()> {
     let (control, console) = tokio::try_join!(session::connect(client, &operation, "control"), session::connect(client, &operation, "0"))?;
     outln!("To detach from the console, press: <ctrl>+a q");
     let raw = RawMode::enter()?;
-    tokio::spawn(session::control(control, true));
+    session::spawn_control(control, true);
     let (sender, receiver) = console.split();
     let is_detached = tokio::select! {
         () = session::receive_all(receiver, session::writer(Output::Stdout)) => false,

@@ -15,6 +15,10 @@ use crate::{names, outln};
 ///
 /// The copy has the configuration of its source, stopped, and not its identity (addresses).
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc copy c1 c2 # with its snapshots
+lxc copy c1/snap0 c2 # as it was when the snapshot was taken
+lxc copy c1 c2 -c limits.memory=1GB -p default -p web")]
 pub struct Copy {
     /// The container or snapshot to copy
     #[arg(value_name = "[REMOTE:]SOURCE[/SNAPSHOT]")]
@@ -43,6 +47,7 @@ impl Copy {
         if source.name.is_empty() {
             bail!("You must specify a source container name");
         }
+        app.note("Container", &source.name);
         if source.remote != destination.remote {
             bail!("Copying between servers isn't supported yet");
         }

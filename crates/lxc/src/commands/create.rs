@@ -70,7 +70,14 @@ impl Create {
             client.wait_operation(&made.id).await?;
             return Ok(());
         }
-        self.start(&client, &target.remote, &name, post.start.then_some(&made)).await
+        let started = if post.start { self.wait_started(app, &client, &name, &made).await } else { start(&client, &name).await };
+        let Err(error) = started else { return Ok(()) };
+        let is_made = client.get::<Instance>(&path(&["instances", &name])).await.is_ok();
+        if !is_made {
+            return Err(error);
+        }
+        errln!("error: {error:#}\nTry `lxc info --show-log {}:{name}` for more info", target.remote);
+        Err(Exit(1).into())
     }
 
     /// Sends the request. Unless the server starts the instance too, waits for its end.
@@ -90,19 +97,16 @@ impl Create {
         wait_or_cancel(client, &operation, |operation| progress.show(operation)).await
     }
 
-    async fn start(&self, client: &Client, remote: &str, name: &str, made: Option<&Operation>) -> Result<()> {
-        outln!("Starting {name}");
-        let result = match made {
-            Some(operation) => wait_or_cancel(client, operation, |_| {}).await.map(drop),
-            None => states::send(client, name, &api::instances::StatePut { action: "start".to_owned(), ..Default::default() }).await,
-        };
-        let Err(error) = result else { return Ok(()) };
-        let is_made = client.get::<Instance>(&path(&["instances", name])).await.is_ok();
-        if !is_made {
-            return Err(error);
+    /// Waits for an operation that makes the instance and starts it.
+    async fn wait_started(&self, app: &App, client: &Client, name: &str, made: &Operation) -> Result<()> {
+        let mut progress = Progress::new("Retrieving image", app.quiet);
+        let result = wait_or_cancel(client, made, |operation| progress.show(operation)).await;
+        progress.clear();
+        // Not said before it is known that there is something to start.
+        if result.is_ok() || client.get::<Instance>(&path(&["instances", name])).await.is_ok() {
+            outln!("Starting {name}");
         }
-        errln!("error: {error:#}\nTry `lxc info --show-log {remote}:{name}` for more info");
-        Err(Exit(1).into())
+        result.map(drop)
     }
 
     async fn post(&self, client: &Client, name: String) -> Result<InstancesPost> {
@@ -121,12 +125,26 @@ impl Create {
             post.devices.insert("root".to_owned(), device(&root));
         }
         if let Some(network) = &self.network {
-            let network: api::networks::Network = client.get(&path(&["networks", network])).await?;
+            let network: api::networks::Network =
+                client.get(&path(&["networks", network])).await.map_err(|error| no_network(error, network))?;
             let nictype = if network.kind == "bridge" { "bridged" } else { "macvlan" };
             post.devices
                 .insert("eth0".to_owned(), device(&[("type", "nic"), ("name", "eth0"), ("nictype", nictype), ("parent", &network.name)]));
         }
         Ok(post)
+    }
+}
+
+async fn start(client: &Client, name: &str) -> Result<()> {
+    outln!("Starting {name}");
+    states::send(client, name, &api::instances::StatePut { action: "start".to_owned(), ..Default::default() }).await
+}
+
+fn no_network(error: client::Error, network: &str) -> anyhow::Error {
+    if error.is_not_found() {
+        anyhow::anyhow!("Network '{network}' not found (`lxc network list` shows those there are)")
+    } else {
+        error.into()
     }
 }
 

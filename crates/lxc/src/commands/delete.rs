@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use api::StatusCode;
 use api::instances::{Instance, StatePut};
 use clap::Args;
@@ -14,7 +14,13 @@ use crate::names;
 use crate::record::instance_path;
 
 /// Delete containers and snapshots
+///
+/// A container is deleted with its files and all its snapshots.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc delete c1
+lxc delete c1 c2 --force # also if they run
+lxc delete c1/snap0 # only a snapshot")]
 pub struct Delete {
     /// The containers or snapshots
     #[arg(required = true, value_name = "[REMOTE:]CONTAINER[/SNAPSHOT]")]
@@ -50,7 +56,9 @@ impl Delete {
             return Ok(false);
         }
         if !self.force {
-            bail!("The container is currently running, stop it first or pass --force.");
+            let text = "The container is currently running, stop it first or pass --force.";
+            // Of several, which one.
+            return if self.names.len() > 1 { Err(anyhow!("{name}: {text}")) } else { Err(anyhow!(text)) };
         }
         let put = StatePut { action: "stop".to_owned(), force: true, ..StatePut::default() };
         states::send(client, name, &put).await.context("Stopping the container failed")?;

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use client::Client;
 
 use crate::pairs;
-use crate::record::{Equipped, Record};
+use crate::record::{self, Equipped, Record};
 use crate::{outln, output, yaml};
 
 /// What has the devices: its server and the path of its record, and its name for messages.
@@ -29,7 +29,7 @@ impl Owner {
         keys.insert("type".to_owned(), kind.to_owned());
         let mut record = self.load::<T>().await?;
         if record.value.devices().contains_key(device) {
-            bail!("The device already exists");
+            bail!("The device already exists ({} has a device {device}; change it with `device set`, or remove it first)", self.name);
         }
         record.value.devices().insert(device.to_owned(), keys);
         record.save().await?;
@@ -42,7 +42,7 @@ impl Owner {
         let mut record = self.load::<T>().await?;
         for device in devices {
             if record.value.devices().remove(device).is_none() {
-                bail!("The device doesn't exist");
+                return Err(record::no_device(device));
             }
         }
         record.save().await?;

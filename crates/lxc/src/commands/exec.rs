@@ -19,6 +19,11 @@ use crate::terminal::{self, RawMode};
 ///
 /// Mode `auto` is interactive if both standard input and output are terminals.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc exec c1 -- bash
+lxc exec c1 -- ls -l /etc
+lxc exec c1 -- sh -c \"cd /tmp; pwd\" # pipes and variables are a shell's work
+lxc exec c1 --env LANG=C --user 1000 --cwd /srv -- env")]
 pub struct Exec {
     /// The container
     #[arg(value_name = "[REMOTE:]CONTAINER")]
@@ -113,7 +118,7 @@ impl SessionFlags {
     async fn non_interactive(&self, client: &Client, operation: &Operation) -> Result<Operation> {
         let stream = |name| session::connect(client, operation, name);
         let (control, stdin, stdout, stderr) = tokio::try_join!(stream("control"), stream("0"), stream("1"), stream("2"))?;
-        tokio::spawn(session::control(control, false));
+        session::spawn_control(control, false);
         let input = (!self.disable_stdin).then(session::read_stdin);
         tokio::spawn(session::send_all(stdin.split().0, input));
         let stdout = session::receive_all(stdout.split().1, session::writer(Output::Stdout));
@@ -128,7 +133,7 @@ async fn interactive(client: &Client, operation: &Operation) -> Result<Operation
     let (control, pty) = tokio::try_join!(session::connect(client, operation, "control"), session::connect(client, operation, "0"))?;
     // Standard input may be a pipe when a terminal was forced.
     let raw = std::io::IsTerminal::is_terminal(&std::io::stdin()).then(RawMode::enter).transpose()?;
-    tokio::spawn(session::control(control, true));
+    session::spawn_control(control, true);
     let (sender, receiver) = pty.split();
     tokio::spawn(session::send_all(sender, Some(session::read_stdin())));
     let output = async {

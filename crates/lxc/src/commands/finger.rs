@@ -7,6 +7,7 @@ use crate::app::App;
 
 /// Check if a server is alive
 #[derive(Debug, Args)]
+#[command(after_help = "lxc finger # silent if the server answers")]
 pub struct Finger {
     /// The server
     #[arg(value_name = "[REMOTE:]")]

@@ -4,10 +4,14 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::app::App;
-use crate::{cli, errln, output, reference, usage};
+use crate::{cli, errln, help, output, reference, usage};
 
 /// Help page for the LXD client
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc help
+lxc help --all
+lxc help config device add")]
 pub struct Help {
     /// The command
     command: Vec<String>,
@@ -29,7 +33,7 @@ impl Help {
         } else if let Some(unknown) = unknown_word(&root, &self.command) {
             errln!("error: unknown command: {unknown}");
         } else {
-            output::text_block(&usage::help_of(&root, &self.command));
+            output::text_block(&help::of(&root, &self.command));
         }
         Ok(())
     }

@@ -18,7 +18,14 @@ use crate::{names, output, outln, units, yaml};
 const LOG_LIMIT_BYTES: usize = 64 << 20;
 
 /// Show container or server information
+///
+/// State, addresses, use of resources and snapshots of a container, or what the server is and can do.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc info c1 # addresses, resources, snapshots
+lxc info c1 --show-log # why it did not start
+lxc info # the server
+lxc info --resources # the space of its storage pools")]
 pub struct Info {
     /// The container; without one the server
     #[arg(value_name = "[REMOTE:]CONTAINER")]
@@ -34,6 +41,7 @@ pub struct Info {
 impl Info {
     pub async fn run(self, app: &App) -> Result<()> {
         let (client, name) = app.resolve(self.name.as_deref().unwrap_or(""))?;
+        app.note("Container", &name);
         match (name.is_empty(), self.resources) {
             (true, true) => pools(&client).await,
             (true, false) => server(&client).await,

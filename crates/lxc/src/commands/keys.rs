@@ -1,12 +1,15 @@
 //! `get`, `set`, `unset`, `show` and `edit` of the records that have a `config` map.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use client::Client;
+use serde_json::Value;
 
 use crate::editor;
 use crate::pairs::{self, Pair};
 use crate::record::{Configured, Record};
 use crate::{outln, yaml};
+
+const NOT_UNDERSTOOD: &str = "Config parsing error";
 
 /// Prints the value of a key.
 pub async fn get<T: Configured>(client: &Client, path: String, key: &str) -> Result<()> {
@@ -33,6 +36,7 @@ pub async fn unset<T: Configured>(client: &Client, path: String, key: &str) -> R
 pub async fn edit<T: Configured>(client: &Client, path: String, shown: &str, help: &str) -> Result<()> {
     editor::edit(shown, help, async |text| {
         let mut record = Record::<T>::load(client, path.clone()).await?;
+        check_keys(text, shown)?;
         record.value = parse(text)?;
         record.save().await
     })
@@ -45,7 +49,18 @@ pub fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
     if is_blank {
         bail!("The document is empty");
     }
-    yaml::parse(text)
+    yaml::parse(text).context(NOT_UNDERSTOOD)
+}
+
+/// Refuses a document that has keys, but none of a record's as `shown`: taken as it is, a mistyped
+/// or foreign document would empty the record.
+fn check_keys(text: &str, shown: &str) -> Result<()> {
+    let keys = |text: &str| yaml::parse::<Value>(text).ok().and_then(|value| Some(value.as_object()?.keys().cloned().collect::<Vec<_>>()));
+    let (Some(given), Some(known)) = (keys(text), keys(shown)) else { return Ok(()) };
+    if !given.is_empty() && !given.iter().any(|key| known.contains(key)) {
+        bail!("The document has none of the keys {}, but {}", known.join(", "), given.join(", "));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -58,5 +73,15 @@ mod tests {
         assert!(parse::<ProfilePut>("### help\n\n").is_err());
         let put: ProfilePut = parse("### help\nconfig: {}\ndescription: x\nname: ignored\n").expect("document");
         assert_eq!(put.description, "x");
+    }
+
+    #[test]
+    fn documents_of_something_else_are_refused() {
+        let shown = "config: {}\ndescription: \"\"\ndevices: {}\n";
+        let error = check_keys("### help\nconfg: {}\n", shown).expect_err("mistyped").to_string();
+        assert_eq!(error, "The document has none of the keys config, description, devices, but confg");
+        for good in ["{}", "config: {a: b}", "devices: {}\nfuture: 1", "### only help"] {
+            check_keys(good, shown).expect(good);
+        }
     }
 }

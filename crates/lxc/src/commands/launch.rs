@@ -7,7 +7,14 @@ use super::create::Create;
 use crate::app::App;
 
 /// Create and start containers from images
+///
+/// `lxc image list` shows the images there are, `lxc image build` makes one.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc launch debian/12 c1
+lxc launch debian/12 -e # the server chooses the name; gone when it stops
+lxc launch debian/12 c1 -c limits.cpu=2 -c limits.memory=1GB
+lxc launch debian/12 c1 -p default -p web -s fast -n lxdbr0")]
 pub struct Launch {
     #[command(flatten)]
     create: Create,

@@ -44,6 +44,11 @@ const FAST_COLUMNS: &str = "nsacPt";
 /// expression. All filters must hold.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
+#[command(after_help = "\
+lxc list
+lxc list web # names that begin with web
+lxc list -c ns4m --format csv # some columns, for a script
+lxc list security.privileged=true user.role=db")]
 pub struct List {
     /// Which containers
     #[arg(value_name = "[REMOTE:]FILTER")]
@@ -124,7 +129,7 @@ impl List {
         let columns: Option<Vec<&Column>> = letter_list.map(|letter| COLUMNS.iter().find(|column| column.letter == letter)).collect();
         match columns {
             Some(columns) if !columns.is_empty() => Ok(columns),
-            _ => bail!("{letters} contains invalid column characters"),
+            _ => bail!("{letters} contains invalid column characters (`lxc list --help` shows the valid ones)"),
         }
     }
 
@@ -243,7 +248,7 @@ mod tests {
     #[test]
     fn columns_are_checked() {
         let error = |columns, fast| list(columns, fast).columns().err().map(|error| error.to_string());
-        assert_eq!(error(Some("nX"), false).as_deref(), Some("nX contains invalid column characters"));
+        assert_eq!(error(Some("nX"), false).as_deref(), Some("nX contains invalid column characters (`lxc list --help` shows the valid ones)"));
         assert_eq!(error(Some("n"), true).as_deref(), Some("Can't specify --fast with --columns"));
         assert_eq!(error(Some("n,s,4"), false), None);
         assert!(list(None, true).columns().expect("fast").iter().all(|column| column.needs == Needs::Record), "fast must stay one cheap request");

@@ -9,7 +9,13 @@ use crate::app::App;
 use crate::{output, yaml};
 
 /// Monitor a local or remote server's events
+///
+/// Each event is written as it happens: operations, log lines, and changes in the life of containers.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc monitor # until interrupted
+lxc monitor --type=lifecycle --pretty
+lxc monitor --type=logging --loglevel=warn")]
 pub struct Monitor {
     /// The server
     #[arg(value_name = "[REMOTE:]")]
@@ -35,6 +41,7 @@ enum Style {
     Pretty,
 }
 
+const TYPES: &[&str] = &["operation", "logging", "lifecycle"];
 const LEVELS: &[&str] = &["dbug", "info", "warn", "eror", "crit"];
 
 impl Monitor {
@@ -44,9 +51,12 @@ impl Monitor {
             "yaml" => Style::Yaml,
             "json" => Style::Json,
             "pretty" => Style::Pretty,
-            other => bail!("invalid format \"{other}\""),
+            other => bail!("invalid format \"{other}\" (json, pretty or yaml)"),
         };
         let least = self.loglevel.as_deref().map(rank).transpose()?.unwrap_or(0);
+        if let Some(unknown) = self.types.iter().find(|kind| !TYPES.contains(&kind.as_str())) {
+            bail!("Unknown event type \"{unknown}\" ({} are known)", TYPES.join(", "));
+        }
         let client = app.server(self.remote.as_deref())?;
         let types: Vec<&str> = self.types.iter().map(String::as_str).collect();
         let mut events = client.events(&types).await?;
@@ -67,7 +77,7 @@ fn rank(level: &str) -> Result<usize> {
         "warning" => "warn",
         other => other,
     };
-    LEVELS.iter().position(|known| *known == short).ok_or_else(|| anyhow::anyhow!("Invalid log level \"{level}\""))
+    LEVELS.iter().position(|known| *known == short).ok_or_else(|| anyhow::anyhow!("Invalid log level \"{level}\" ({} are known)", LEVELS.join(", ")))
 }
 
 fn event_level(event: &Event) -> usize {

@@ -11,6 +11,9 @@ use crate::app::App;
 ///
 /// Their processes are frozen where they are; `lxc start` lets them go on.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc pause c1
+lxc pause --all")]
 pub struct Pause {
     /// The containers
     #[arg(value_name = "[REMOTE:]CONTAINER")]

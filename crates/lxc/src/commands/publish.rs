@@ -15,7 +15,13 @@ use crate::progress::Progress;
 use crate::{images, outln, pairs};
 
 /// Publish containers as images
+///
+/// The container must be stopped, or a snapshot of it given. The image can be launched like any other.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc publish c1 --alias web description=\"Web server\"
+lxc publish c1/snap0 --alias web # while the container runs
+lxc publish c1 --force # stops it for that and starts it again")]
 pub struct Publish {
     /// The container or snapshot
     #[arg(value_name = "[REMOTE:]CONTAINER[/SNAPSHOT]")]
@@ -43,6 +49,7 @@ impl Publish {
         if source.name.is_empty() {
             bail!("Container name is mandatory");
         }
+        app.note("Container", &source.name);
         if let Some(server) = self.properties.first().filter(|word| !word.contains('=')).cloned() {
             let target = app.target(&server)?;
             if !target.name.is_empty() {

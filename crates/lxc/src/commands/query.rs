@@ -13,6 +13,9 @@ const RAW_LIMIT_BYTES: usize = 1 << 30;
 
 /// Send a raw query to a server
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc query /1.0/instances
+lxc query -X POST --wait -d \"{\\\"name\\\": \\\"s1\\\"}\" /1.0/instances/c1/snapshots")]
 pub struct Query {
     /// The path, which begins with a slash
     #[arg(value_name = "[REMOTE:]PATH")]

@@ -10,7 +10,12 @@ use crate::names::split_snapshot;
 use crate::record::instance_path;
 
 /// Rename containers and snapshots
+///
+/// A container must be stopped for it.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc rename c1 c2 # the container must be stopped
+lxc rename c1/snap0 before-upgrade")]
 pub struct Rename {
     /// The container or snapshot
     #[arg(value_name = "[REMOTE:]CONTAINER[/SNAPSHOT]")]

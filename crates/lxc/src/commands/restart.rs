@@ -9,6 +9,10 @@ use crate::app::App;
 
 /// Restart containers
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc restart c1
+lxc restart c1 c2 --timeout 30
+lxc restart c1 --force # without asking its init")]
 pub struct Restart {
     /// The containers
     #[arg(value_name = "[REMOTE:]CONTAINER")]

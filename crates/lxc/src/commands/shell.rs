@@ -10,6 +10,7 @@ use crate::app::App;
 ///
 /// The same as `lxc exec CONTAINER -- su -l`.
 #[derive(Debug, Args)]
+#[command(after_help = "lxc shell c1")]
 pub struct Shell {
     /// The container
     #[arg(value_name = "[REMOTE:]CONTAINER")]

@@ -8,7 +8,13 @@ use client::path;
 use crate::app::App;
 
 /// Create container snapshots
+///
+/// Keeps files and configuration as they are now, for `lxc restore`, `lxc copy` and `lxc publish`. The
+/// container goes on running.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc snapshot c1 # named snap0, snap1 and so on
+lxc snapshot c1 before-upgrade")]
 pub struct Snapshot {
     /// The container
     #[arg(value_name = "[REMOTE:]CONTAINER")]

@@ -11,6 +11,10 @@ use crate::app::App;
 ///
 /// A paused container goes on.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc start c1
+lxc start c1 c2 c3
+lxc start --all")]
 pub struct Start {
     /// The containers
     #[arg(value_name = "[REMOTE:]CONTAINER")]

@@ -7,6 +7,8 @@ use client::{Client, path};
 use crate::app::App;
 use crate::cli::Exit;
 use crate::errln;
+use crate::missing::{self, Subject};
+use crate::names::split_snapshot;
 
 /// A change that is asked of each instance.
 #[derive(Clone, Debug)]
@@ -35,7 +37,7 @@ impl Change {
         match failed.as_slice() {
             [] => Ok(()),
             [(name, error)] if names.len() == 1 => {
-                errln!("error: {error:#}");
+                errln!("error: {}", text(name, error));
                 if is_about_the_instance(error) {
                     errln!("Try `lxc info --show-log {name}` for more info");
                 }
@@ -43,7 +45,7 @@ impl Change {
             }
             failed => {
                 for (name, error) in failed {
-                    errln!("{name}: error: {error:#}");
+                    errln!("{name}: error: {}", text(name, error));
                 }
                 errln!("");
                 bail!("Some containers failed to {}", self.command)
@@ -55,6 +57,12 @@ impl Change {
         let (client, name) = app.resolve(name)?;
         if name.is_empty() {
             bail!("Must supply container name for: \"{}\"", self.command);
+        }
+        if let (container, Some(_)) = split_snapshot(&name) {
+            bail!(
+                "\"{name}\" is a snapshot, which can't {} (`lxc copy {name} NAME` makes a container of it, `lxc restore` puts {container} back to it)",
+                self.command
+            );
         }
         let mut put = self.put.clone();
         if put.action == "start" {
@@ -75,6 +83,12 @@ impl Change {
         };
         Ok(instances.into_iter().filter(is_wanted).map(|instance| instance.name).collect())
     }
+}
+
+/// The text of the error of one of the instances.
+fn text(argument: &str, error: &anyhow::Error) -> String {
+    let name = argument.split_once(':').map_or(argument, |(_, name)| name);
+    missing::describe(error, &[Subject::new("Container", name)])
 }
 
 /// Sends a change of state and waits for its end.

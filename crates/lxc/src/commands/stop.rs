@@ -8,7 +8,14 @@ use super::states::Change;
 use crate::app::App;
 
 /// Stop containers
+///
+/// Their init is asked to shut down; `--force` kills them at once.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc stop c1 # its init is asked to shut down
+lxc stop c1 --timeout 30
+lxc stop c1 --force # like pulling the plug
+lxc stop --all")]
 pub struct Stop {
     /// The containers
     #[arg(value_name = "[REMOTE:]CONTAINER")]

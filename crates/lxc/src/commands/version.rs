@@ -8,6 +8,7 @@ use crate::outln;
 
 /// Print the version
 #[derive(Debug, Args)]
+#[command(after_help = "lxc version")]
 pub struct Version {}
 
 impl Version {

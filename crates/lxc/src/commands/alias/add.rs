@@ -10,6 +10,9 @@ use crate::config::Config;
 ///
 /// The replacement may hold `@ARGS@` where the other words of the command line go.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc alias add ls \"list -c ns4\" # `lxc ls` is now short for `lxc list -c ns4`
+lxc alias add login \"exec @ARGS@ -- su -l\" # `lxc login c1` opens a shell")]
 pub struct Add {
     /// The words of the alias, as one argument
     alias: String,

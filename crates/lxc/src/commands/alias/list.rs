@@ -10,6 +10,7 @@ use crate::table::Table;
 
 /// List all the aliases
 #[derive(Debug, Args)]
+#[command(after_help = "lxc alias list")]
 pub struct List {
     #[command(flatten)]
     format: FormatFlag,

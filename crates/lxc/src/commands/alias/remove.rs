@@ -8,6 +8,7 @@ use crate::config::Config;
 
 /// Remove aliases
 #[derive(Debug, Args)]
+#[command(after_help = "lxc alias remove ls")]
 pub struct Remove {
     /// The words of the alias, as one argument
     alias: String,

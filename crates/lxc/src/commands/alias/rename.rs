@@ -8,6 +8,7 @@ use crate::config::Config;
 
 /// Rename aliases
 #[derive(Debug, Args)]
+#[command(after_help = "lxc alias rename ls l")]
 pub struct Rename {
     /// The words of the alias, as one argument
     old: String,

@@ -39,9 +39,12 @@ Keys under volatile. belong to the server.";
 ///
 /// Where standard input is no terminal it replaces the configuration.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc config edit c1 # in the editor that $VISUAL or $EDITOR names
+lxc config show c1 | lxc config edit c2 # c2 gets the configuration of c1")]
 pub struct Edit {
     /// The container (none: the server)
-    #[arg(value_name = "[REMOTE:][CONTAINER]")]
+    #[arg(value_name = "[REMOTE:]CONTAINER")]
     name: Option<String>,
 }
 

@@ -16,9 +16,12 @@ use crate::{outln, pairs};
 ///
 /// Without a container: of the server. An unset key prints an empty line.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc config get c1 limits.memory
+lxc config get core.https_address # a key of the server")]
 pub struct Get {
     /// The container (none: the server) and the key
-    #[arg(required = true, num_args = 1..=2, value_names = ["[REMOTE:][CONTAINER]", "KEY"])]
+    #[arg(required = true, num_args = 1..=2, value_name = "[[REMOTE:]CONTAINER] KEY")]
     words: Vec<String>,
 }
 

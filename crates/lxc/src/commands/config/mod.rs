@@ -28,13 +28,16 @@ enum Subject {
 /// The subject of an optional `[REMOTE:][CONTAINER]` argument.
 fn subject(app: &App, argument: Option<&str>) -> Result<Subject> {
     let (client, name) = app.resolve(argument.unwrap_or(""))?;
+    if !name.is_empty() {
+        app.note("Container", &name);
+    }
     Ok(if name.is_empty() { Subject::Server(client) } else { Subject::Instance(client, name) })
 }
 
 /// Path of an instance, which a snapshot is not.
 fn writable_path(name: &str) -> Result<String> {
     if name.contains('/') {
-        bail!("A snapshot's configuration can't be changed");
+        bail!("A snapshot's configuration can't be changed ({name} is one; `lxc copy {name} NAME` makes a container of it)");
     }
     Ok(instance_path(name))
 }

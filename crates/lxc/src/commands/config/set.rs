@@ -1,6 +1,6 @@
 //! `lxc config set`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use api::instances::InstancePut;
 use api::server::ServerPut;
 use clap::Args;
@@ -18,9 +18,15 @@ use crate::record::Record;
 /// `KEY VALUE`, or any number of `KEY=VALUE`. Without a container: of the server. The value `-`
 /// is read from standard input.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc config set c1 limits.memory 512MB
+lxc config set c1 limits.cpu=2 boot.autostart=true # several at once
+lxc config set c1 user.user-data - < cloud-init.yaml # the value from a file
+lxc config set c1 user.note -- -v # a value that begins with a dash
+lxc config set images.remote_cache_expiry 5 # a key of the server")]
 pub struct Set {
     /// The container (none: the server), then the keys and values
-    #[arg(required = true, value_names = ["[REMOTE:][CONTAINER] KEY VALUE|KEY=VALUE"], allow_hyphen_values = true)]
+    #[arg(required = true, value_name = "[[REMOTE:]CONTAINER] KEY VALUE|KEY=VALUE...", allow_negative_numbers = true)]
     words: Vec<String>,
 }
 
@@ -29,7 +35,13 @@ impl Set {
         let (argument, assignments) = pairs::subject_and_assignments(&self.words)?;
         match super::subject(app, argument)? {
             Subject::Instance(client, name) => keys::set::<InstancePut>(&client, super::writable_path(&name)?, assignments).await,
-            Subject::Server(client) => set_server(&client, assignments).await,
+            Subject::Server(client) => {
+                // All keys of a server have a dot; a word without one is a container whose key is missing.
+                if let Some((word, value)) = assignments.iter().find(|(key, _)| !key.contains('.')) {
+                    bail!("'{word}' is not a key of the server's configuration (a container's: lxc config set {word} {value} VALUE)");
+                }
+                set_server(&client, assignments).await
+            }
         }
     }
 }

@@ -15,9 +15,14 @@ use crate::{names, output, yaml};
 
 /// Show container or server configurations
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc config show c1
+lxc config show c1 --expanded # with what comes from its profiles
+lxc config show c1/snap0 # as it was when the snapshot was taken
+lxc config show # the server's")]
 pub struct Show {
     /// The container or snapshot (none: the server)
-    #[arg(value_name = "[REMOTE:][CONTAINER[/SNAPSHOT]]")]
+    #[arg(value_name = "[REMOTE:]CONTAINER[/SNAPSHOT]")]
     name: Option<String>,
     /// Show the configuration with that of the profiles
     #[arg(long, short)]

@@ -13,9 +13,12 @@ use crate::record::Record;
 
 /// Unset a configuration key
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc config unset c1 limits.memory # the profiles' value holds again
+lxc config unset images.remote_cache_expiry # a key of the server")]
 pub struct Unset {
     /// The container (none: the server) and the key
-    #[arg(required = true, num_args = 1..=2, value_names = ["[REMOTE:][CONTAINER]", "KEY"])]
+    #[arg(required = true, num_args = 1..=2, value_name = "[[REMOTE:]CONTAINER] KEY")]
     words: Vec<String>,
 }
 

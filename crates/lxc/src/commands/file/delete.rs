@@ -7,6 +7,7 @@ use crate::app::App;
 
 /// Delete files in containers
 #[derive(Debug, Args)]
+#[command(after_help = "lxc file delete c1/etc/motd c1/tmp/old")]
 pub struct Delete {
     /// The files or empty directories
     #[arg(required = true, value_name = "[REMOTE:]CONTAINER/PATH")]

@@ -26,9 +26,13 @@ const DEPTH_LIMIT: usize = 200;
 ///
 /// A target `-` is standard output; a directory takes the files by their names.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc file pull c1/etc/hosts . # to ./hosts
+lxc file pull c1/var/log/syslog - | less
+lxc file pull -r c1/etc backup/ # a whole directory, to backup/etc")]
 pub struct Pull {
     /// The files, then where they go
-    #[arg(required = true, num_args = 2.., value_names = ["[REMOTE:]CONTAINER/PATH", "TARGET"], allow_hyphen_values = true)]
+    #[arg(required = true, num_args = 2.., value_name = "[REMOTE:]CONTAINER/PATH... TARGET")]
     words: Vec<String>,
     /// Create any directories necessary
     #[arg(long, short = 'p')]
@@ -87,11 +91,12 @@ impl Pull {
     async fn pull(&self, place: &Place, file: RemoteFile, target: &Target, progress: &mut Progress) -> Result<()> {
         match target {
             Target::Stdout => {
-                let download = file.into_download(&place.path)?;
+                let (path, file) = place.follow(file).await?;
+                let download = file.into_download(&path)?;
                 download.copy_to(session::writer(Output::Stdout), |_| {}).await?;
             }
             Target::File(path) => {
-                let RemoteFile::File(headers, download) = self.follow(place, file).await? else { bail!("It is a directory: --recursive pulls directories") };
+                let RemoteFile::File(headers, download) = place.follow(file).await?.1 else { bail!("It is a directory: --recursive pulls directories") };
                 let local = sys::fs::create(path, headers.mode.unwrap_or(0o644) & 0o777)?;
                 copy(download, local, progress).await?;
             }
@@ -103,24 +108,13 @@ impl Pull {
                     RemoteFile::Directory(..) if !self.recursive => bail!("It is a directory: --recursive pulls directories"),
                     file if self.recursive => pull_tree(place, file, root, name, progress).await?,
                     file => {
-                        let RemoteFile::File(headers, download) = self.follow(place, file).await? else { bail!("It is not a file") };
+                        let RemoteFile::File(headers, download) = place.follow(file).await?.1 else { bail!("It is not a file") };
                         write_file(root, name, headers, download, progress).await?;
                     }
                 }
             }
         }
         Ok(())
-    }
-
-    /// What a link leads to, looked up inside the container, a few links deep.
-    async fn follow(&self, place: &Place, mut file: RemoteFile) -> Result<RemoteFile> {
-        let mut path = place.path.clone();
-        for _ in 0..10 {
-            let RemoteFile::Symlink(target) = &file else { return Ok(file) };
-            path = if target.starts_with('/') { target.clone() } else { names::join(path.rsplit_once('/').map_or("", |(parent, _)| parent), target) };
-            file = place.client.read_file(&place.instance, &path).await?;
-        }
-        bail!("Too many levels of symbolic links")
     }
 }
 

@@ -11,7 +11,7 @@ use client::{Body, FileContent, FileHeaders};
 use super::Place;
 use crate::app::App;
 use crate::names;
-use crate::progress::Progress;
+use crate::progress::{Metered, Progress};
 use crate::usage::{WrongArguments, mode_parser};
 
 /// Most levels of directories that are followed.
@@ -22,15 +22,20 @@ const DEPTH_LIMIT: usize = 200;
 /// A target that ends in a slash is a directory. Owner and permissions are those of the source
 /// unless given.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc file push hosts c1/etc/hosts
+lxc file push a.conf b.conf c1/etc/app/ --mode 0640 --uid 0 --gid 0
+lxc file push -r site c1/srv/ # a whole directory, to /srv/site
+lxc file push - c1/root/notes < notes")]
 pub struct Push {
     /// The files (`-` for standard input), then where they go
-    #[arg(required = true, num_args = 2.., value_names = ["SOURCE", "[REMOTE:]CONTAINER/PATH"], allow_hyphen_values = true)]
+    #[arg(required = true, num_args = 2.., value_name = "SOURCE... [REMOTE:]CONTAINER/PATH")]
     words: Vec<String>,
     /// Set the file's uid on push
-    #[arg(long)]
+    #[arg(long, value_name = "UID")]
     uid: Option<u32>,
     /// Set the file's gid on push
-    #[arg(long)]
+    #[arg(long, value_name = "GID")]
     gid: Option<u32>,
     /// Set the file's perms on push
     #[arg(long, value_parser = mode_parser())]
@@ -55,7 +60,7 @@ impl Push {
             return self.push_trees(app, &place, sources).await;
         }
         // All are opened first: a missing one must not leave half of them pushed.
-        let files = sources.iter().map(|source| self.open(source)).collect::<Result<Vec<_>>>()?;
+        let files = sources.iter().map(|source| self.open(app, source)).collect::<Result<Vec<_>>>()?;
         if self.create_dirs {
             let parent = if is_directory { place.path.trim_end_matches('/') } else { parent_of(&place.path) };
             self.make_directories(&place, parent).await?;
@@ -67,7 +72,7 @@ impl Push {
         Ok(())
     }
 
-    fn open(&self, source: &str) -> Result<(Body, FileHeaders)> {
+    fn open(&self, app: &App, source: &str) -> Result<(Body, FileHeaders)> {
         let (reader, metadata): (Box<dyn std::io::Read + Send>, std::fs::Metadata) = if source == "-" {
             let stdin = std::io::stdin();
             // What standard input is decides owner and permissions, as for a file.
@@ -83,7 +88,8 @@ impl Push {
             bail!("Missing --recursive: {source} is a directory");
         }
         let length = (metadata.is_file() && source != "-").then_some(metadata.len());
-        Ok((Body::Reader { reader, length }, self.headers(Some(&metadata))))
+        let reader = Metered::new(reader, length, Progress::new(format!("Pushing {source}"), app.quiet));
+        Ok((Body::Reader { reader: Box::new(reader), length }, self.headers(Some(&metadata))))
     }
 
     fn headers(&self, metadata: Option<&std::fs::Metadata>) -> FileHeaders {

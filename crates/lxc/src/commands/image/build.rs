@@ -16,6 +16,10 @@ use crate::progress::Progress;
 /// The recipe is a distribution and release, such as `debian/12`, or `busybox`. The server
 /// downloads the packages from the distribution's mirror that it uses itself.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc image build debian/12
+lxc image build busybox --alias tiny # small, and ready in a moment
+lxc image build debian/12 --package openssh-server --alias debian-ssh")]
 pub struct Build {
     /// What to build
     #[arg(value_name = "[REMOTE:]RECIPE")]

@@ -8,7 +8,10 @@ use crate::app::App;
 use crate::images;
 
 /// Delete images
+///
+/// Containers made from them stay as they are.
 #[derive(Debug, Args)]
+#[command(after_help = "lxc image delete debian/12")]
 pub struct Delete {
     /// The images
     #[arg(required = true, value_name = "[REMOTE:]IMAGE")]

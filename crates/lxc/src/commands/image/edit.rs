@@ -21,6 +21,9 @@ properties:
 
 /// Edit image properties as YAML
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc image edit debian/12
+lxc image edit debian/12 < properties.yaml")]
 pub struct Edit {
     /// The image
     #[arg(value_name = "[REMOTE:]IMAGE")]
@@ -30,6 +33,7 @@ pub struct Edit {
 impl Edit {
     pub async fn run(self, app: &App) -> Result<()> {
         let (client, name) = app.resolve(&self.image)?;
+        app.note("Image", images::name_or_default(&name));
         let image = images::load(&client, &name).await?;
         let image_path = path(&["images", &image.fingerprint]);
         editor::edit(&show::text(image)?, HELP, async |text| {

@@ -15,6 +15,9 @@ use crate::{images, names, outln};
 ///
 /// The target is a directory, the server then names the files, or the name of a file.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc image export debian/12 # into this directory, named by its fingerprint
+lxc image export debian/12 /backup/debian12 # the extension is added")]
 pub struct Export {
     /// The image
     #[arg(value_name = "[REMOTE:]IMAGE")]
@@ -27,6 +30,7 @@ pub struct Export {
 impl Export {
     pub async fn run(self, app: &App) -> Result<()> {
         let (client, name) = app.resolve(&self.image)?;
+        app.note("Image", images::name_or_default(&name));
         let fingerprint = images::fingerprint(&client, &name).await?;
         let mut progress = Progress::new("Exporting the image", app.quiet);
         export(&client, &fingerprint, &self.target, &mut progress).await?;

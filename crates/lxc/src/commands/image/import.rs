@@ -12,13 +12,16 @@ use crate::app::App;
 use crate::commands::{create::wait_or_cancel, publish};
 use crate::names;
 use crate::pairs::{self, Pair};
-use crate::progress::{Meter, Progress};
+use crate::progress::{Metered, Progress};
 use crate::{images, outln};
 
 /// Import images into the image store
 ///
 /// An image is one tarball, or a metadata tarball and a root file system (tarball or squashfs).
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc image import debian12.tar.xz --alias debian/12
+lxc image import meta.tar.xz rootfs.squashfs description=\"Debian 12\"")]
 pub struct Import {
     /// The tarball, the root file system, the server (with a colon at its end), and properties
     #[arg(required = true, value_name = "TARBALL [ROOTFS] [REMOTE:] [KEY=VALUE]")]
@@ -52,7 +55,7 @@ impl Import {
         let request = match plan.files.as_slice() {
             [tarball] => unified(request, tarball, progress)?,
             [metadata, rootfs] => split(request, metadata, rootfs, progress)?,
-            _ => bail!("An image is one tarball, or a metadata tarball and a root file system"),
+            _ => bail!("An image is one tarball, or a metadata tarball and a root file system; {} files were named", plan.files.len()),
         };
         let operation = client.request(request).await?.operation()?;
         let fingerprint = publish::fingerprint(&wait_or_cancel(&client, &operation, |_| {}).await?)?;
@@ -98,7 +101,7 @@ fn header_name(file: &str) -> String {
 
 fn unified(request: Request, tarball: &str, progress: Progress) -> Result<Request> {
     let (file, length) = open(tarball)?;
-    let body = Body::Reader { reader: Box::new(Metered::new(file, length, progress)), length: Some(length) };
+    let body = Body::Reader { reader: Box::new(Metered::new(file, Some(length), progress)), length: Some(length) };
     Ok(request.header("X-LXD-filename", header_name(tarball)).body(body))
 }
 
@@ -118,7 +121,7 @@ fn split(request: Request, metadata: &str, rootfs: &str, progress: Progress) -> 
     let end = format!("\r\n--{boundary}--\r\n");
     let length = (first.len() + second.len() + end.len()) as u64 + metadata_length + rootfs_length;
     let content = Cursor::new(first).chain(metadata_file.take(metadata_length)).chain(Cursor::new(second)).chain(rootfs_file.take(rootfs_length)).chain(Cursor::new(end));
-    let body = Body::Reader { reader: Box::new(Metered::new(content, length, progress)), length: Some(length) };
+    let body = Body::Reader { reader: Box::new(Metered::new(content, Some(length), progress)), length: Some(length) };
     Ok(request.header("Content-Type", format!("multipart/form-data; boundary={boundary}")).body(body))
 }
 
@@ -126,31 +129,6 @@ fn split(request: Request, metadata: &str, rootfs: &str, progress: Progress) -> 
 fn boundary() -> String {
     use std::hash::{BuildHasher, RandomState};
     format!("{:016x}{:016x}", RandomState::new().hash_one(1), RandomState::new().hash_one(2))
-}
-
-/// A reader that draws how much of it is read.
-struct Metered<R> {
-    inner: R,
-    done_bytes: u64,
-    meter: Meter,
-    progress: Progress,
-}
-
-impl<R> Metered<R> {
-    fn new(inner: R, length: u64, progress: Progress) -> Self {
-        Self { inner, done_bytes: 0, meter: Meter::new(Some(length)), progress }
-    }
-}
-
-impl<R: Read> Read for Metered<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.done_bytes += count as u64;
-        if let Some(text) = self.meter.text(self.done_bytes) {
-            self.progress.update(&text);
-        }
-        Ok(count)
-    }
 }
 
 #[cfg(test)]

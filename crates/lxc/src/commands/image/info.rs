@@ -10,6 +10,7 @@ use crate::{images, output, units};
 
 /// Show useful information about images
 #[derive(Debug, Args)]
+#[command(after_help = "lxc image info debian/12")]
 pub struct Info {
     /// The image
     #[arg(value_name = "[REMOTE:]IMAGE")]
@@ -19,6 +20,7 @@ pub struct Info {
 impl Info {
     pub async fn run(self, app: &App) -> Result<()> {
         let (client, name) = app.resolve(&self.image)?;
+        app.note("Image", images::name_or_default(&name));
         output::text_block(&describe(&images::load(&client, &name).await?));
         Ok(())
     }

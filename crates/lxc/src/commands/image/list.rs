@@ -15,6 +15,10 @@ use crate::units;
 ///
 /// Filters are part of an alias or fingerprint, or KEY=VALUE on the image's properties.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc image list
+lxc image list debian # aliases or fingerprints that contain it
+lxc image list os=Debian release=bookworm")]
 pub struct List {
     /// Which images
     #[arg(value_name = "[REMOTE:]FILTER")]

@@ -9,6 +9,7 @@ use crate::{images, output, yaml};
 
 /// Show image properties
 #[derive(Debug, Args)]
+#[command(after_help = "lxc image show debian/12")]
 pub struct Show {
     /// The image
     #[arg(value_name = "[REMOTE:]IMAGE")]
@@ -18,6 +19,7 @@ pub struct Show {
 impl Show {
     pub async fn run(self, app: &App) -> Result<()> {
         let (client, name) = app.resolve(&self.image)?;
+        app.note("Image", images::name_or_default(&name));
         output::text_block(&text(images::load(&client, &name).await?)?);
         Ok(())
     }

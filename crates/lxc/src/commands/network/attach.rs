@@ -9,7 +9,12 @@ use crate::app::App;
 use crate::record::{Record, instance_path};
 
 /// Attach network interfaces to containers
+///
+/// Adds a network card on the network to the container's own devices.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc network attach lxdbr0 c1 # as the device lxdbr0
+lxc network attach lxdbr0 c1 eth1 eth1 # device and interface are named eth1")]
 pub struct Attach {
     /// The network
     #[arg(value_name = "[REMOTE:]NETWORK")]
@@ -32,9 +37,10 @@ impl Attach {
         if let Some(interface) = self.interface {
             device.insert("name".to_owned(), interface);
         }
+        app.note("Container", &self.container);
         let mut record = Record::<InstancePut>::load(&client, instance_path(&self.container)).await?;
         if record.value.devices.contains_key(&name) {
-            bail!("The device already exists");
+            bail!("The device already exists ({} has a device {name}: give another name after the container's)", self.container);
         }
         record.value.devices.insert(name, device);
         record.save().await

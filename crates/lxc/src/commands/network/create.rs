@@ -9,6 +9,9 @@ use crate::{outln, pairs};
 
 /// Create new networks
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc network create br1 # a bridge with free addresses, DHCP and NAT
+lxc network create br1 ipv4.address=10.50.0.1/24 ipv4.nat=true ipv6.address=none")]
 pub struct Create {
     /// The network
     #[arg(value_name = "[REMOTE:]NETWORK")]
@@ -17,7 +20,7 @@ pub struct Create {
     #[arg(value_name = "KEY=VALUE")]
     keys: Vec<String>,
     /// Network type
-    #[arg(long = "type", short, default_value = "bridge", value_name = "TYPE")]
+    #[arg(long = "type", short = 't', default_value = "bridge", value_name = "TYPE")]
     kind: String,
     /// Description
     #[arg(long, default_value = "", hide_default_value = true)]

@@ -7,7 +7,10 @@ use crate::app::App;
 use crate::outln;
 
 /// Delete networks
+///
+/// No container or profile may use it.
 #[derive(Debug, Args)]
+#[command(after_help = "lxc network delete br1")]
 pub struct Delete {
     /// The network
     #[arg(value_name = "[REMOTE:]NETWORK")]

@@ -24,6 +24,7 @@ Note that only the configuration and the description can be changed.";
 
 /// Edit network configurations as YAML
 #[derive(Debug, Args)]
+#[command(after_help = "lxc network edit lxdbr0")]
 pub struct Edit {
     /// The network
     #[arg(value_name = "[REMOTE:]NETWORK")]

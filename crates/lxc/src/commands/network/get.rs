@@ -9,6 +9,7 @@ use crate::commands::keys;
 
 /// Get values for network configuration keys
 #[derive(Debug, Args)]
+#[command(after_help = "lxc network get lxdbr0 ipv4.address")]
 pub struct Get {
     /// The network
     #[arg(value_name = "[REMOTE:]NETWORK")]

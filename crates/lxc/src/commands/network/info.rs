@@ -1,6 +1,7 @@
 //! `lxc network info`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use api::networks::Network;
 use clap::Args;
 use client::path;
 
@@ -9,6 +10,7 @@ use crate::{outln, units};
 
 /// Get runtime information on networks
 #[derive(Debug, Args)]
+#[command(after_help = "lxc network info lxdbr0")]
 pub struct Info {
     /// The network
     #[arg(value_name = "[REMOTE:]NETWORK")]
@@ -17,8 +19,15 @@ pub struct Info {
 
 impl Info {
     pub async fn run(self, app: &App) -> Result<()> {
-        let (client, _, name) = super::locate(app, &self.name)?;
-        let state: api::state::Network = client.get(&path(&["networks", &name, "state"])).await?;
+        let (client, network_path, name) = super::locate(app, &self.name)?;
+        let state = client.get::<api::state::Network>(&path(&["networks", &name, "state"])).await;
+        let state = match state {
+            Err(error) if error.is_not_found() => {
+                client.get::<Network>(&network_path).await?;
+                bail!("The server is missing the required \"network_state\" API extension");
+            }
+            state => state?,
+        };
         outln!("Name: {name}\nMAC address: {}\nMTU: {}\nState: {}", state.hwaddr, state.mtu, state.state);
         if !state.addresses.is_empty() {
             outln!("\nIps:");

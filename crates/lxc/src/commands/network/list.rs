@@ -11,6 +11,7 @@ use crate::table::Table;
 
 /// List available networks
 #[derive(Debug, Args)]
+#[command(after_help = "lxc network list")]
 pub struct List {
     /// The server
     #[arg(value_name = "[REMOTE:]")]

@@ -11,6 +11,7 @@ use crate::table::Table;
 
 /// List DHCP leases
 #[derive(Debug, Args)]
+#[command(after_help = "lxc network list-leases lxdbr0")]
 pub struct ListLeases {
     /// The network
     #[arg(value_name = "[REMOTE:]NETWORK")]

@@ -9,6 +9,7 @@ use crate::outln;
 
 /// Rename networks
 #[derive(Debug, Args)]
+#[command(after_help = "lxc network rename br1 br2 # nothing may use it")]
 pub struct Rename {
     /// The network
     #[arg(value_name = "[REMOTE:]NETWORK")]

@@ -10,12 +10,15 @@ use crate::pairs;
 
 /// Set network configuration keys
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc network set lxdbr0 ipv4.nat true
+lxc network set lxdbr0 ipv4.dhcp.ranges=10.50.0.100-10.50.0.200")]
 pub struct Set {
     /// The network
     #[arg(value_name = "[REMOTE:]NETWORK")]
     name: String,
     /// The keys and values
-    #[arg(required = true, value_name = "KEY VALUE|KEY=VALUE", allow_hyphen_values = true)]
+    #[arg(required = true, value_name = "KEY VALUE|KEY=VALUE...", allow_negative_numbers = true)]
     words: Vec<String>,
 }
 

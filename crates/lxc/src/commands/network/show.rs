@@ -9,6 +9,7 @@ use crate::{output, yaml};
 
 /// Show network configurations
 #[derive(Debug, Args)]
+#[command(after_help = "lxc network show lxdbr0")]
 pub struct Show {
     /// The network
     #[arg(value_name = "[REMOTE:]NETWORK")]

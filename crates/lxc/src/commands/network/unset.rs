@@ -9,6 +9,7 @@ use crate::commands::keys;
 
 /// Unset network configuration keys
 #[derive(Debug, Args)]
+#[command(after_help = "lxc network unset lxdbr0 ipv4.dhcp.ranges")]
 pub struct Unset {
     /// The network
     #[arg(value_name = "[REMOTE:]NETWORK")]

@@ -7,7 +7,10 @@ use crate::app::App;
 use crate::outln;
 
 /// Delete background operations (will attempt to cancel)
+///
+/// `lxc operation list` shows which can be cancelled.
 #[derive(Debug, Args)]
+#[command(after_help = "lxc operation delete 4a255fd4-bd32-4660-b7eb-53c014ceb9d8")]
 pub struct Delete {
     /// The operation
     #[arg(value_name = "[REMOTE:]OPERATION")]

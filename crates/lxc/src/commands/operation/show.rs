@@ -10,6 +10,7 @@ use crate::{output, yaml};
 
 /// Show details on a background operation
 #[derive(Debug, Args)]
+#[command(after_help = "lxc operation show 4a255fd4-bd32-4660-b7eb-53c014ceb9d8")]
 pub struct Show {
     /// The operation
     #[arg(value_name = "[REMOTE:]OPERATION")]

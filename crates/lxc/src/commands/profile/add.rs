@@ -10,6 +10,7 @@ use crate::record::{Record, instance_path};
 
 /// Add profiles to containers
 #[derive(Debug, Args)]
+#[command(after_help = "lxc profile add c1 web # after those it has")]
 pub struct Add {
     /// The container
     #[arg(value_name = "[REMOTE:]CONTAINER")]

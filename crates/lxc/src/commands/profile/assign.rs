@@ -9,8 +9,13 @@ use crate::outln;
 use crate::record::{Record, instance_path};
 
 /// Assign sets of profiles to containers
+///
+/// They replace those the container has. Also known as `lxc profile apply`.
 #[derive(Debug, Args)]
 #[command(alias = "apply")]
+#[command(after_help = "\
+lxc profile assign c1 default,web # just these, later ones win
+lxc profile assign c1 \"\" # none")]
 pub struct Assign {
     /// The container
     #[arg(value_name = "[REMOTE:]CONTAINER")]

@@ -8,6 +8,7 @@ use crate::app::App;
 
 /// Copy profiles
 #[derive(Debug, Args)]
+#[command(after_help = "lxc profile copy default web")]
 pub struct Copy {
     /// The profile
     #[arg(value_name = "[REMOTE:]PROFILE")]

@@ -9,6 +9,7 @@ use crate::outln;
 
 /// Create profiles
 #[derive(Debug, Args)]
+#[command(after_help = "lxc profile create web")]
 pub struct Create {
     /// The profile
     #[arg(value_name = "[REMOTE:]PROFILE")]

@@ -7,7 +7,10 @@ use crate::app::App;
 use crate::outln;
 
 /// Delete profiles
+///
+/// No container may use it.
 #[derive(Debug, Args)]
+#[command(after_help = "lxc profile delete web")]
 pub struct Delete {
     /// The profile
     #[arg(value_name = "[REMOTE:]PROFILE")]

@@ -27,6 +27,9 @@ Note that the name is shown but cannot be changed";
 
 /// Edit profile configurations as YAML
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc profile edit web
+lxc profile edit web < web.yaml")]
 pub struct Edit {
     /// The profile
     #[arg(value_name = "[REMOTE:]PROFILE")]

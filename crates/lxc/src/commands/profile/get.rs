@@ -9,6 +9,7 @@ use crate::commands::keys;
 
 /// Get values for profile configuration keys
 #[derive(Debug, Args)]
+#[command(after_help = "lxc profile get web limits.memory")]
 pub struct Get {
     /// The profile
     #[arg(value_name = "[REMOTE:]PROFILE")]

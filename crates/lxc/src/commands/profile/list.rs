@@ -12,6 +12,9 @@ use crate::table::Table;
 
 /// List profiles
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc profile list
+lxc profile list --format csv # with descriptions and the number of users")]
 pub struct List {
     /// The server
     #[arg(value_name = "[REMOTE:]")]

@@ -10,6 +10,7 @@ use crate::record::{Record, instance_path};
 
 /// Remove profiles from containers
 #[derive(Debug, Args)]
+#[command(after_help = "lxc profile remove c1 web")]
 pub struct Remove {
     /// The container
     #[arg(value_name = "[REMOTE:]CONTAINER")]

@@ -9,6 +9,7 @@ use crate::outln;
 
 /// Rename profiles
 #[derive(Debug, Args)]
+#[command(after_help = "lxc profile rename web www")]
 pub struct Rename {
     /// The profile
     #[arg(value_name = "[REMOTE:]PROFILE")]

@@ -12,12 +12,15 @@ use crate::pairs;
 ///
 /// `KEY VALUE`, or any number of `KEY=VALUE`. A key without value is unset.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc profile set web limits.memory 512MB # holds for all its containers at once
+lxc profile set web limits.cpu=2 boot.autostart=true")]
 pub struct Set {
     /// The profile
     #[arg(value_name = "[REMOTE:]PROFILE")]
     name: String,
     /// The keys and values
-    #[arg(required = true, value_name = "KEY VALUE|KEY=VALUE", allow_hyphen_values = true)]
+    #[arg(required = true, value_name = "KEY VALUE|KEY=VALUE...", allow_negative_numbers = true)]
     words: Vec<String>,
 }
 

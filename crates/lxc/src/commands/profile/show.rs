@@ -9,6 +9,7 @@ use crate::{output, yaml};
 
 /// Show profile configurations
 #[derive(Debug, Args)]
+#[command(after_help = "lxc profile show default")]
 pub struct Show {
     /// The profile
     #[arg(value_name = "[REMOTE:]PROFILE")]

@@ -9,6 +9,7 @@ use crate::commands::keys;
 
 /// Unset profile configuration keys
 #[derive(Debug, Args)]
+#[command(after_help = "lxc profile unset web limits.memory")]
 pub struct Unset {
     /// The profile
     #[arg(value_name = "[REMOTE:]PROFILE")]

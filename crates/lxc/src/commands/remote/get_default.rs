@@ -8,6 +8,7 @@ use crate::outln;
 
 /// Show the default remote
 #[derive(Debug, Args)]
+#[command(after_help = "lxc remote get-default")]
 pub struct GetDefault {}
 
 impl GetDefault {

@@ -13,6 +13,7 @@ use crate::table::Table;
 ///
 /// Only servers on this host are reached so far.
 #[derive(Debug, Args)]
+#[command(after_help = "lxc remote list")]
 pub struct List {
     #[command(flatten)]
     format: FormatFlag,

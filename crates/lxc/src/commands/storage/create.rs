@@ -9,6 +9,10 @@ use crate::{outln, pairs};
 
 /// Create storage pools
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc storage create fast btrfs # on a file of its own
+lxc storage create fast btrfs source=/dev/sdb
+lxc storage create plain dir source=/srv/lxd")]
 pub struct Create {
     /// The pool
     #[arg(value_name = "[REMOTE:]POOL")]

@@ -7,7 +7,10 @@ use crate::app::App;
 use crate::outln;
 
 /// Delete storage pools
+///
+/// No container, profile or image may be left on it.
 #[derive(Debug, Args)]
+#[command(after_help = "lxc storage delete fast")]
 pub struct Delete {
     /// The pool
     #[arg(value_name = "[REMOTE:]POOL")]

@@ -22,6 +22,7 @@ Note that only the configuration and the description can be changed.";
 
 /// Edit pool configurations as YAML
 #[derive(Debug, Args)]
+#[command(after_help = "lxc storage edit default")]
 pub struct Edit {
     /// The pool
     #[arg(value_name = "[REMOTE:]POOL")]

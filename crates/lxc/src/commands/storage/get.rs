@@ -9,6 +9,7 @@ use crate::commands::keys;
 
 /// Get values for pool configuration keys
 #[derive(Debug, Args)]
+#[command(after_help = "lxc storage get default source")]
 pub struct Get {
     /// The pool
     #[arg(value_name = "[REMOTE:]POOL")]

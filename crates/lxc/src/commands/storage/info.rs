@@ -13,6 +13,9 @@ use crate::{names, output, units, yaml};
 
 /// Show useful information about storage pools
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc storage info default
+lxc storage info default --bytes")]
 pub struct Info {
     /// The pool
     #[arg(value_name = "[REMOTE:]POOL")]

@@ -11,6 +11,7 @@ use crate::table::Table;
 
 /// List available storage pools
 #[derive(Debug, Args)]
+#[command(after_help = "lxc storage list")]
 pub struct List {
     /// The server
     #[arg(value_name = "[REMOTE:]")]

@@ -10,12 +10,13 @@ use crate::pairs;
 
 /// Set pool configuration keys
 #[derive(Debug, Args)]
+#[command(after_help = "lxc storage set default user.note nightly")]
 pub struct Set {
     /// The pool
     #[arg(value_name = "[REMOTE:]POOL")]
     name: String,
     /// The keys and values
-    #[arg(required = true, value_name = "KEY VALUE|KEY=VALUE", allow_hyphen_values = true)]
+    #[arg(required = true, value_name = "KEY VALUE|KEY=VALUE...", allow_negative_numbers = true)]
     words: Vec<String>,
 }
 

@@ -9,6 +9,7 @@ use crate::{output, yaml};
 
 /// Show pool configurations
 #[derive(Debug, Args)]
+#[command(after_help = "lxc storage show default")]
 pub struct Show {
     /// The pool
     #[arg(value_name = "[REMOTE:]POOL")]

@@ -9,6 +9,7 @@ use crate::commands::keys;
 
 /// Unset pool configuration keys
 #[derive(Debug, Args)]
+#[command(after_help = "lxc storage unset default user.note")]
 pub struct Unset {
     /// The pool
     #[arg(value_name = "[REMOTE:]POOL")]

@@ -7,7 +7,13 @@ use clap::Args;
 use crate::app::App;
 
 /// Add devices
+///
+/// A running container gets the device at once where the type allows it.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc config device add c1 share disk source=/srv/data path=/mnt # a directory of the host
+lxc config device add c1 eth1 nic network=lxdbr0 # a second network card
+lxc config device add c1 kvm unix-char path=/dev/kvm")]
 pub struct Add {
     /// The container
     #[arg(value_name = "[REMOTE:]CONTAINER")]

@@ -8,6 +8,7 @@ use crate::app::App;
 
 /// Get values of device configuration keys
 #[derive(Debug, Args)]
+#[command(after_help = "lxc config device get c1 share path")]
 pub struct Get {
     /// The container
     #[arg(value_name = "[REMOTE:]CONTAINER")]

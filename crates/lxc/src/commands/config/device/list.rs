@@ -8,6 +8,7 @@ use crate::app::App;
 
 /// List devices
 #[derive(Debug, Args)]
+#[command(after_help = "lxc config device list c1")]
 pub struct List {
     /// The container
     #[arg(value_name = "[REMOTE:]CONTAINER")]

@@ -8,6 +8,7 @@ use crate::app::App;
 
 /// Remove devices
 #[derive(Debug, Args)]
+#[command(after_help = "lxc config device remove c1 share")]
 pub struct Remove {
     /// The container
     #[arg(value_name = "[REMOTE:]CONTAINER")]

@@ -8,6 +8,9 @@ use crate::app::App;
 
 /// Set device configuration keys
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc config device set c1 share readonly true
+lxc config device set c1 eth0 limits.ingress=10Mbit limits.egress=5Mbit")]
 pub struct Set {
     /// The container
     #[arg(value_name = "[REMOTE:]CONTAINER")]
@@ -15,7 +18,7 @@ pub struct Set {
     /// The device's name
     device: String,
     /// The keys and values
-    #[arg(required = true, value_name = "KEY VALUE|KEY=VALUE", allow_hyphen_values = true)]
+    #[arg(required = true, value_name = "KEY VALUE|KEY=VALUE...", allow_negative_numbers = true)]
     words: Vec<String>,
 }
 

@@ -8,6 +8,7 @@ use crate::app::App;
 
 /// Show full device configuration
 #[derive(Debug, Args)]
+#[command(after_help = "lxc config device show c1")]
 pub struct Show {
     /// The container
     #[arg(value_name = "[REMOTE:]CONTAINER")]

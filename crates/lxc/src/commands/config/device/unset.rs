@@ -8,6 +8,7 @@ use crate::app::App;
 
 /// Unset device configuration keys
 #[derive(Debug, Args)]
+#[command(after_help = "lxc config device unset c1 share readonly")]
 pub struct Unset {
     /// The container
     #[arg(value_name = "[REMOTE:]CONTAINER")]

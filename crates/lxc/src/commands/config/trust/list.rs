@@ -7,6 +7,7 @@ use crate::app::App;
 
 /// List trusted clients
 #[derive(Debug, Args)]
+#[command(after_help = "lxc config trust list")]
 pub struct List {
     /// The server
     #[arg(value_name = "[REMOTE:]")]

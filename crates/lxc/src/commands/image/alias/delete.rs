@@ -8,6 +8,7 @@ use crate::app::App;
 
 /// Delete image aliases
 #[derive(Debug, Args)]
+#[command(after_help = "lxc image alias delete web")]
 pub struct Delete {
     /// The alias
     #[arg(value_name = "[REMOTE:]ALIAS")]

@@ -11,6 +11,9 @@ use crate::table::Table;
 
 /// List image aliases
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc image alias list
+lxc image alias list debian")]
 pub struct List {
     /// Part of an alias or fingerprint
     #[arg(value_name = "[REMOTE:]FILTER")]

@@ -9,6 +9,7 @@ use crate::app::App;
 
 /// Rename aliases
 #[derive(Debug, Args)]
+#[command(after_help = "lxc image alias rename web www")]
 pub struct Rename {
     /// The alias
     #[arg(value_name = "[REMOTE:]ALIAS")]

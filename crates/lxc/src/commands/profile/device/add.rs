@@ -8,6 +8,9 @@ use crate::app::App;
 
 /// Add devices
 #[derive(Debug, Args)]
+#[command(after_help = "\
+lxc profile device add web share disk source=/srv/www path=/srv/www
+lxc profile device add web eth1 nic network=br1")]
 pub struct Add {
     /// The profile
     #[arg(value_name = "[REMOTE:]PROFILE")]

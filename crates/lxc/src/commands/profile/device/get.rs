@@ -8,6 +8,7 @@ use crate::app::App;
 
 /// Get values of device configuration keys
 #[derive(Debug, Args)]
+#[command(after_help = "lxc profile device get default root pool")]
 pub struct Get {
     /// The profile
     #[arg(value_name = "[REMOTE:]PROFILE")]

@@ -8,6 +8,7 @@ use crate::app::App;
 
 /// List devices
 #[derive(Debug, Args)]
+#[command(after_help = "lxc profile device list default")]
 pub struct List {
     /// The profile
     #[arg(value_name = "[REMOTE:]PROFILE")]

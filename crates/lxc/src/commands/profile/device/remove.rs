@@ -8,6 +8,7 @@ use crate::app::App;
 
 /// Remove devices
 #[derive(Debug, Args)]
+#[command(after_help = "lxc profile device remove web share")]
 pub struct Remove {
     /// The profile
     #[arg(value_name = "[REMOTE:]PROFILE")]

@@ -8,6 +8,7 @@ use crate::app::App;
 
 /// Set device configuration keys
 #[derive(Debug, Args)]
+#[command(after_help = "lxc profile device set default root size 20GB")]
 pub struct Set {
     /// The profile
     #[arg(value_name = "[REMOTE:]PROFILE")]
@@ -15,7 +16,7 @@ pub struct Set {
     /// The device's name
     device: String,
     /// The keys and values
-    #[arg(required = true, value_name = "KEY VALUE|KEY=VALUE", allow_hyphen_values = true)]
+    #[arg(required = true, value_name = "KEY VALUE|KEY=VALUE...", allow_negative_numbers = true)]
     words: Vec<String>,
 }
 

@@ -8,6 +8,7 @@ use crate::app::App;
 
 /// Show full device configuration
 #[derive(Debug, Args)]
+#[command(after_help = "lxc profile device show default")]
 pub struct Show {
     /// The profile
     #[arg(value_name = "[REMOTE:]PROFILE")]

@@ -8,6 +8,7 @@ use crate::app::App;
 
 /// Unset device configuration keys
 #[derive(Debug, Args)]
+#[command(after_help = "lxc profile device unset default root size")]
 pub struct Unset {
     /// The profile
     #[arg(value_name = "[REMOTE:]PROFILE")]

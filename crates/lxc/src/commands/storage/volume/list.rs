@@ -11,6 +11,7 @@ use crate::table::Table;
 
 /// List storage volumes
 #[derive(Debug, Args)]
+#[command(after_help = "lxc storage volume list default")]
 pub struct List {
     /// The pool
     #[arg(value_name = "[REMOTE:]POOL")]

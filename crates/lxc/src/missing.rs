@@ -1,0 +1,97 @@
+//! What a server did not find, in full: some answer a bare `not found`.
+//!
+//! Only the command line knows what the user named; commands note it, and the error gets the
+//! name and the command that lists what there is, unless the server has said them itself.
+
+use crate::names::split_snapshot;
+
+/// Something that the user named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// What it is: a key of [`KINDS`].
+    pub kind: &'static str,
+    name: String,
+}
+
+impl Subject {
+    /// `CONTAINER/SNAPSHOT` is a snapshot, whatever it was expected to be.
+    pub fn new(kind: &'static str, name: &str) -> Self {
+        let kind = if kind == "Container" && split_snapshot(name).1.is_some() { "Snapshot" } else { kind };
+        Self { kind, name: name.to_owned() }
+    }
+}
+
+/// Kinds of subjects, the words by which servers call them, and how to list them.
+const KINDS: &[(&str, &[&str], &str)] = &[
+    ("Container", &["instance", "container"], "lxc list"),
+    ("Snapshot", &["snapshot"], "lxc info"),
+    ("Image", &["image"], "lxc image list"),
+    ("Alias", &["alias"], "lxc image alias list"),
+    ("Profile", &["profile"], "lxc profile list"),
+    ("Network", &["network"], "lxc network list"),
+    ("Pool", &["storage pool", "pool"], "lxc storage list"),
+    ("Operation", &["operation"], "lxc operation list"),
+];
+
+/// An error's text; that of a "not found" with what it lacks.
+pub fn describe(error: &anyhow::Error, subjects: &[Subject]) -> String {
+    let text = format!("{error:#}");
+    let is_not_found = error.downcast_ref::<client::Error>().is_some_and(client::Error::is_not_found);
+    if is_not_found { explain(&text, subjects) } else { text }
+}
+
+fn explain(text: &str, subjects: &[Subject]) -> String {
+    let lower = text.to_lowercase();
+    let mentions =
+        |subject: &&Subject| KINDS.iter().any(|(kind, words, _)| *kind == subject.kind && words.iter().any(|word| lower.contains(word)));
+    let subject = subjects.iter().find(mentions).or(if subjects.len() == 1 { subjects.first() } else { None });
+    let Some(subject) = subject else { return text.to_owned() };
+    let is_named = text.split_whitespace().any(|word| word.trim_matches(|c| "'\"`:,.".contains(c)) == subject.name);
+    let named = if is_named { text.to_owned() } else { format!("{} '{}': {text}", subject.kind, subject.name) };
+    match KINDS.iter().find(|(kind, ..)| *kind == subject.kind) {
+        // A remedy stands in backquotes.
+        Some(("Snapshot", _, list)) if !text.contains('`') => {
+            format!("{named} (`{list} {}` shows those there are)", split_snapshot(&subject.name).0)
+        }
+        Some((_, _, list)) if !text.contains('`') => format!("{named} (`{list}` shows those there are)"),
+        _ => named,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn explained(text: &str, subjects: &[(&'static str, &str)]) -> String {
+        let subjects: Vec<Subject> = subjects.iter().map(|(kind, name)| Subject::new(kind, name)).collect();
+        explain(text, &subjects)
+    }
+
+    #[test]
+    fn what_the_server_left_out_is_added() {
+        assert_eq!(explained("not found", &[("Container", "c1")]), "Container 'c1': not found (`lxc list` shows those there are)");
+        assert_eq!(
+            explained("Instance 'c1' not found", &[("Container", "c1")]),
+            "Instance 'c1' not found (`lxc list` shows those there are)"
+        );
+        assert_eq!(explained("not found", &[("Container", "c1/s")]), "Snapshot 'c1/s': not found (`lxc info c1` shows those there are)");
+        assert_eq!(
+            explained("Instance not found", &[("Container", "n")]),
+            "Container 'n': Instance not found (`lxc list` shows those there are)"
+        );
+        let full = "Image 'x' not found (`lxc image list` shows the images there are)";
+        assert_eq!(explained(full, &[("Image", "x")]), full);
+    }
+
+    #[test]
+    fn of_several_subjects_the_one_meant_is_named() {
+        let subjects = [("Network", "br0"), ("Container", "c1")];
+        assert_eq!(explained("Instance not found", &subjects), "Container 'c1': Instance not found (`lxc list` shows those there are)");
+        assert_eq!(
+            explained("Network not found", &subjects),
+            "Network 'br0': Network not found (`lxc network list` shows those there are)"
+        );
+        assert_eq!(explained("not found", &subjects), "not found");
+        assert_eq!(explained("not found", &[]), "not found");
+    }
+}
