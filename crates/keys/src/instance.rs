@@ -2,7 +2,7 @@
 
 use crate::row::keys;
 use crate::types::{
-    Count, Cpu, CpuAllowance, Environment, Expiry, Memory, MemoryEnforce, Modules, Priority, RawIdmap, Schedule, SnapshotPattern, Text, Uint32,
+    Count, Cpu, CpuAllowance, Environment, Expiry, Memory, MemoryEnforce, Modules, Priority, RawIdmap, SnapshotPattern, Text, Uint32,
 };
 use crate::{Config, KeyError, Refused, Table};
 
@@ -43,8 +43,6 @@ keys! { ROWS;
     LIMITS_MEMORY_SWAP: bool = "limits.memory.swap", "true", Now;
     /// How readily the instance is swapped out.
     LIMITS_MEMORY_SWAP_PRIORITY: Priority = "limits.memory.swap.priority", "10", Now;
-    /// Priority of the instance's network traffic.
-    LIMITS_NETWORK_PRIORITY: Priority = "limits.network.priority", "0", Now;
     /// How many processes the instance may have.
     LIMITS_PROCESSES: Count = "limits.processes", "", Now;
     /// Kernel modules loaded on the host before the instance starts.
@@ -69,10 +67,6 @@ keys! { ROWS;
     SNAPSHOTS_EXPIRY: Expiry = "snapshots.expiry", "", Event;
     /// Name of snapshots made without a name; `%d` is the next free number.
     SNAPSHOTS_PATTERN: SnapshotPattern = "snapshots.pattern", "snap%d", Event;
-    /// When to take snapshots by itself.
-    SNAPSHOTS_SCHEDULE: Schedule = "snapshots.schedule", "", Event;
-    /// Whether scheduled snapshots are also taken of the stopped instance.
-    SNAPSHOTS_SCHEDULE_STOPPED: bool = "snapshots.schedule.stopped", "false", Event;
     /// Free for your own use; images' templates read some of them (`user.user-data`, `user.network_mode`).
     USER: Text = "user.*", "", Event;
     /// What the daemon remembers about the instance.
@@ -83,6 +77,7 @@ keys! { ROWS;
 static REFUSED: &[Refused] = &[
     Refused { name: "limits.hugepages.*", reason: "limits of huge pages are not implemented" },
     Refused { name: "limits.kernel.*", reason: "resource limits of init are not implemented; set them inside the instance" },
+    Refused { name: "limits.network.priority", reason: "priorities of network traffic are not implemented" },
     Refused { name: "migration.incremental.*", reason: "live migration chooses its rounds itself" },
     Refused { name: "nvidia.*", reason: "the NVIDIA container runtime is not supported; pass the card with a gpu device" },
     Refused { name: "raw.apparmor", reason: "no AppArmor profile is generated that it could be added to" },
@@ -95,6 +90,8 @@ static REFUSED: &[Refused] = &[
     Refused { name: "security.protection.shift", reason: "files are mapped at mount time, not rewritten" },
     Refused { name: "security.secureboot", reason: "it concerns virtual machines, and this server runs containers" },
     Refused { name: "security.sev*", reason: "it concerns virtual machines, and this server runs containers" },
+    Refused { name: "snapshots.schedule", reason: "snapshots are not taken by themselves; call `lxc snapshot` from a timer" },
+    Refused { name: "snapshots.schedule.*", reason: "snapshots are not taken by themselves; call `lxc snapshot` from a timer" },
     Refused { name: "security.syscalls.*", reason: "the system call filter is fixed; security.nesting permits what nested containers need" },
 ];
 

@@ -123,7 +123,8 @@ fn positional(argument: &Arg) -> String {
     if argument.is_required_set() { format!("{name}{dots}") } else { format!("[{name}{dots}]") }
 }
 
-fn value_name(argument: &Arg) -> String {
+/// The name of a value, as help shows it.
+pub fn value_name(argument: &Arg) -> String {
     match argument.get_value_names() {
         Some(names) if !names.is_empty() => names.join(" "),
         _ => argument.get_id().as_str().to_uppercase().replace('_', "-"),
@@ -272,6 +273,9 @@ Options:
             let name = command.get_bin_name().unwrap_or_default();
             if command.has_subcommands() {
                 command.get_subcommands().for_each(check);
+                return;
+            }
+            if command.is_hide_set() {
                 return;
             }
             let examples = examples(command);

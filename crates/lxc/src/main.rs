@@ -7,6 +7,7 @@
 mod app;
 mod cli;
 mod commands;
+mod complete;
 mod config;
 mod editor;
 mod filter;

@@ -31,7 +31,8 @@ impl Progress {
         }
         // What a server says must not steer the terminal.
         let state: String = state.chars().filter(|c| !c.is_control()).take(200).collect();
-        let text = format!("{}: {state}", self.label);
+        // Servers label some kinds of work themselves (`Unpack: 45%`).
+        let text = if state.contains(": ") { state } else { format!("{}: {state}", self.label) };
         let width = text.chars().count();
         let blanks = " ".repeat(self.width.saturating_sub(width));
         self.width = width;

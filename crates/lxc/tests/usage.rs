@@ -129,8 +129,30 @@ fn aliases_round_trip() {
 fn completions() {
     for shell in ["bash", "zsh", "fish"] {
         let output = lxc(&["completion", shell]);
-        assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("launch"), "{shell}");
+        assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("__complete -- "), "{shell}");
     }
+    check(&["completion", "elvish"], 0, "\nuse builtin", "");
+    // Without a server there are still commands, flags and keys.
+    check(&["__complete", "--", "res"], 0, "restart\tRestart containers\nrestore\tRestore containers from snapshots\n", "");
+    check(&["__complete", "--", "config", "set", "c1", "limits.mem"], 0, "limits.memory\t", "");
+    check(&["__complete", "--", "start", "--ti"], 0, "", "");
+    check(&["__complete", "--", "stop", "--ti"], 0, "--timeout\tSeconds to wait ", "");
+    check(&["__complete", "--", "start", ""], 0, "", "");
+}
+
+/// The script in a real bash, where colons and equal signs end words.
+#[test]
+fn bash_completion() {
+    let directory = tempfile::tempdir().expect("directory");
+    let program = env!("CARGO_BIN_EXE_lxc");
+    let script = format!(
+        r#"compopt() {{ :; }}; source <({program} completion bash)
+        COMP_LINE="{program} list --format=c"; COMP_POINT=${{#COMP_LINE}}; _lxc; echo "${{COMPREPLY[*]}}"
+        COMP_LINE="{program} config device ov"; COMP_POINT=${{#COMP_LINE}}; _lxc; echo "${{COMPREPLY[*]}}""#
+    );
+    let output = Command::new("bash").args(["-c", &script]).env("LXD_DIR", directory.path()).env("LXD_CONF", directory.path()).output();
+    let output = output.expect("run bash");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "csv compact\noverride\n", "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Flags stand where the user likes; after `--` every word is a value.

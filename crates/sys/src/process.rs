@@ -120,6 +120,12 @@ pub enum Ended {
     Signal(i32),
 }
 
+/// Whether this process is in the initial user namespace, or one that maps every id to itself.
+pub fn has_all_ids() -> bool {
+    let map = crate::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().map(str::parse).eq([Ok(0), Ok(0), Ok(u32::MAX)])
+}
+
 /// Waits for a child by pidfd and reaps it.
 pub fn wait_pidfd(pidfd: impl AsFd) -> Result<Ended> {
     loop {

@@ -1,16 +1,10 @@
 //! Keys of disks: the root disk, and directories, files and block devices of the host.
 
 use crate::row::keys;
-use crate::types::{AbsolutePath, DiskRate, GuestPath, PoolName, Size, Text};
+use crate::types::{AbsolutePath, GuestPath, PoolName, Size, Text};
 use crate::{Device, KeyError, Refused, Table};
 
 keys! { ROWS;
-    /// Limit of reading and of writing.
-    LIMITS_MAX: DiskRate = "limits.max", "", Now;
-    /// Limit of reading.
-    LIMITS_READ: DiskRate = "limits.read", "", Now;
-    /// Limit of writing.
-    LIMITS_WRITE: DiskRate = "limits.write", "", Now;
     /// Start without the disk where its source is missing; the opposite of `required`.
     OPTIONAL: bool = "optional", "false", Now;
     /// Where the disk appears in the instance; `/` is the root disk.
@@ -36,6 +30,7 @@ keys! { ROWS;
 static REFUSED: &[Refused] = &[
     Refused { name: "boot.priority", reason: "it concerns virtual machines, and this server runs containers" },
     Refused { name: "ceph.*", reason: "Ceph is not supported" },
+    Refused { name: "limits.*", reason: "limits of single disks are not implemented; limits.disk.priority of the instance is" },
     Refused { name: "propagation", reason: "mounts of disks are always private" },
     Refused { name: "raw.mount.options", reason: "mount options are not passed through; use readonly and recursive" },
 ];

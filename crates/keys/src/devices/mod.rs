@@ -213,7 +213,7 @@ mod tests {
         let usual = devices(&[
             ("root", &[("type", "disk"), ("path", "/"), ("pool", "default"), ("size", "10GiB")]),
             ("eth0", &[("type", "nic"), ("network", "lxdbr0"), ("name", "eth0")]),
-            ("eth1", &[("type", "nic"), ("nictype", "bridged"), ("parent", "br0"), ("limits.max", "10Mbit")]),
+            ("eth1", &[("type", "nic"), ("nictype", "bridged"), ("parent", "br0"), ("mtu", "1400")]),
             ("aadisable", &[("type", "disk"), ("source", "/dev/null"), ("path", "/sys/module/apparmor/parameters/enabled")]),
             ("fuse", &[("type", "unix-char"), ("path", "/dev/fuse"), ("mode", "0666")]),
             ("gone", &[("type", "none")]),

@@ -9,7 +9,7 @@ use crate::pairs::{self, Pair};
 use crate::record::{Configured, Record};
 use crate::{outln, yaml};
 
-const NOT_UNDERSTOOD: &str = "Config parsing error";
+const NOT_UNDERSTOOD: &str = "The document is not understood";
 
 /// Prints the value of a key.
 pub async fn get<T: Configured>(client: &Client, path: String, key: &str) -> Result<()> {

@@ -50,6 +50,7 @@ commands! {
     /// All commands.
     enum Command {
         alias => Alias,
+        complete = "__complete" => Complete,
         completion => Completion,
         config => Config,
         console => Console,

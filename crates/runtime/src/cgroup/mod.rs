@@ -101,6 +101,9 @@ fn parse_line(line: &str) -> Option<Hierarchy> {
     Some(hierarchy)
 }
 
+/// A leaf for commands, named as liblxc names its own.
+const LEAF: &str = ".lxc";
+
 /// The groups of one container, one in each hierarchy.
 #[derive(Clone, Debug)]
 pub struct Groups {
@@ -142,7 +145,16 @@ impl Groups {
     /// Moves a process in.
     pub fn enter(&self, pid: i32) -> Result<()> {
         for hierarchy in &self.layout.hierarchies {
-            sys::fs::write_kernel(self.dir(hierarchy).join("cgroup.procs"), &pid.to_string())?;
+            let dir = self.dir(hierarchy);
+            match sys::fs::write_kernel(dir.join("cgroup.procs"), &pid.to_string()) {
+                // The guest hands controllers on to groups of its own: then v2 takes processes in leaves only.
+                Err(error) if error.errno == sys::Errno::BUSY => {
+                    let leaf = dir.join(LEAF);
+                    sys::fs::ensure_dir(&leaf, 0o755)?;
+                    sys::fs::write_kernel(leaf.join("cgroup.procs"), &pid.to_string())?;
+                }
+                other => other?,
+            }
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::app::App;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 lxc config device set c1 share readonly true
-lxc config device set c1 eth0 limits.ingress=10Mbit limits.egress=5Mbit")]
+lxc config device set c1 eth0 mtu=1400")]
 pub struct Set {
     /// The container
     #[arg(value_name = "[REMOTE:]CONTAINER")]
