@@ -225,7 +225,9 @@ impl StoragePools {
     /// or cannot be read.
     pub fn delete(&self, name: &str) -> Result<()> {
         self.record(name)?;
-        let busy = || Error::bad_request("The storage pool is currently in use by an operation").hint("wait for it to end, see `lxc operation list`");
+        let busy = || {
+            Error::bad_request("The storage pool is currently in use by an operation").hint("wait for it to end, see `lxc operation list`")
+        };
         let _alone = self.engine.pools.leases.try_hold(name).ok_or_else(busy)?;
         let _turn = self.engine.pools.opening.hold(name);
         let record = self.record(name)?;

@@ -11,7 +11,9 @@ use crate::error::{Error, Result};
 use crate::exec::{self, ExecSession, ExecSpec, ExecStdio};
 use crate::files::FileTree;
 use crate::monitor::SOCKET_FILE;
-use crate::protocol::{self, ATTACH_PATIENCE, AttachRequest, FILES_PATIENCE, FilesMessage, MESSAGE_BYTES, MONITOR_PATIENCE, MonitorReply, MonitorRequest};
+use crate::protocol::{
+    self, ATTACH_PATIENCE, AttachRequest, FILES_PATIENCE, FilesMessage, MESSAGE_BYTES, MONITOR_PATIENCE, MonitorReply, MonitorRequest,
+};
 use crate::runtime::Runtime;
 use crate::spec::{Bind, ContainerSpec, Exit, ExitTarget, Limits, Nic};
 use crate::watcher::Watched;

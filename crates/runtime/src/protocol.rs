@@ -177,7 +177,11 @@ pub fn receive<M: DeserializeOwned>(socket: impl AsFd, limit: usize) -> Result<O
 
 /// Receives a message over a socket that has this time limit (see [`sys::socket::set_timeouts`]);
 /// says who it was that kept silent.
-pub fn receive_within<M: DeserializeOwned>(socket: impl AsFd, limit: Duration, (program, name): (&'static str, &str)) -> Result<Option<(M, Vec<OwnedFd>)>> {
+pub fn receive_within<M: DeserializeOwned>(
+    socket: impl AsFd,
+    limit: Duration,
+    (program, name): (&'static str, &str),
+) -> Result<Option<(M, Vec<OwnedFd>)>> {
     receive(socket, MESSAGE_BYTES).map_err(|error| silent(error, limit, (program, name)))
 }
 

@@ -165,8 +165,8 @@ pub(crate) fn destroy(spec: &PoolSpec) -> Result<()> {
 
 fn remove_if_empty(dir: &Path) -> Result<()> {
     match sys::fs::remove_dir(dir) {
-        // Others' files in a directory that was given to us.
-        Err(error) if error.errno == sys::Errno::NOTEMPTY => Ok(()),
+        // A directory that was given to us: with others' files in it, or a mount point.
+        Err(error) if matches!(error.errno, sys::Errno::NOTEMPTY | sys::Errno::BUSY) => Ok(()),
         other => Ok(other?),
     }
 }

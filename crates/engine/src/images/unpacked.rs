@@ -61,7 +61,8 @@ impl Images {
     /// What a crash left among the files: uploads, and files without a record. To be asked before
     /// the first request can make new ones.
     pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
-        let is_left = |name: &String| name.starts_with(UPLOAD_PREFIX) || fingerprint_of(name).is_some_and(|fingerprint| !self.is_known(fingerprint));
+        let is_unknown = |name: &str| fingerprint_of(name).is_some_and(|fingerprint| !self.is_known(fingerprint));
+        let is_left = |name: &String| name.starts_with(UPLOAD_PREFIX) || is_unknown(name);
         let names = sys::fs::list_dir(self.dir()).unwrap_or_default();
         names.into_iter().filter(is_left).map(|name| self.dir().join(name)).collect()
     }

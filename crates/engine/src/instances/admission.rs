@@ -181,7 +181,8 @@ impl Gates {
     /// The error of an instance that [`Self::set_unreachable`] holds for.
     pub(crate) fn check_reachable(&self, name: &str) -> Result<()> {
         match lock(&self.unreachable).get(name) {
-            Some(reason) => Err(Error::unavailable(format!("container `{name}` cannot be reached: {reason}")).hint("it is looked for again every few seconds")),
+            Some(reason) => Err(Error::unavailable(format!("container `{name}` cannot be reached: {reason}"))
+                .hint("it is looked for again every few seconds")),
             None => Ok(()),
         }
     }

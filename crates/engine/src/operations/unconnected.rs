@@ -73,7 +73,8 @@ impl Unconnected {
     }
 
     fn pop_due(&self) -> Option<Waiting> {
-        lock(&self.state).waiting.pop_front_if(|first| first.until <= Instant::now())
+        let waiting = &mut lock(&self.state).waiting;
+        if waiting.front()?.until <= Instant::now() { waiting.pop_front() } else { None }
     }
 }
 
