@@ -162,6 +162,9 @@ impl Images {
         let (fingerprint, _) = self.find(fingerprint)?;
         let this = self.clone();
         self.engine.operations.run(New::image("Deleting image", &fingerprint.clone()), move |_| {
+            // Whoever unpacks it is waited for; whoever imports it anew comes before or after.
+            let _alone = this.engine.image_state.files.hold(&fingerprint);
+            this.find(&fingerprint)?;
             let mut changes = this.engine.records.changes();
             changes.delete::<ImageRecord>(&fingerprint);
             for (name, alias) in this.engine.records.aliases.all() {

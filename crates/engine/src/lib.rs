@@ -16,6 +16,7 @@ pub mod events;
 mod host;
 pub mod images;
 pub mod instances;
+mod leases;
 mod live;
 pub mod networks;
 pub mod operations;

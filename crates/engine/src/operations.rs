@@ -8,6 +8,7 @@
 //! seconds. Nothing here is stored: operations vanish with the daemon.
 
 mod sockets;
+mod unconnected;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, Mutex};
@@ -18,6 +19,8 @@ use serde_json::Value;
 
 pub use sockets::{Connection, ControlMessage, ControlSink, DataStream, StreamFds};
 pub(crate) use sockets::{Endpoint, Promise, Sockets, new_secret};
+
+use unconnected::Unconnected;
 
 use crate::events::Events;
 use crate::sync::{lock, wait, wait_timeout};
@@ -82,6 +85,7 @@ type CancelHook = Box<dyn FnOnce() + Send>;
 pub struct Operations {
     all: Mutex<HashMap<String, Arc<Operation>>>,
     events: Arc<Events>,
+    unconnected: Arc<Unconnected>,
 }
 
 /// One operation.
@@ -110,7 +114,7 @@ struct State {
 
 impl Operations {
     pub(crate) fn new(events: Arc<Events>) -> Self {
-        Self { all: Mutex::default(), events }
+        Self { all: Mutex::default(), events, unconnected: Arc::default() }
     }
 
     /// All operations that can be read now, oldest first.
@@ -153,6 +157,19 @@ impl Operations {
         let operation = self.begin(Class::Token, new, Sockets::default())?;
         operation.on_cancel(|| {});
         Ok(operation)
+    }
+
+    /// A websocket operation on an instance. It fails if its data streams are not connected within ten
+    /// seconds, or before the instance stops.
+    pub(crate) fn websocket(&self, new: New, sockets: Sockets, instance: &str) -> Result<Arc<Operation>> {
+        let operation = self.begin(Class::Websocket, new, sockets)?;
+        self.unconnected.add(&operation, instance, unconnected::PATIENCE);
+        Ok(operation)
+    }
+
+    /// An instance has stopped: nobody needs to connect to it any more.
+    pub(crate) fn instance_ended(&self, instance: &str) {
+        self.unconnected.instance_ended(instance);
     }
 
     /// An operation that somebody ends later with [`Operation::end`]; it holds no thread.
@@ -434,6 +451,37 @@ mod tests {
         assert!(operation.connect(&secrets["0"]).is_ok());
         assert!(operation.connect(&secrets["0"]).is_err());
         assert!(operation.wait(None));
+    }
+
+    /// Nobody connects: the operation ends, and everything that was kept for the client goes.
+    #[test]
+    fn operations_do_not_wait_for_ever_for_their_client() {
+        let operations = operations();
+        let begin = || {
+            let (kept, gone) = std::io::pipe().expect("pipe");
+            let streams = StreamFds { read: None, write: None, finished: Some(gone.into()) };
+            let (sockets, secrets) = Sockets::new([("0".to_owned(), Endpoint::Data(DataStream::ready(streams)))]);
+            (operations.begin(Class::Websocket, New::plain("Testing"), sockets).expect("begin"), secrets, kept)
+        };
+        let (late, secrets, mut kept) = begin();
+        late.sockets.when_connected(|| panic!("nobody connected"));
+        operations.unconnected.add(&late, "c1", Duration::from_millis(10));
+        assert!(late.wait(Some(Duration::from_secs(5))));
+        assert_eq!(late.status(), StatusCode::FAILURE);
+        assert_eq!(std::io::Read::read(&mut kept, &mut [0]).expect("end of file"), 0);
+        assert!(late.connect(&secrets["0"]).is_err());
+        let (stopped, _, _kept) = begin();
+        let (connected, secrets, _kept) = begin();
+        drop(connected.connect(&secrets["0"]).expect("connect"));
+        for operation in [&stopped, &connected] {
+            operations.unconnected.add(operation, "c2", Duration::from_millis(200));
+        }
+        operations.instance_ended("c1");
+        assert_eq!(stopped.status(), StatusCode::RUNNING);
+        operations.instance_ended("c2");
+        assert_eq!(stopped.status(), StatusCode::FAILURE);
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(connected.status(), StatusCode::RUNNING);
     }
 
     /// The command may have ended before the last of its streams, the control stream, is connected.

@@ -7,14 +7,14 @@
 mod kinds;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use store::{CommitError, Guard, Record, Revision, Store, Table, Write};
 
 pub(crate) use kinds::{AliasRecord, ImageRecord, InstanceRecord, NetworkRecord, PoolRecord, ProfileRecord, ServerRecord, SnapshotRecord};
 
 use crate::error::Context;
-use crate::sync::{read, write};
+use crate::sync::{lock, read, write};
 use crate::{Error, ErrorKind, Result};
 
 /// How often a change made by the engine itself is tried again after losing a race.
@@ -44,16 +44,24 @@ impl<T> std::ops::Deref for Held<T> {
 #[derive(Debug)]
 pub(crate) struct Kind<T> {
     entries: RwLock<BTreeMap<String, Held<T>>>,
+    /// What is wrong with each record that cannot be read.
+    damaged: Vec<String>,
 }
 
 impl<T: Record> Kind<T> {
     fn load(store: &Arc<dyn Store>) -> Result<Self> {
         let (records, damaged) = Table::<T>::new(store.clone()).readable().context("read the records")?;
-        for error in damaged {
+        let damaged: Vec<String> = damaged.into_iter().map(|error| error.to_string()).collect();
+        for error in &damaged {
             tracing::error!("{error}");
         }
         let entries = records.into_iter().map(|stored| (stored.id, Held { record: Arc::new(stored.record), revision: stored.revision }));
-        Ok(Self { entries: RwLock::new(entries.collect()) })
+        Ok(Self { entries: RwLock::new(entries.collect()), damaged })
+    }
+
+    /// What is wrong with each record that could not be read when the daemon started.
+    pub(crate) fn damaged(&self) -> &[String] {
+        &self.damaged
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Held<T>> {
@@ -86,10 +94,6 @@ impl<T: Record> Kind<T> {
 
     fn apply(&self, id: String, revision: Revision, record: Option<Arc<T>>) {
         let mut entries = write(&self.entries);
-        // Commits become visible in any order: a later one that came first stays.
-        if entries.get(&id).is_some_and(|held| held.revision > revision) {
-            return;
-        }
         match record {
             Some(record) => entries.insert(id, Held { record, revision }),
             None => entries.remove(&id),
@@ -107,6 +111,8 @@ pub(crate) trait Stored: Record + Send + Sync + 'static {
 /// The tables.
 pub(crate) struct Records {
     store: Arc<dyn Store>,
+    /// Held from a commit until it is visible, so that memory changes in the order of the store.
+    committing: Mutex<()>,
     pub instances: Kind<InstanceRecord>,
     pub snapshots: Kind<SnapshotRecord>,
     pub profiles: Kind<ProfileRecord>,
@@ -129,6 +135,7 @@ impl Records {
             pools: Kind::load(&store)?,
             server: Kind::load(&store)?,
             store,
+            committing: Mutex::default(),
         })
     }
 
@@ -210,6 +217,7 @@ impl<'a> Changes<'a> {
     /// Makes the change durable, then visible. Losing a race is 409 for a new record and 412 for
     /// an old one.
     pub(crate) fn commit(self) -> Result<()> {
+        let _order = lock(&self.records.committing);
         let revision = self.records.store.commit(&self.guards, &self.writes).map_err(|error| match &error {
             CommitError::Conflict { expected: None, .. } => Error::conflict("already exists").caused_by(error),
             CommitError::Conflict { .. } => {
@@ -253,6 +261,57 @@ pub(crate) mod tests {
         let mut again = records.changes();
         again.insert("p", profile("four")).expect("insert");
         assert_eq!(again.commit().expect_err("taken").kind(), ErrorKind::Conflict);
+    }
+
+    /// Somebody deletes a record and makes it anew all the time, while others do the same: what is
+    /// seen in the end is what is stored.
+    #[test]
+    fn memory_follows_the_store() {
+        let store: Arc<dyn Store> = Arc::new(SlowAfterCommit(store::MemoryStore::new()));
+        let records = Records::load(store.clone()).expect("load");
+        for round in 0..50 {
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut changes = records.changes();
+                    changes.insert("p", profile("new")).expect("insert");
+                    drop(changes.commit());
+                });
+                scope.spawn(|| {
+                    let mut changes = records.changes();
+                    changes.delete::<ProfileRecord>("p");
+                    changes.commit().expect("commit");
+                });
+            });
+            assert_eq!(records.profiles.contains("p"), records.is_stored::<ProfileRecord>("p").expect("look"), "round {round}");
+            let mut changes = records.changes();
+            changes.delete::<ProfileRecord>("p");
+            changes.commit().expect("commit");
+        }
+    }
+
+    /// Dawdles between a commit and its return, so that those of two threads overlap.
+    struct SlowAfterCommit(store::MemoryStore);
+
+    impl Store for SlowAfterCommit {
+        fn get(&self, key: &str) -> std::result::Result<Option<store::Entry>, store::StoreError> {
+            self.0.get(key)
+        }
+        fn range(&self, prefix: &str) -> std::result::Result<Vec<store::Entry>, store::StoreError> {
+            self.0.range(prefix)
+        }
+        fn commit(&self, guards: &[Guard], writes: &[Write]) -> std::result::Result<Revision, CommitError> {
+            let result = self.0.commit(guards, writes);
+            if let Ok(revision) = &result {
+                std::thread::sleep(std::time::Duration::from_millis(if revision % 2 == 1 { 3 } else { 0 }));
+            }
+            result
+        }
+        fn revision(&self) -> std::result::Result<Revision, store::StoreError> {
+            self.0.revision()
+        }
+        fn watch(&self, prefix: &str, from: Revision) -> std::result::Result<store::Watch, store::StoreError> {
+            self.0.watch(prefix, from)
+        }
     }
 
     #[test]

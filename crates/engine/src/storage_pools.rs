@@ -8,6 +8,7 @@ use storage::{Pool, PoolSpec};
 
 use crate::error::Context;
 use crate::instances::expand::expand_record;
+use crate::leases::{Lease, Leases};
 use crate::records::PoolRecord;
 use crate::slots::Slots;
 use crate::{Engine, Error, ErrorKind, Result, Tagged, etag, patch};
@@ -19,6 +20,10 @@ const KIND: &str = "storage pool";
 #[derive(Default)]
 pub(crate) struct PoolTable {
     slots: Slots<Arc<dyn Pool>>,
+    /// Shared by whoever makes something on a pool, held alone by whoever makes or removes the pool.
+    leases: Leases,
+    /// Held while a pool is opened: it is mounted once, and there is one object of it with its locks.
+    opening: Leases,
 }
 
 impl PoolTable {
@@ -56,12 +61,28 @@ impl Engine {
         }
     }
 
+    /// Keeps a pool from being deleted while something is made on it. To be taken before the pool
+    /// is looked up, and to be kept until the record of the new thing is stored.
+    pub(crate) fn use_pool(&self, name: &str) -> Lease<'_> {
+        self.pools.leases.share(name)
+    }
+
     /// A pool that is open now.
     pub(crate) fn ready_pool(&self, name: &str) -> Option<Arc<dyn Pool>> {
         self.pools.slots.ready(name)
     }
 
     fn open_pool(&self, name: &str) -> Result<Arc<dyn Pool>> {
+        let _turn = self.pools.opening.hold(name);
+        // Another thread may have opened it meanwhile.
+        match self.ready_pool(name) {
+            Some(pool) => Ok(pool),
+            None => self.open_pool_held(name),
+        }
+    }
+
+    /// The caller has its turn to open it.
+    fn open_pool_held(&self, name: &str) -> Result<Arc<dyn Pool>> {
         let record = self.records.pools.get(name).ok_or_else(|| Error::not_found(format!("Storage pool '{name}' not found")))?;
         let result = storage::open(&self.pool_spec(name, &record));
         let kept = match &result {
@@ -79,6 +100,7 @@ impl Engine {
             config: record.config.clone(),
             dir: self.config.dir.join("storage-pools").join(name),
             disks_dir: self.config.dir.join("disks"),
+            id: record.id.clone(),
         }
     }
 }
@@ -140,10 +162,11 @@ impl StoragePools {
         }
         keys::storage_pool::validate(&driver, &config)?;
         storage::validate(&driver, &config).map_err(|error| Error::bad_request(error.to_string()))?;
-        if self.engine.records.pools.contains(&name) {
+        let _alone = self.engine.pools.leases.hold(&name);
+        if self.engine.records.is_stored::<PoolRecord>(&name)? {
             return Err(Error::conflict(format!("Storage pool '{name}' already exists")));
         }
-        let mut record = PoolRecord { driver, description, config };
+        let mut record = PoolRecord { driver, description, config, id: uuid::Uuid::new_v4().to_string() };
         let mut spec = self.engine.pool_spec(&name, &record);
         let pool = storage::create(&mut spec).context(format!("make storage pool `{name}`"))?;
         record.config = spec.config.clone();
@@ -197,25 +220,52 @@ impl StoragePools {
         self.update(name, patch::apply(&current, patch)?, if_match)
     }
 
-    /// Deletes a pool that no instance uses; cached images on it go along.
+    /// Deletes a pool that no instance uses; cached images on it go along. Refused with 400 while
+    /// anything is made on it, or while it may hold volumes of instances whose records are missing
+    /// or cannot be read.
     pub fn delete(&self, name: &str) -> Result<()> {
+        self.record(name)?;
+        let busy = || {
+            Error::bad_request("The storage pool is currently in use by an operation").hint("wait for it to end, see `lxc operation list`")
+        };
+        let _alone = self.engine.pools.leases.try_hold(name).ok_or_else(busy)?;
+        let _turn = self.engine.pools.opening.hold(name);
         let record = self.record(name)?;
-        let users: Vec<String> = self.used_by(name).into_iter().filter(|url| !url.starts_with("/1.0/images/")).collect();
-        if !users.is_empty() {
-            return Err(Error::bad_request(format!("The storage pool is currently in use by {}", users.join(", ")))
-                .hint("delete these instances, or move their root disk to another pool"));
-        }
+        self.check_deletable(name)?;
         self.engine.pools.slots.remove(name);
         let spec = self.engine.pool_spec(name, &record);
         if let Err(error) = storage::destroy(&spec) {
             // What is left of it stays usable.
-            drop(self.engine.open_pool(name));
+            drop(self.engine.open_pool_held(name));
             return Err(Error::internal(format!("remove storage pool `{name}`")).caused_by(error));
         }
         let mut changes = self.engine.records.changes();
         changes.delete::<PoolRecord>(name);
         changes.commit()?;
         self.engine.lifecycle("storage-pool-deleted", "storage-pools", name);
+        Ok(())
+    }
+
+    fn check_deletable(&self, name: &str) -> Result<()> {
+        let users: Vec<String> = self.used_by(name).into_iter().filter(|url| !url.starts_with("/1.0/images/")).collect();
+        if !users.is_empty() {
+            return Err(Error::bad_request(format!("The storage pool is currently in use by {}", users.join(", ")))
+                .hint("delete these instances, or move their root disk to another pool"));
+        }
+        let records = &self.engine.records;
+        if let Some(damaged) = records.instances.damaged().iter().chain(records.snapshots.damaged()).next() {
+            return Err(Error::bad_request("The storage pool may hold the volume of an instance whose record cannot be read")
+                .caused_by(std::io::Error::other(damaged.clone()))
+                .hint("a newer version of the daemon may be able to read it"));
+        }
+        let Some(pool) = self.engine.ready_pool(name) else { return Ok(()) };
+        let found = pool.list().context(format!("look at the volumes of storage pool `{name}`"))?.instances;
+        let unknown: Vec<String> = found.into_iter().filter(|instance| !records.instances.contains(instance)).collect();
+        if let Some(first) = unknown.first() {
+            let dir = pool.dir(&storage::VolumeRef::instance(first));
+            return Err(Error::bad_request(format!("The storage pool holds volumes of unknown instances: {}", unknown.join(", ")))
+                .hint(format!("if they are not needed any more, remove them first: {}", dir.display())));
+        }
         Ok(())
     }
 

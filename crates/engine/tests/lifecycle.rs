@@ -309,3 +309,48 @@ fn whole_life() {
     assert!(gone.upgrade().is_none(), "something still holds the engine");
     recovery(dir.path(), &helper);
 }
+
+/// Puts a record into the store that a newer version wrote.
+fn newer_record(dir: &Path, key: &str) {
+    use store::Store;
+    let store = store::SqliteStore::open(dir.join("lxd/database/lxd.db")).expect("open the store");
+    store.commit(&[], &[store::Write::Put { key: key.into(), value: b"999\n{}".to_vec() }]).expect("commit");
+}
+
+/// After a downgrade: what a record speaks of stays, even if the record cannot be read.
+#[test]
+fn what_an_unreadable_record_speaks_of_stays() {
+    let Some(helper) = helper() else {
+        writeln!(std::io::stdout(), "\nSKIP: what_an_unreadable_record_speaks_of_stays: lxd-runtime is not built").expect("stdout");
+        return;
+    };
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let first = open(dir.path(), &helper);
+    assert!(first.wait_ready(Some(Duration::from_secs(30))));
+    let pool = StoragePoolsPost { name: "p".into(), driver: "dir".into(), ..Default::default() };
+    first.storage_pools().create(pool).expect("pool");
+    let gone = Arc::downgrade(&first);
+    drop(first);
+    while gone.upgrade().is_some() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (kept, lost) = ("a".repeat(64), "b".repeat(64));
+    let volumes = dir.path().join("lxd/storage-pools/p/images");
+    for fingerprint in [&kept, &lost] {
+        std::fs::write(dir.path().join("lxd/images").join(fingerprint), "image").expect("write");
+        std::fs::create_dir(volumes.join(fingerprint)).expect("mkdir");
+    }
+    newer_record(dir.path(), &format!("images/{kept}"));
+    newer_record(dir.path(), "instances/c1");
+    let engine = open(dir.path(), &helper);
+    let start = std::time::Instant::now();
+    while volumes.join(&lost).exists() {
+        assert!(start.elapsed() < Duration::from_secs(20), "what has no record stays");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(!dir.path().join("lxd/images").join(&lost).exists());
+    assert!(dir.path().join("lxd/images").join(&kept).exists() && volumes.join(&kept).exists(), "an image was lost");
+    let refused = engine.storage_pools().delete("p").expect_err("it may hold the volume of c1").report();
+    assert!(refused.contains("instances/c1"), "{refused}");
+    assert!(volumes.exists());
+}

@@ -11,7 +11,9 @@ use crate::error::{Error, Result};
 use crate::exec::{self, ExecSession, ExecSpec, ExecStdio};
 use crate::files::FileTree;
 use crate::monitor::SOCKET_FILE;
-use crate::protocol::{self, AttachRequest, FilesMessage, MESSAGE_BYTES, MonitorReply, MonitorRequest};
+use crate::protocol::{
+    self, ATTACH_PATIENCE, AttachRequest, FILES_PATIENCE, FilesMessage, MESSAGE_BYTES, MONITOR_PATIENCE, MonitorReply, MonitorRequest,
+};
 use crate::runtime::Runtime;
 use crate::spec::{Bind, ContainerSpec, Exit, ExitTarget, Limits, Nic};
 use crate::watcher::Watched;
@@ -138,6 +140,10 @@ impl Container {
     /// Runs a command inside.
     pub fn exec(&self, spec: ExecSpec) -> Result<ExecSession> {
         self.check_running()?;
+        // The helper would be frozen with the rest as soon as it enters.
+        if self.groups.is_frozen() {
+            return Err(Error::Frozen(self.spec.name.clone()));
+        }
         let runtime = self.runtime()?;
         let env = exec::environment(&spec.env);
         let home = || spec.env.get("HOME").cloned().unwrap_or_else(|| "/root".into());
@@ -159,7 +165,7 @@ impl Container {
             personality_32: self.spec.personality_32,
         };
         let streams = exec::open_streams(spec.stdio)?;
-        let helper = runtime.spawn_helper("attach")?;
+        let helper = runtime.spawn_helper("attach", ATTACH_PATIENCE)?;
         exec::begin(&request, &self.pidfd, streams, helper, runtime.watcher())
     }
 
@@ -247,7 +253,7 @@ impl Container {
 
     fn inside(&self) -> Result<crate::files::Helper> {
         self.check_running()?;
-        let (socket, child) = self.runtime()?.spawn_helper("files")?;
+        let (socket, child) = self.runtime()?.spawn_helper("files", FILES_PATIENCE)?;
         let helper = crate::files::Helper::new(socket, child, &self.spec.name);
         helper.ask(&FilesMessage::Enter { privileged: self.spec.idmap.is_empty() }, Some(&self.pidfd))?;
         Ok(helper)
@@ -275,9 +281,11 @@ impl Container {
     /// Asks the monitor over a connection of its own.
     fn ask(&self, request: &MonitorRequest) -> Result<(OwnedFd, (MonitorReply, Option<OwnedFd>))> {
         self.check_running()?;
-        let socket = sys::socket::connect_seqpacket(&self.run_dir.join(SOCKET_FILE))?;
+        let who = ("monitor", self.spec.name.as_str());
+        let socket = sys::socket::connect_seqpacket(&self.run_dir.join(SOCKET_FILE), MONITOR_PATIENCE);
+        let socket = socket.map_err(|error| protocol::silent(error.into(), MONITOR_PATIENCE, who))?;
         protocol::send(&socket, request, &[])?;
-        match protocol::receive::<MonitorReply>(&socket, MESSAGE_BYTES)? {
+        match protocol::receive_within::<MonitorReply>(&socket, MONITOR_PATIENCE, who)? {
             Some((reply, fds)) => Ok((socket, (reply, fds.into_iter().next()))),
             None => Err(self.monitor_error("ended")),
         }

@@ -30,6 +30,19 @@ pub enum Error {
         /// What it did.
         what: String,
     },
+    /// The monitor or a helper is there and does not answer.
+    #[error("the {program} of container `{name}` gave no answer within {seconds} s")]
+    Silent {
+        /// `monitor` or `helper`.
+        program: &'static str,
+        /// Container.
+        name: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// The container is frozen, and what was wanted takes a running one.
+    #[error("the container `{0}` is frozen")]
+    Frozen(String),
     /// A file operation inside the container failed.
     #[error("{message}")]
     File {

@@ -6,7 +6,7 @@ use std::process::Child;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::protocol::{self, AttachReply, AttachRequest, REQUEST_BYTES};
+use crate::protocol::{self, ATTACH_PATIENCE, AttachReply, AttachRequest, REQUEST_BYTES};
 use crate::watcher::{Watched, Watcher};
 
 /// A command to run.
@@ -189,7 +189,8 @@ pub(crate) fn open_streams(stdio: ExecStdio) -> Result<Streams> {
     })
 }
 
-/// Hands the request to a started helper and waits until the command runs.
+/// Hands the request to a started helper and waits until the command runs, within limits: a helper
+/// that enters a container at the moment when it is frozen stays there until it is thawed.
 pub(crate) fn begin(
     request: &AttachRequest,
     init: &OwnedFd,
@@ -199,8 +200,16 @@ pub(crate) fn begin(
 ) -> Result<ExecSession> {
     let mut fds = vec![init.as_fd()];
     fds.extend(streams.theirs.iter().map(AsFd::as_fd));
-    protocol::send(&socket, request, &fds)?;
-    let reply = protocol::receive::<AttachReply>(&socket, REQUEST_BYTES)?;
+    let who = ("attach helper", request.name.as_str());
+    let asked = protocol::send(&socket, request, &fds).map_err(|error| protocol::silent(error, ATTACH_PATIENCE, who));
+    let reply = asked.and_then(|()| protocol::receive_within::<AttachReply>(&socket, ATTACH_PATIENCE, who));
+    let reply = match reply {
+        Ok(reply) => reply,
+        Err(error) => {
+            crate::runtime::dispose(helper);
+            return Err(error);
+        }
+    };
     let (pid, mut fds) = match reply {
         Some((AttachReply::Running { pid }, fds)) if !fds.is_empty() => (pid, fds),
         Some((AttachReply::Failed(failure), _)) => {

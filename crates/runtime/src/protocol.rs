@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,15 @@ pub struct Launch {
     /// Mount point of lxcfs, if it runs.
     pub lxcfs: Option<PathBuf>,
 }
+
+/// How long a monitor may take for an answer: it sleeps in poll(2) and does nothing that lasts.
+pub const MONITOR_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the start of a container may take: it mounts file systems, on disks that may be slow.
+pub const LAUNCH_PATIENCE: Duration = Duration::from_secs(120);
+/// How long it may take until a command runs inside.
+pub const ATTACH_PATIENCE: Duration = Duration::from_secs(30);
+/// How long one operation on a guest's files may take: the guest chooses its file systems.
+pub const FILES_PATIENCE: Duration = Duration::from_secs(60);
 
 /// From the daemon to a monitor.
 #[derive(Debug, Serialize, Deserialize)]
@@ -162,6 +172,24 @@ pub fn receive<M: DeserializeOwned>(socket: impl AsFd, limit: usize) -> Result<O
         }
         Err(error) if error.errno == sys::Errno::CONNRESET => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Receives a message over a socket that has this time limit (see [`sys::socket::set_timeouts`]);
+/// says who it was that kept silent.
+pub fn receive_within<M: DeserializeOwned>(
+    socket: impl AsFd,
+    limit: Duration,
+    (program, name): (&'static str, &str),
+) -> Result<Option<(M, Vec<OwnedFd>)>> {
+    receive(socket, MESSAGE_BYTES).map_err(|error| silent(error, limit, (program, name)))
+}
+
+/// Names whoever kept silent, if that is what the error means.
+pub fn silent(error: Error, limit: Duration, (program, name): (&'static str, &str)) -> Error {
+    match error.errno() {
+        Some(sys::Errno::AGAIN) => Error::Silent { program, name: name.to_owned(), seconds: limit.as_secs() },
+        _ => error,
     }
 }
 

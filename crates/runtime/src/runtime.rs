@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use sys::helper::SealedProgram;
 use sys::idmap::Kind;
@@ -13,7 +14,7 @@ use crate::cgroup::{Groups, Layout};
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::monitor::{EXIT_FILE, INIT_FILE, InitRecord, LAUNCH_FILE, SOCKET_FILE};
-use crate::protocol::{self, Launch, MESSAGE_BYTES, MonitorReply, MonitorRequest};
+use crate::protocol::{self, LAUNCH_PATIENCE, Launch, MONITOR_PATIENCE, MonitorReply, MonitorRequest};
 use crate::seccomp::{self, Policy};
 use crate::spec::{ContainerSpec, Exit, ExitTarget};
 use crate::watcher::{Watched, Watcher};
@@ -51,6 +52,9 @@ pub struct ExitEvent {
 pub enum Recovered {
     /// It runs.
     Running(Arc<Container>),
+    /// Its monitor is there and cannot be talked to, for this reason. Nothing was touched; to be
+    /// tried again.
+    Unreachable(Error),
     /// It ended.
     Exited(Exit),
     /// It did not run.
@@ -119,6 +123,7 @@ impl Runtime {
                 Ok(container)
             }
             Err(error) => {
+                groups.kill();
                 if let Err(undo) = groups.remove() {
                     tracing::warn!(container = spec.name, error = %undo, "control groups of a failed start could not be removed");
                 }
@@ -128,7 +133,8 @@ impl Runtime {
         }
     }
 
-    /// Finds out what became of a container while no daemon looked.
+    /// Finds out what became of a container while no daemon looked. Takes a few seconds at most, and
+    /// may be called for several containers at once.
     pub fn recover(&self, name: &str) -> Recovered {
         match self.reconnect(name) {
             Ok(container) => {
@@ -141,10 +147,11 @@ impl Runtime {
                     }
                 }
             }
-            Err(error) => {
-                tracing::debug!(container = name, %error, "no monitor answers");
+            Err(error) if is_nobody(&error) => {
+                tracing::debug!(container = name, %error, "there is no monitor");
                 self.recover_ended(name)
             }
+            Err(error) => Recovered::Unreachable(error),
         }
     }
 
@@ -187,9 +194,10 @@ impl Runtime {
         Ok(compiled)
     }
 
-    /// Starts a helper; returns our end of its socket.
-    pub(crate) fn spawn_helper(&self, role: &str) -> Result<(OwnedFd, Child)> {
+    /// Starts a helper; returns our end of its socket, on which no call takes longer than `limit`.
+    pub(crate) fn spawn_helper(&self, role: &str, limit: Duration) -> Result<(OwnedFd, Child)> {
         let (ours, theirs) = sys::socket::seqpacket_pair()?;
+        sys::socket::set_timeouts(&ours, limit)?;
         let child = self.helper.spawn(&[role], theirs, None)?;
         Ok((ours, child))
     }
@@ -234,11 +242,12 @@ impl Runtime {
     fn launch(&self, spec: &ContainerSpec, dir: &Path) -> Result<Arc<Container>> {
         let lost = |what: &str| Error::Helper { program: "monitor", name: spec.name.clone(), what: what.into() };
         let (socket, theirs) = sys::socket::seqpacket_pair()?;
+        sys::socket::set_timeouts(&socket, LAUNCH_PATIENCE)?;
         let log_dir = self.config.log_dir.join(&spec.name);
         sys::fs::ensure_dir_all(&log_dir, 0o700)?;
         let log = sys::fs::create(log_dir.join("lxc.log"), 0o600)?;
         let mut child = self.helper.spawn(&["monitor", &dir.to_string_lossy()], theirs, Some(log.into()))?;
-        match protocol::receive::<MonitorReply>(&socket, MESSAGE_BYTES) {
+        match protocol::receive_within::<MonitorReply>(&socket, LAUNCH_PATIENCE, ("monitor", &spec.name)) {
             Ok(Some((MonitorReply::Running { pid }, fds))) => {
                 let pidfd = fds.into_iter().next().ok_or_else(|| lost("sent no descriptor of init"))?;
                 let runtime = self.this.upgrade().ok_or_else(|| lost("outlived the runtime"))?;
@@ -250,21 +259,35 @@ impl Runtime {
                 Err(Error::step(failure.step, failure.reason))
             }
             other => {
-                drop(child.kill());
-                drop(child.wait());
+                dispose(child);
                 Err(other.err().unwrap_or_else(|| lost("ended without an answer")))
             }
         }
     }
 
+    /// Asks the monitor. One that is just ending closes the connection before its socket is gone, and
+    /// one with too many connections closes this one; hence a few attempts.
     fn reconnect(&self, name: &str) -> Result<Arc<Container>> {
+        const ATTEMPTS: u32 = 10;
+        for _ in 1..ATTEMPTS {
+            match self.reconnect_once(name) {
+                Err(Error::Helper { .. }) => std::thread::sleep(Duration::from_millis(50)),
+                other => return other,
+            }
+        }
+        self.reconnect_once(name)
+    }
+
+    fn reconnect_once(&self, name: &str) -> Result<Arc<Container>> {
         let lost = |what: &str| Error::Helper { program: "monitor", name: name.to_owned(), what: what.into() };
         let dir = self.run_dir(name);
-        let socket = sys::socket::connect_seqpacket(&dir.join(SOCKET_FILE))?;
-        let launch = sys::fs::read(dir.join(LAUNCH_FILE))?;
+        let who = ("monitor", name);
+        let socket = sys::socket::connect_seqpacket(&dir.join(SOCKET_FILE), MONITOR_PATIENCE);
+        let socket = socket.map_err(|error| protocol::silent(error.into(), MONITOR_PATIENCE, who))?;
+        let launch = sys::fs::read(dir.join(LAUNCH_FILE)).map_err(|error| Error::step("read launch.json", error))?;
         let launch: Launch = serde_json::from_slice(&launch).map_err(|error| Error::step("read launch.json", error))?;
-        protocol::send(&socket, &MonitorRequest::Hello, &[])?;
-        match protocol::receive::<MonitorReply>(&socket, MESSAGE_BYTES)? {
+        protocol::send(&socket, &MonitorRequest::Hello, &[]).map_err(|_| lost("has ended"))?;
+        match protocol::receive_within::<MonitorReply>(&socket, MONITOR_PATIENCE, who)? {
             Some((MonitorReply::Running { pid }, fds)) => {
                 let pidfd = fds.into_iter().next().ok_or_else(|| lost("sent no descriptor of init"))?;
                 let runtime = self.this.upgrade().ok_or_else(|| lost("outlived the runtime"))?;
@@ -296,6 +319,21 @@ impl Runtime {
             tracing::warn!(container = name, %error, "control groups could not be removed");
         }
         Recovered::Exited(exit)
+    }
+}
+
+/// Whether an attempt to reach a monitor says that there is none: no socket, or nobody behind it.
+fn is_nobody(error: &Error) -> bool {
+    matches!(error, Error::Sys(error) if matches!(error.errno, sys::Errno::NOENT | sys::Errno::CONNREFUSED))
+}
+
+/// Kills a helper that cannot be waited for: it may hang in the kernel until a disk answers or a
+/// container is thawed.
+pub(crate) fn dispose(mut helper: Child) {
+    drop(helper.kill());
+    let reaping = std::thread::Builder::new().name("reaper".into()).stack_size(64 * 1024).spawn(move || drop(helper.wait()));
+    if let Err(error) = reaping {
+        tracing::warn!(%error, "a helper that was killed stays a zombie");
     }
 }
 

@@ -314,3 +314,74 @@ fn the_system_call_policy_holds_for_init_and_for_commands() {
     host.stop(&container);
     host.no_leftovers();
 }
+
+/// Parent of a container's init.
+fn monitor_of(container: &Container) -> i32 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", container.pid())).expect("status");
+    status.lines().find_map(|line| line.strip_prefix("PPid:")).and_then(|pid| pid.trim().parse().ok()).expect("a parent")
+}
+
+fn signal(pid: i32, signal: i32) {
+    sys::process::pidfd_signal(sys::process::pidfd_open(pid).expect("pidfd"), signal).expect("signal");
+}
+
+#[test]
+fn a_monitor_sleeps_while_nobody_holds_the_console() {
+    let host = Host::new("idle");
+    let init = "#!/bin/sh\nexec < /dev/null > /dev/null 2>&1\ntrap 'exit 0' PWR\nwhile :; do sleep 1000 & wait $!; done\n";
+    let container = host.runtime.start(&host.spec(init)).expect("start");
+    let fd = format!("/proc/{}/fd/0", container.pid());
+    wait_until(|| std::fs::read_link(&fd).is_ok_and(|target| target == Path::new("/dev/null")));
+    let wakes = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", monitor_of(&container))).expect("status");
+        status.lines().filter(|line| line.contains("ctxt_switches")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    std::thread::sleep(Duration::from_millis(200));
+    let before = wakes();
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(wakes(), before, "the monitor was awake");
+    for word in ["first", "second"] {
+        exec(&container, &["sh", "-c", &format!("echo {word} > /dev/console")]);
+        wait_until(|| container.console_log().is_ok_and(|log| String::from_utf8_lossy(&log).contains(word)));
+    }
+    host.stop(&container);
+    host.no_leftovers();
+}
+
+#[test]
+fn a_monitor_that_does_not_answer_is_not_taken_for_dead() {
+    let host = Host::new("silent");
+    let container = host.runtime.start(&host.spec(INIT)).expect("start");
+    let monitor = monitor_of(&container);
+    signal(monitor, 19);
+    let (second, _exits) = open(host.dir.path(), &host.tag);
+    // More attempts than the monitor's queue of connections is long.
+    std::thread::scope(|scope| {
+        let recovering: Vec<_> = (0..24).map(|_| scope.spawn(|| second.recover("c1"))).collect();
+        for found in recovering {
+            assert!(matches!(found.join().expect("thread"), Recovered::Unreachable(_)));
+        }
+    });
+    assert!(container.console_log().is_err());
+    assert!(container.is_running() && host.dir.path().join("run/c1").exists(), "it was touched");
+    signal(monitor, 18);
+    let Recovered::Running(found) = second.recover("c1") else { panic!("not found again") };
+    assert_eq!(exec(&found, &["true"]).0, 0);
+    drop(second);
+    host.stop(&container);
+    host.no_leftovers();
+}
+
+#[test]
+fn nothing_is_executed_in_a_frozen_container() {
+    let host = Host::new("frozen");
+    let container = host.runtime.start(&host.spec(INIT)).expect("start");
+    container.freeze().expect("freeze");
+    let spec = ExecSpec { command: vec!["true".into()], env: BTreeMap::new(), cwd: None, uid: 0, gid: 0, stdio: ExecStdio::Pipes };
+    let error = container.exec(spec).err().expect("refused").to_string();
+    assert!(error.contains("frozen"), "{error}");
+    container.thaw().expect("thaw");
+    assert_eq!(exec(&container, &["true"]).0, 0);
+    host.stop(&container);
+    host.no_leftovers();
+}

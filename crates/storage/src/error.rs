@@ -86,6 +86,16 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// The pool's directory is there, and it is not the pool's: most often a disk is not mounted.
+    #[error("{path} does not hold storage pool `{pool}` (its marker {marker} is missing or another pool's); is the disk mounted?")]
+    Absent {
+        /// The pool.
+        pool: String,
+        /// Its directory.
+        path: PathBuf,
+        /// Name of the marker file.
+        marker: &'static str,
+    },
     /// The content of an image could not be put into its volume.
     #[error("fill the image volume")]
     Fill(#[source] Box<dyn StdError + Send + Sync>),

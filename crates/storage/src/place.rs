@@ -17,6 +17,9 @@ use crate::pool::PoolSpec;
 const SOURCE: &str = "source";
 const SIZE: &str = "size";
 const MOUNT_OPTIONS: &str = "btrfs.mount_options";
+/// The file in a pool's directory that holds its id: without it, the directory is what is left
+/// when the disk is not mounted. Written last and removed last.
+const MARKER: &str = ".lxd-pool";
 const GIB: u64 = 1 << 30;
 /// What mkfs.btrfs needs at least, rounded up.
 const MIN_SIZE_BYTES: u64 = 128 << 20;
@@ -49,8 +52,19 @@ pub(crate) fn validate(driver: &str, config: &BTreeMap<String, String>) -> Resul
     Ok(())
 }
 
-/// Makes the place of a new pool and writes the effective keys.
+/// Makes the place of a new pool with its marker and writes the effective keys.
 pub(crate) fn create(spec: &mut PoolSpec) -> Result<()> {
+    create_place(spec)?;
+    if spec.id.is_empty() {
+        return Ok(());
+    }
+    mount(spec).and_then(|root| mark(spec, &root)).inspect_err(|_| {
+        let unmarked = PoolSpec { id: String::new(), ..spec.clone() };
+        crate::layout::logged(&spec.dir, destroy(&unmarked));
+    })
+}
+
+fn create_place(spec: &mut PoolSpec) -> Result<()> {
     if spec.driver != "btrfs" {
         let root = source(spec).unwrap_or_else(|| spec.dir.clone());
         make_directory(spec, &root)?;
@@ -75,8 +89,34 @@ pub(crate) fn create(spec: &mut PoolSpec) -> Result<()> {
     }
 }
 
-/// The directory that holds the pool, mounted if it has to be.
+/// The directory that holds the pool, mounted if it has to be. A directory without the pool's
+/// marker is refused as [`Error::Absent`].
 pub(crate) fn ensure_mounted(spec: &PoolSpec) -> Result<PathBuf> {
+    let root = mount(spec)?;
+    if is_marked(spec, &root)? { Ok(root) } else { Err(Error::Absent { pool: spec.name.clone(), path: root, marker: MARKER }) }
+}
+
+/// Writes the marker, on the disk when it returns: the pool's record will be, and asks for it.
+fn mark(spec: &PoolSpec, root: &Path) -> Result<()> {
+    let marker = root.join(MARKER);
+    sys::fs::write_atomic(&marker, spec.id.as_bytes(), 0o600)?;
+    for path in [&*marker, root] {
+        sys::fs::open(path)?.sync_all().map_err(|error| sys::Error::io("sync", path.display(), &error))?;
+    }
+    Ok(())
+}
+
+/// Whether a directory has the pool's marker.
+fn is_marked(spec: &PoolSpec, root: &Path) -> Result<bool> {
+    match sys::fs::read_to_string(root.join(MARKER)) {
+        _ if spec.id.is_empty() => Ok(true),
+        Ok(id) => Ok(id == spec.id),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn mount(spec: &PoolSpec) -> Result<PathBuf> {
     match place(spec) {
         Place::Directory(root) | Place::Subvolume(root) => {
             sys::fs::metadata(&root)?;
@@ -96,7 +136,7 @@ pub(crate) fn ensure_mounted(spec: &PoolSpec) -> Result<PathBuf> {
 }
 
 /// Removes the pool's content and what [`create`] made. What is absent is fine, so that it can
-/// be called again.
+/// be called again, and so is a directory that is not the pool's: it is left alone.
 pub(crate) fn destroy(spec: &PoolSpec) -> Result<()> {
     match place(spec) {
         Place::Loop(file) => {
@@ -104,6 +144,9 @@ pub(crate) fn destroy(spec: &PoolSpec) -> Result<()> {
                 sys::mount::unmount(&spec.dir)?;
             }
             sys::fs::remove_file(&file)?;
+        }
+        Place::Directory(root) | Place::Subvolume(root) if !is_marked(spec, &root)? => {
+            tracing::warn!(pool = spec.name, path = %root.display(), "not this pool's directory, nothing is removed there");
         }
         Place::Subvolume(root) => match sys::btrfs::open(&root) {
             Err(error) if error.is_not_found() => {}
@@ -113,6 +156,7 @@ pub(crate) fn destroy(spec: &PoolSpec) -> Result<()> {
             for name in Layout::top_level().into_iter().chain([OverlayDriver::top_level()]) {
                 sys::tree::remove(root.join(name))?;
             }
+            sys::fs::remove_file(root.join(MARKER))?;
             remove_if_empty(&root)?;
         }
     }
@@ -121,8 +165,8 @@ pub(crate) fn destroy(spec: &PoolSpec) -> Result<()> {
 
 fn remove_if_empty(dir: &Path) -> Result<()> {
     match sys::fs::remove_dir(dir) {
-        // Others' files in a directory that was given to us.
-        Err(error) if error.errno == sys::Errno::NOTEMPTY => Ok(()),
+        // A directory that was given to us: with others' files in it, or a mount point.
+        Err(error) if matches!(error.errno, sys::Errno::NOTEMPTY | sys::Errno::BUSY) => Ok(()),
         other => Ok(other?),
     }
 }
@@ -196,7 +240,7 @@ fn make_file_system(spec: &PoolSpec, file: &Path, bytes: u64) -> Result<()> {
     sys::fs::create(file, 0o600)?.set_len(bytes).map_err(|error| sys::Error::io("truncate", file.display(), &error))?;
     let label = format!("lxd-{}", spec.name);
     Cmd::new("mkfs.btrfs", "btrfs-progs").args(["--quiet", "--label", &label]).arg(file).deadline(Duration::from_secs(300)).run()?;
-    let root = ensure_mounted(spec)?;
+    let root = mount(spec)?;
     // They count only what is written from now on. Without them there is no usage to show, and
     // the first limit turns full quotas on.
     sys::btrfs::enable_simple_quota(sys::btrfs::open(&root)?)?;

@@ -20,6 +20,8 @@ pub struct PoolSpec {
     pub dir: PathBuf,
     /// Where loop files go: `$LXD_DIR/disks`.
     pub disks_dir: PathBuf,
+    /// What the pool's marker file says; no other pool has it. Empty: no marker is made or asked for.
+    pub id: String,
 }
 
 /// Names a container's volume or that of one of its snapshots.

@@ -42,7 +42,7 @@ fn isolated(test: impl FnOnce(&Path) + Send + 'static) {
 
 fn spec(home: &Path, driver: &str) -> PoolSpec {
     let config = if driver == "btrfs" { [("size".to_owned(), "256MB".to_owned())].into() } else { BTreeMap::new() };
-    PoolSpec { name: "default".into(), driver: driver.into(), config, dir: home.join("storage-pools/default"), disks_dir: home.join("disks") }
+    PoolSpec { name: "default".into(), driver: driver.into(), config, dir: home.join("storage-pools/default"), disks_dir: home.join("disks"), id: "one".into() }
 }
 
 fn create(home: &Path, driver: &str) -> (PoolSpec, Arc<dyn Pool>) {
@@ -608,4 +608,27 @@ fn measure() {
             report("delete", &|name| pool.delete(name).expect("delete"));
         });
     }
+}
+
+/// The disk that holds a pool may be mounted late: what is then found in its place is no pool.
+#[test]
+fn a_directory_without_the_marker_is_not_the_pool() {
+    isolated(|home| {
+        let disk = home.join("disk");
+        fs::create_dir(&disk).expect("mkdir");
+        let mount = || sys::mount::mount_fs("tmpfs", &disk, "tmpfs", MountFlags::empty(), "mode=755").expect("mount");
+        let mut spec = spec(home, "dir");
+        spec.config.insert("source".into(), disk.join("pool").display().to_string());
+        mount();
+        let pool = storage::create(&mut spec).expect("create pool");
+        pool.create_empty("c1").expect("create");
+        drop(pool);
+        sys::mount::unmount(&disk).expect("unmount");
+        fs::create_dir(disk.join("pool")).expect("an empty directory under the mount point");
+        let error = storage::open(&spec).err().expect("refused").to_string();
+        assert!(error.contains("is the disk mounted"), "{error}");
+        assert_eq!(fs::read_dir(disk.join("pool")).expect("list").count(), 0, "something was made under the mount point");
+        storage::destroy(&spec).expect("nothing of the pool is there");
+        assert!(disk.join("pool").exists(), "a directory that is not the pool's was removed");
+    });
 }

@@ -4,6 +4,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -40,11 +41,22 @@ pub fn listen_seqpacket(path: &Path) -> Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Connects to a listening message socket.
-pub fn connect_seqpacket(path: &Path) -> Result<OwnedFd> {
+/// Connects to a listening message socket, within `limit`, which then holds for every message, see
+/// [`set_timeouts`]: a listener that does not accept soon has a full queue.
+pub fn connect_seqpacket(path: &Path, limit: Duration) -> Result<OwnedFd> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).on_path("socket", path)?;
+    set_timeouts(&socket, limit)?;
     with_short_address(path, |address| rustix::net::connect(&socket, address))?;
     Ok(socket)
+}
+
+/// How long a send or a receive may block before it fails with `EAGAIN`.
+pub fn set_timeouts(socket: impl AsFd, limit: Duration) -> Result<()> {
+    use rustix::net::sockopt::{Timeout, set_socket_timeout};
+    for direction in [Timeout::Send, Timeout::Recv] {
+        set_socket_timeout(&socket, direction, Some(limit)).context("set a time limit", "socket")?;
+    }
+    Ok(())
 }
 
 fn with_short_address(path: &Path, call: impl FnOnce(&SocketAddrUnix) -> std::result::Result<(), Errno>) -> Result<()> {
@@ -132,12 +144,30 @@ mod tests {
     }
 
     #[test]
+    fn nobody_waits_for_ever() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("socket");
+        let _listener = listen_seqpacket(&path).expect("listen");
+        let limit = Duration::from_millis(20);
+        let client = connect_seqpacket(&path, limit).expect("connect");
+        assert_eq!(receive(&client, 8).expect_err("no answer").errno, Errno::AGAIN);
+        let mut waiting = Vec::new();
+        let refused = loop {
+            match connect_seqpacket(&path, limit) {
+                Ok(client) => waiting.push(client),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refused.errno, Errno::AGAIN);
+    }
+
+    #[test]
     fn long_paths_work() {
         let dir = tempfile::tempdir().expect("dir");
         let deep = dir.path().join("d".repeat(120));
         std::fs::create_dir(&deep).expect("mkdir");
         let listener = listen_seqpacket(&deep.join("socket")).expect("listen");
-        let client = connect_seqpacket(&deep.join("socket")).expect("connect");
+        let client = connect_seqpacket(&deep.join("socket"), Duration::from_secs(5)).expect("connect");
         let server = accept(&listener).expect("accept").expect("connection");
         send(&client, b"x", &[]).expect("send");
         assert_eq!(receive(&server, 8).expect("receive").expect("a message").0, b"x");

@@ -215,6 +215,49 @@ impl Queue {
     }
 }
 
+/// One open directory that goes down and up in a tree of any depth. For trees that nobody moves
+/// directories in, such as control groups: going up, it takes `..`.
+#[derive(Debug)]
+pub struct DirCursor {
+    dir: OwnedFd,
+    top: PathBuf,
+}
+
+impl DirCursor {
+    /// Begins at a directory.
+    pub fn open(path: &Path) -> Result<Self> {
+        let dir = open_plain(rustix::fs::CWD, path.as_os_str()).on_path("open directory", path)?;
+        Ok(Self { dir, top: path.to_owned() })
+    }
+
+    /// Names of the directories here.
+    pub fn subdirs(&self) -> Result<Vec<OsString>> {
+        let all = names(&self.dir, &self.top)?;
+        Ok(all.into_iter().filter(|(_, kind)| *kind == FileType::Directory).map(|(name, _)| name).collect())
+    }
+
+    /// Goes into a directory; false if it is not there any more.
+    pub fn down(&mut self, name: &OsStr) -> Result<bool> {
+        match open_plain(&self.dir, name) {
+            Ok(dir) => self.dir = dir,
+            Err(Errno::NOENT) => return Ok(false),
+            Err(errno) => return Err(errno).on_path("open directory", &self.top.join(name)),
+        }
+        Ok(true)
+    }
+
+    /// Goes back to the directory above.
+    pub fn up(&mut self) -> Result<()> {
+        self.dir = open_plain(&self.dir, OsStr::new("..")).on_path("open directory", &self.top)?;
+        Ok(())
+    }
+
+    /// Removes an empty directory.
+    pub fn remove(&self, name: &OsStr) -> Result<()> {
+        rustix::fs::unlinkat(&self.dir, name, AtFlags::REMOVEDIR).on_path("rmdir", &self.top.join(name))
+    }
+}
+
 /// Removes whatever `path` names, with all that is below; absent is fine. Files that are marked
 /// immutable or append-only go too, and a tree may be deeper than a path can be long.
 pub fn remove(path: impl AsRef<Path>) -> Result<()> {

@@ -184,7 +184,9 @@ impl Images {
     fn take_in(&self, files: Files, record: ImageRecord, aliases: &[ImageAlias], operation: &Operation) -> Result<Option<Value>> {
         let records = &self.engine.records;
         let fingerprint = files.fingerprint.clone();
-        if records.images.contains(&fingerprint) {
+        // Until the record is stored or all is undone, the files of this name are nobody else's.
+        let _alone = self.engine.image_state.files.hold(&fingerprint);
+        if records.is_stored::<ImageRecord>(&fingerprint)? {
             return Err(Error::conflict(format!("Image with same fingerprint already exists: {fingerprint}")));
         }
         let record = ImageRecord { uploaded_at: Timestamp::now(), ..record };

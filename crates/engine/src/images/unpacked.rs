@@ -1,25 +1,25 @@
 //! Unpacking an image on a pool, once, however many launch it together; and what is left over.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 
 use super::{Images, UPLOAD_PREFIX};
-use crate::error::Context;
-use crate::operations::Operation;
-use crate::sync::lock;
 use crate::Result;
+use crate::error::Context;
+use crate::leases::Leases;
+use crate::operations::Operation;
+use crate::records::ImageRecord;
 
 /// Length of a fingerprint, hexadecimal.
 const FINGERPRINT_DIGITS: usize = 64;
 
-/// A pool and a fingerprint.
-type Place = (String, String);
-
-/// Who unpacks what right now, with the lock that others wait for.
+/// Who works on the files of which image.
 #[derive(Debug, Default)]
 pub(crate) struct ImageState {
-    unpacking: Mutex<HashMap<Place, Arc<Mutex<()>>>>,
+    /// By fingerprint: shared by whoever reads an image's files, held alone by whoever makes or
+    /// removes them together with the record.
+    pub(super) files: Leases,
+    /// By pool and fingerprint: who unpacks there; others wait and are then done too.
+    unpacking: Leases,
 }
 
 impl Images {
@@ -29,18 +29,9 @@ impl Images {
         if pool.has_image(fingerprint) {
             return Ok(());
         }
-        let key = (pool_name.to_owned(), fingerprint.to_owned());
-        let turn = lock(&self.engine.image_state.unpacking).entry(key.clone()).or_default().clone();
-        let result = {
-            let _turn = lock(&turn);
-            if pool.has_image(fingerprint) { Ok(()) } else { self.unpack(&*pool, fingerprint, operation) }
-        };
-        let mut unpacking = lock(&self.engine.image_state.unpacking);
-        // Two holders: the map and this call. Nobody else waits.
-        if Arc::strong_count(&turn) <= 2 {
-            unpacking.remove(&key);
-        }
-        result
+        let _files = self.engine.image_state.files.share(fingerprint);
+        let _turn = self.engine.image_state.unpacking.hold(&format!("{pool_name}/{fingerprint}"));
+        if pool.has_image(fingerprint) { Ok(()) } else { self.unpack(&*pool, fingerprint, operation) }
     }
 
     fn unpack(&self, pool: &dyn storage::Pool, fingerprint: &str, operation: &Operation) -> Result<()> {
@@ -70,10 +61,8 @@ impl Images {
     /// What a crash left among the files: uploads, and files without a record. To be asked before
     /// the first request can make new ones.
     pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
-        let is_left = |name: &String| {
-            let fingerprint = name.trim_end_matches(".rootfs");
-            name.starts_with(UPLOAD_PREFIX) || (fingerprint.len() == FINGERPRINT_DIGITS && !self.engine.records.images.contains(fingerprint))
-        };
+        let is_unknown = |name: &str| fingerprint_of(name).is_some_and(|fingerprint| !self.is_known(fingerprint));
+        let is_left = |name: &String| name.starts_with(UPLOAD_PREFIX) || is_unknown(name);
         let names = sys::fs::list_dir(self.dir()).unwrap_or_default();
         names.into_iter().filter(is_left).map(|name| self.dir().join(name)).collect()
     }
@@ -81,16 +70,13 @@ impl Images {
     /// Removes the leftovers, and volumes of images that have no record.
     pub(crate) fn sweep(&self, leftovers: Vec<PathBuf>) {
         for path in leftovers {
-            let is_dir = sys::fs::metadata(&path).is_ok_and(|facts| facts.is_dir());
-            let result = if is_dir { sys::fs::remove_tree(path) } else { sys::fs::remove_file(path) };
-            if let Err(error) = result {
-                tracing::warn!("{error}");
-            }
+            self.sweep_file(&path);
         }
         for name in self.engine.records.pools.ids() {
             let Some(pool) = self.engine.ready_pool(&name) else { continue };
             for image in pool.list().map(|contents| contents.images).unwrap_or_default() {
-                if !self.engine.records.images.contains(&image)
+                let _alone = self.engine.image_state.files.hold(&image);
+                if !self.is_known(&image)
                     && let Err(error) = pool.delete_image(&image)
                 {
                     tracing::warn!(pool = name, image, "delete the image's volume: {error}");
@@ -98,6 +84,32 @@ impl Images {
             }
         }
     }
+
+    fn sweep_file(&self, path: &std::path::Path) {
+        let fingerprint = path.file_name().and_then(|name| name.to_str()).and_then(fingerprint_of);
+        // The same image may have been imported since.
+        let _alone = fingerprint.map(|fingerprint| self.engine.image_state.files.hold(fingerprint));
+        if fingerprint.is_some_and(|fingerprint| self.is_known(fingerprint)) {
+            return;
+        }
+        let is_dir = sys::fs::metadata(path).is_ok_and(|facts| facts.is_dir());
+        let result = if is_dir { sys::fs::remove_tree(path) } else { sys::fs::remove_file(path) };
+        if let Err(error) = result {
+            tracing::warn!("{error}");
+        }
+    }
+
+    /// Whether an image has a record, be it one that this version cannot read: its files are then
+    /// not ours to remove. Where the store does not say, it has.
+    fn is_known(&self, fingerprint: &str) -> bool {
+        self.engine.records.is_stored::<ImageRecord>(fingerprint).unwrap_or(true)
+    }
+}
+
+/// The fingerprint that a file's name consists of.
+fn fingerprint_of(name: &str) -> Option<&str> {
+    let fingerprint = name.strip_suffix(".rootfs").unwrap_or(name);
+    (fingerprint.len() == FINGERPRINT_DIGITS).then_some(fingerprint)
 }
 
 fn short(fingerprint: &str) -> &str {

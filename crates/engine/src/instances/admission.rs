@@ -115,11 +115,14 @@ pub(crate) enum Entry {
 pub(crate) struct Gates {
     current: Mutex<HashMap<String, Action>>,
     changed: Condvar,
+    /// Instances about which nobody knows whether they run, and why. Nothing may be done with them.
+    unreachable: Mutex<HashMap<String, String>>,
 }
 
 impl Gates {
     /// Asks to act. `kill` is called, once, where the answer is to escalate.
     pub(crate) fn enter(self: &Arc<Self>, name: &str, wanted: Action, kill: impl Fn() -> Result<()>) -> Result<Entry> {
+        self.check_reachable(name)?;
         let end = (wanted != Action::GuestExit).then(|| Instant::now() + PATIENCE);
         let mut joining = false;
         let mut current = lock(&self.current);
@@ -161,6 +164,29 @@ impl Gates {
         }
     }
 
+    /// Refuses all actions on an instance, for this reason, or (`None`) no longer.
+    pub(crate) fn set_unreachable(&self, name: &str, reason: Option<String>) {
+        let mut unreachable = lock(&self.unreachable);
+        match reason {
+            Some(reason) => unreachable.insert(name.to_owned(), reason),
+            None => unreachable.remove(name),
+        };
+    }
+
+    /// Whether [`Self::set_unreachable`] holds.
+    pub(crate) fn is_unreachable(&self, name: &str) -> bool {
+        lock(&self.unreachable).contains_key(name)
+    }
+
+    /// The error of an instance that [`Self::set_unreachable`] holds for.
+    pub(crate) fn check_reachable(&self, name: &str) -> Result<()> {
+        match lock(&self.unreachable).get(name) {
+            Some(reason) => Err(Error::unavailable(format!("container `{name}` cannot be reached: {reason}"))
+                .hint("it is looked for again every few seconds")),
+            None => Ok(()),
+        }
+    }
+
     /// What is going on now.
     pub(crate) fn current(&self, name: &str) -> Option<Action> {
         lock(&self.current).get(name).copied()
@@ -192,6 +218,17 @@ mod tests {
         assert_eq!(admit(Start, Some(Stop)), Admission::Refuse);
         assert_eq!(admit(Update, Some(Delete)), Admission::Refuse);
         assert_eq!(admit(Snapshot, Some(Update)), Admission::Queue);
+    }
+
+    #[test]
+    fn nothing_is_done_with_what_cannot_be_reached() {
+        let gates = Arc::new(Gates::default());
+        gates.set_unreachable("c", Some("silence".into()));
+        for action in ALL {
+            assert_eq!(gates.permit("c", *action).expect_err("refused").http_status(), 503);
+        }
+        gates.set_unreachable("c", None);
+        assert!(gates.permit("c", Delete).is_ok());
     }
 
     #[test]

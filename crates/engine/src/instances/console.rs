@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Instances;
 use super::exec::window_size;
 use crate::error::Context;
-use crate::operations::{Class, ControlMessage, ControlSink, DataStream, Endpoint, New, Operation, Sockets, StreamFds};
+use crate::operations::{ControlMessage, ControlSink, DataStream, Endpoint, New, Operation, Sockets, StreamFds};
 use crate::{Error, Result};
 
 impl Instances {
@@ -19,6 +19,7 @@ impl Instances {
         if !matches!(request.kind.as_str(), "" | "console") {
             return Err(Error::bad_request(format!("Unknown console type '{}'", request.kind)));
         }
+        self.engine.gates.check_reachable(name)?;
         let run = self.engine.live.get(name).ok_or_else(|| Error::bad_request("Container is not running."))?;
         let stream = run.container.console().context(format!("attach to the console of `{name}`"))?;
         if request.width > 0 && request.height > 0 {
@@ -48,7 +49,7 @@ impl Instances {
             ("control".to_owned(), Endpoint::Control(ControlSink { handler: Box::new(handler), finished: None })),
         ]);
         let new = New { metadata: Some(json!({ "fds": secrets })), ..New::instance("Showing console", name) };
-        let operation = self.engine.operations.begin(Class::Websocket, new, sockets)?;
+        let operation = self.engine.operations.websocket(new, sockets, name)?;
         drop(target.set(Arc::downgrade(&operation)));
         let ending = Arc::downgrade(&operation);
         run.on_end(Box::new(move || {

@@ -137,6 +137,8 @@ impl Instances {
         record.pool = self.pool_of(&expanded)?;
         record.created_at = Timestamp::now();
         volatile::UUID.set(&mut record.config, uuid::Uuid::new_v4().to_string());
+        // Until the record says that the pool is in use, this does.
+        let _in_use = engine.use_pool(&record.pool);
         let pool = engine.pool(&record.pool)?;
         let mut undo = Undo::default();
         self.clear_leftover(&*pool, name)?;

@@ -35,6 +35,7 @@ impl Instances {
         if SECURITY_PROTECTION_DELETE.is_true(&config) {
             return Err(Error::bad_request("Instance is protected from deletion").hint(format!("lxc config unset {name} security.protection.delete")));
         }
+        self.engine.gates.check_reachable(name)?;
         if self.engine.live.get(name).is_some() {
             return Err(Error::bad_request("container is running").hint("stop it first, or use --force"));
         }

@@ -43,6 +43,7 @@ impl Instances {
 
     fn container_for_exec(&self, name: &str) -> Result<Arc<Container>> {
         self.record(name)?;
+        self.engine.gates.check_reachable(name)?;
         let run = self.engine.live.get(name).ok_or_else(|| Error::bad_request("Container is not running."))?;
         if run.is_frozen.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(Error::bad_request("Container is frozen.").hint(format!("`lxc start {name}` lets it go on")));
@@ -152,7 +153,7 @@ impl Instances {
     {
         let (sockets, secrets) = Sockets::new(endpoints);
         let new = New { metadata: Some(json!({ "fds": secrets })), ..New::instance("Executing command", name) };
-        let operation = self.engine.operations.begin(Class::Websocket, new, sockets)?;
+        let operation = self.engine.operations.websocket(new, sockets, name)?;
         let worker = Arc::downgrade(&operation);
         operation.sockets.when_connected(move || {
             let Some(operation) = worker.upgrade() else { return };

@@ -48,9 +48,14 @@ impl Instances {
         Ok(self.state_of(name, &record))
     }
 
+    /// Running or not; in error where that cannot be found out.
+    fn status(&self, name: &str) -> StatusCode {
+        if self.engine.gates.is_unreachable(name) { StatusCode::ERROR } else { self.engine.live.status(name) }
+    }
+
     fn render(&self, name: String, record: &InstanceRecord) -> Instance {
         let expanded = expand_record(&self.engine.records, record);
-        let status_code = self.engine.live.status(&name);
+        let status_code = self.status(&name);
         Instance {
             architecture: record.architecture.clone(),
             config: record.config.clone(),
@@ -78,7 +83,7 @@ impl Instances {
     }
 
     fn state_of(&self, name: &str, record: &InstanceRecord) -> InstanceState {
-        let status_code = self.engine.live.status(name);
+        let status_code = self.status(name);
         let stopped = InstanceState { status: status_code.text().to_owned(), status_code, ..InstanceState::default() };
         match self.engine.live.get(name).filter(|_| status_code != StatusCode::STOPPED) {
             Some(run) => InstanceState { disk: Some(self.disks(name, record)), ..used(&run, stopped) },

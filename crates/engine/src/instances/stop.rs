@@ -39,6 +39,7 @@ impl Instances {
     /// Stops a running instance; joins a stop that is under way.
     pub(crate) fn stop(&self, name: &str, manner: Manner) -> Result<()> {
         self.record(name)?;
+        self.engine.gates.check_reachable(name)?;
         if self.engine.live.get(name).is_none() && self.engine.gates.current(name).is_none() {
             return Err(not_running());
         }
@@ -129,6 +130,7 @@ impl Instances {
     /// does what follows by itself; then there is nothing left to do here.
     pub(crate) fn guest_ended(&self, event: ExitEvent) {
         let name = &event.name;
+        self.engine.operations.instance_ended(name);
         let Ok(Entry::Act(permit)) = self.engine.gates.enter(name, Action::GuestExit, || Ok(())) else { return };
         let is_over = self.engine.live.get(name).is_some_and(|run| !run.container.is_running());
         if is_over {

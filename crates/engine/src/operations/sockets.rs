@@ -219,6 +219,20 @@ impl Sockets {
         }
     }
 
+    /// Gives up on a client that has not connected every data stream; true if there is one to give up on.
+    /// Nothing can be connected afterwards.
+    pub(super) fn give_up(&self) -> bool {
+        let mut state = lock(&self.state);
+        if !state.open.iter().any(|socket| matches!(socket.endpoint, Endpoint::Data(_))) {
+            return false;
+        }
+        let given_up = std::mem::take(&mut *state);
+        // Dropping it may do anything.
+        drop(state);
+        drop(given_up);
+        true
+    }
+
     /// At the end of the operation: drops the data streams that were never connected. A control
     /// stream is kept, since it may be connected last, when a short command has ended already; it
     /// is then closed at once.

@@ -90,6 +90,8 @@ pub(crate) struct PoolRecord {
     pub driver: String,
     pub description: String,
     pub config: Config,
+    /// What the pool's marker says, so that a disk that is not mounted is found out.
+    pub id: String,
 }
 
 /// The server's configuration; the one key is `config`.

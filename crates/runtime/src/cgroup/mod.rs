@@ -3,17 +3,22 @@
 
 mod devices;
 mod limits;
+mod removal;
 mod stats;
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use sys::Errno;
 
 pub use stats::Counters;
 
 use crate::error::Result;
 use crate::spec::{DeviceNode, Limits};
+
+/// How long the kernel may take to stop every process of a container.
+const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
+const SIGKILL: i32 = 9;
 
 /// One mounted hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,7 +133,7 @@ impl Groups {
                 enable_controllers(&parent, &hierarchy.controllers);
             }
             let dir = self.dir(hierarchy);
-            remove_recursively(&dir)?;
+            removal::remove(&dir)?;
             inherit_cpuset(hierarchy, &parent)?;
             sys::fs::ensure_dir(&dir, 0o755)?;
             inherit_cpuset(hierarchy, &dir)?;
@@ -169,20 +174,42 @@ impl Groups {
         stats::read(self)
     }
 
-    /// Stops (or lets go on) every process.
+    /// Stops (or lets go on) every process. Where one cannot be stopped, all go on.
     pub fn freeze(&self, frozen: bool) -> Result<()> {
-        if let Some(unified) = self.layout.unified() {
-            let dir = self.dir(unified);
-            sys::fs::write_kernel(dir.join("cgroup.freeze"), if frozen { "1" } else { "0" })?;
-            return wait_for(&dir.join("cgroup.events"), if frozen { "frozen 1" } else { "frozen 0" });
-        }
-        let Some(freezer) = self.layout.with_controller("freezer") else {
-            return Err(crate::Error::Invalid("the host has neither cgroup v2 nor the freezer controller".into()));
+        self.freeze_within(frozen, FREEZE_PATIENCE)
+    }
+
+    fn freeze_within(&self, frozen: bool, patience: Duration) -> Result<()> {
+        let (switch, values, state, words) = match (self.layout.unified(), self.layout.with_controller("freezer")) {
+            (Some(unified), _) => {
+                let dir = self.dir(unified);
+                (dir.join("cgroup.freeze"), ["0", "1"], dir.join("cgroup.events"), ["frozen 0", "frozen 1"])
+            }
+            (None, Some(freezer)) => {
+                let state = self.dir(freezer).join("freezer.state");
+                (state.clone(), ["THAWED", "FROZEN"], state, ["THAWED", "FROZEN"])
+            }
+            (None, None) => return Err(crate::Error::Invalid("the host has neither cgroup v2 nor the freezer controller".into())),
         };
-        let state = self.dir(freezer).join("freezer.state");
-        let word = if frozen { "FROZEN" } else { "THAWED" };
-        sys::fs::write_kernel(&state, word)?;
-        wait_for(&state, word)
+        let wanted = usize::from(frozen);
+        sys::fs::write_kernel(&switch, values[wanted])?;
+        let result = wait_for(&state, words[wanted], patience);
+        if result.is_err() && frozen {
+            // It counts as running, so nothing of it may be frozen, now or later.
+            sys::fs::write_kernel(&switch, values[0])?;
+        }
+        result
+    }
+
+    /// Kills what is in the groups themselves: a start that went wrong has made none below yet.
+    /// Best effort.
+    pub(crate) fn kill(&self) {
+        for hierarchy in &self.layout.hierarchies {
+            let members = sys::fs::read_to_string(self.dir(hierarchy).join("cgroup.procs")).unwrap_or_default();
+            for pidfd in members.lines().filter_map(|pid| sys::process::pidfd_open(pid.parse().ok()?).ok()) {
+                drop(sys::process::pidfd_signal(&pidfd, SIGKILL));
+            }
+        }
     }
 
     /// Whether the container is frozen by us.
@@ -198,7 +225,7 @@ impl Groups {
     /// Removes the groups with all that the guest made below. The parent goes with its last child.
     pub fn remove(&self) -> Result<()> {
         for hierarchy in &self.layout.hierarchies {
-            remove_recursively(&self.dir(hierarchy))?;
+            removal::remove(&self.dir(hierarchy))?;
             // Still in use by other containers: that is what EBUSY and ENOTEMPTY mean here.
             drop(sys::fs::remove_dir(hierarchy.mount_point.join(self.tag())));
         }
@@ -262,32 +289,20 @@ fn delegate(dir: &Path, (uid, gid): (u32, u32)) -> Result<()> {
     Ok(())
 }
 
-/// Removes a group and its descendants, deepest first. Just-ended tasks may hold a group for a
-/// moment, hence the bounded patience.
-fn remove_recursively(dir: &Path) -> Result<()> {
-    match sys::fs::list_subdirs(dir) {
-        Ok(children) => children.iter().try_for_each(|child| remove_recursively(&dir.join(child)))?,
-        Err(error) if error.is_not_found() => return Ok(()),
-        Err(error) => return Err(error.into()),
-    }
-    for _ in 0..200 {
-        match sys::fs::remove_dir(dir) {
-            Err(error) if error.errno == Errno::BUSY => std::thread::sleep(std::time::Duration::from_millis(5)),
-            other => return Ok(other?),
-        }
-    }
-    Ok(sys::fs::remove_dir(dir)?)
-}
-
-/// Waits until a kernel file contains a word, at most 10 s.
-fn wait_for(path: &Path, word: &str) -> Result<()> {
-    for round in 0..1000_u64 {
+/// Waits until a kernel file contains a word.
+fn wait_for(path: &Path, word: &str, patience: Duration) -> Result<()> {
+    let end = Instant::now() + patience;
+    for round in 0_u64.. {
         if sys::fs::read_to_string(path)?.contains(word) {
             return Ok(());
         }
-        std::thread::sleep(std::time::Duration::from_millis(if round < 20 { 1 } else { 10 }));
+        if Instant::now() > end {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(if round < 20 { 1 } else { 10 }));
     }
-    Err(crate::Error::step("freeze", format_args!("{} did not become `{word}` within 10 s", path.display())))
+    let seconds = patience.as_secs();
+    Err(crate::Error::step("freeze", format_args!("{} did not become `{word}` within {seconds} s", path.display())))
 }
 
 #[cfg(test)]
@@ -311,6 +326,20 @@ mod tests {
         assert_eq!(layout.with_controller("cpuacct").expect("cpuacct").controllers, ["cpu", "cpuacct"]);
         assert_eq!(layout.with_controller("memory").expect("memory").mount_point, Path::new("/sys/fs/cgroup/memory"));
         assert!(layout.hierarchies.iter().any(|hierarchy| hierarchy.name.as_deref() == Some("systemd")));
+    }
+
+    #[test]
+    fn a_freeze_that_fails_leaves_nothing_frozen() {
+        let dir = tempfile::tempdir().expect("dir");
+        let group = dir.path().join("tag/c1");
+        std::fs::create_dir_all(&group).expect("mkdir");
+        // Not a kernel's files: nothing ever freezes here.
+        std::fs::write(group.join("cgroup.freeze"), "0").expect("write");
+        std::fs::write(group.join("cgroup.events"), "populated 1\nfrozen 0\n").expect("write");
+        let unified = Hierarchy { mount_point: dir.path().to_owned(), unified: true, controllers: Vec::new(), name: None };
+        let groups = Groups::new(Layout { hierarchies: vec![unified] }, "tag", "c1");
+        groups.freeze_within(true, Duration::from_millis(5)).expect_err("it does not freeze");
+        assert_eq!(std::fs::read_to_string(group.join("cgroup.freeze")).expect("read"), "0");
     }
 
     #[test]

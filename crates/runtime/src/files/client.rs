@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Child;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sys::Root;
 use sys::idmap::IdMap;
@@ -12,7 +13,7 @@ use sys::idmap::IdMap;
 use super::ops::Tree;
 use super::{FileAttrs, FileKind, FileReply, FileRequest, FileStat, stopped};
 use crate::error::{Error, Result};
-use crate::protocol::{self, FilesMessage, FilesReply, MESSAGE_BYTES};
+use crate::protocol::{self, FILES_PATIENCE, FilesMessage, FilesReply};
 use crate::spec::Rootfs;
 
 /// The files of one container.
@@ -26,24 +27,31 @@ enum Access {
 /// A files helper inside a container. It ends with its socket.
 pub(crate) struct Helper {
     socket: Option<OwnedFd>,
-    child: Child,
+    child: Option<Child>,
     name: String,
+    /// It hangs in a file system of the guest.
+    silent: AtomicBool,
 }
 
 impl Helper {
     pub(crate) fn new(socket: OwnedFd, child: Child, name: &str) -> Self {
-        Self { socket: Some(socket), child, name: name.to_owned() }
+        Self { socket: Some(socket), child: Some(child), name: name.to_owned(), silent: AtomicBool::new(false) }
     }
 
-    /// Sends one message and waits for its answer.
+    /// Sends one message and waits for its answer. A helper that did not answer in time is asked
+    /// no more: the next answer would be to another question.
     pub(crate) fn ask(&self, message: &FilesMessage, fd: Option<&OwnedFd>) -> Result<(FileReply, Option<OwnedFd>)> {
         let gone = || Error::Helper { program: "files helper", name: self.name.clone(), what: "has ended".into() };
         let socket = self.socket.as_ref().ok_or_else(gone)?;
+        if self.silent.load(Ordering::Relaxed) {
+            return Err(gone());
+        }
         match fd {
             Some(fd) => protocol::send(socket, message, &[fd.as_fd()])?,
             None => protocol::send(socket, message, &[])?,
         }
-        let (reply, fds) = protocol::receive::<FilesReply>(socket, MESSAGE_BYTES)?.ok_or_else(gone)?;
+        let answer = protocol::receive_within::<FilesReply>(socket, FILES_PATIENCE, ("files helper", &self.name));
+        let (reply, fds) = answer.inspect_err(|_| self.silent.store(true, Ordering::Relaxed))?.ok_or_else(gone)?;
         match reply {
             Ok(reply) => Ok((reply, fds.into_iter().next())),
             Err(failure) => Err(Error::File { message: failure.message, errno: failure.errno }),
@@ -54,8 +62,13 @@ impl Helper {
 impl Drop for Helper {
     fn drop(&mut self) {
         self.socket = None;
-        // It ends with its socket, so this takes no time.
-        drop(self.child.wait());
+        let Some(mut child) = self.child.take() else { return };
+        if self.silent.load(Ordering::Relaxed) {
+            crate::runtime::dispose(child);
+        } else {
+            // It ends with its socket, so this takes no time.
+            drop(child.wait());
+        }
     }
 }
 

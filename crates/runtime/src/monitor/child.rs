@@ -187,7 +187,7 @@ impl Child<'_> {
         sys::pty::resize(&pty.slave, 80, 25)?;
         let tree = sys::mount::clone_tree_fd(&pty.slave, false, "/dev/console")?;
         self.attach_tree(&tree, Path::new("/dev/console"))?;
-        protocol::send(self.socket, &None::<StepFailure>, &[pty.master.as_fd()])?;
+        protocol::send(self.socket, &None::<StepFailure>, &[pty.master.as_fd(), pty.slave.as_fd()])?;
         self.terminal = Some(pty.slave);
         Ok(())
     }

@@ -15,15 +15,17 @@ const CHUNK_BYTES: usize = 4096;
 /// Master side of the container's console.
 pub struct Console {
     master: OwnedFd,
+    /// Kept open, see [`super::Terminal`].
+    _slave: OwnedFd,
     ring: VecDeque<u8>,
     client: Option<OwnedFd>,
 }
 
 impl Console {
     /// Takes over the terminal.
-    pub fn new(master: OwnedFd) -> Result<Self> {
+    pub fn new(master: OwnedFd, slave: OwnedFd) -> Result<Self> {
         set_nonblocking(master.as_fd())?;
-        Ok(Self { master, ring: VecDeque::new(), client: None })
+        Ok(Self { master, _slave: slave, ring: VecDeque::new(), client: None })
     }
 
     /// Descriptors to wait for: the terminal, and the client if there is one.
@@ -50,7 +52,7 @@ impl Console {
     }
 
     /// Moves output of the guest to ring and client. What a slow client does not take is lost to
-    /// it: a guest must never wait for a reader. False when nobody holds the terminal any more.
+    /// it: a guest must never wait for a reader. False when there will be no more.
     pub fn pump_output(&mut self) -> bool {
         let mut chunk = [0; CHUNK_BYTES];
         match rustix::io::read(&self.master, &mut chunk) {
@@ -65,7 +67,6 @@ impl Console {
                 true
             }
             Err(Errno::AGAIN | Errno::INTR) => true,
-            // EIO: every slave is closed. One may be opened again.
             Ok(_) | Err(_) => false,
         }
     }
@@ -99,8 +100,8 @@ mod tests {
 
     #[test]
     fn ring_keeps_the_newest() {
-        let (master, _keep) = sys::socket::stream_pair().expect("pair");
-        let mut console = Console::new(master).expect("console");
+        let (master, slave) = sys::socket::stream_pair().expect("pair");
+        let mut console = Console::new(master, slave).expect("console");
         console.remember(&vec![b'a'; RING_BYTES]);
         console.remember(b"newest");
         let log = console.log();

@@ -43,9 +43,16 @@ pub struct InitRecord {
 struct Made {
     pid: i32,
     pidfd: OwnedFd,
-    console: OwnedFd,
+    console: Terminal,
     network: OwnedFd,
     lent_links: Vec<(String, String)>,
+}
+
+/// Both ends of the console. The monitor keeps the slave open, too: without a holder the master would
+/// report a hang-up all the time, and there is no way to wait for the next holder.
+struct Terminal {
+    master: OwnedFd,
+    slave: OwnedFd,
 }
 
 /// Runs a monitor for the container of `run_dir`; `control` leads to the daemon that started it.
@@ -150,7 +157,7 @@ fn make(launch: &Launch, plan: &Plan, trees: Vec<Option<OwnedFd>>) -> std::resul
 /// One-byte signals to the child.
 const GO: &[u8] = b"go";
 
-type Led = (OwnedFd, OwnedFd, Vec<(String, String)>);
+type Led = (Terminal, OwnedFd, Vec<(String, String)>);
 
 fn lead(launch: &Launch, plan: &Plan, trees: &[Option<OwnedFd>], pid: i32, socket: &OwnedFd) -> std::result::Result<Led, StepFailure> {
     let failed = |step: &'static str| move |error: Error| StepFailure { step: step.into(), reason: error.to_string() };
@@ -177,7 +184,7 @@ fn lead(launch: &Launch, plan: &Plan, trees: &[Option<OwnedFd>], pid: i32, socke
         protocol::receive::<Option<StepFailure>>(socket, protocol::REQUEST_BYTES).map_err(failed("wait for the container"))?
     {
         match reply {
-            None => console = fds.into_iter().next(),
+            None => console = <[OwnedFd; 2]>::try_from(fds).ok().map(|[master, slave]| Terminal { master, slave }),
             Some(failure) => return Err(failure),
         }
     }

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use sys::process::Ended;
 
 use super::console::Console;
@@ -14,8 +14,6 @@ use crate::spec::{Exit, ExitTarget};
 
 /// The most connections at once; the daemon needs two.
 const MAX_CLIENTS: usize = 16;
-/// How long a terminal without any holder is left alone before it is looked at again.
-const IDLE_CONSOLE_MS: i64 = 200;
 
 /// What woke the loop.
 enum Event {
@@ -24,14 +22,13 @@ enum Event {
     ConsoleInput,
     Connection,
     Client(usize),
-    ConsoleTimer,
 }
 
 struct Monitor {
     made_pid: i32,
     pidfd: OwnedFd,
     console: Console,
-    /// The terminal has a holder, so that reading it makes sense.
+    /// The terminal works, so that waiting for its output makes sense.
     console_open: bool,
     listener: OwnedFd,
     clients: Vec<OwnedFd>,
@@ -40,7 +37,7 @@ struct Monitor {
 /// Serves until init ends, then records and reports the exit.
 pub(super) fn serve(run_dir: &Path, made: Made, listener: OwnedFd, control: OwnedFd) {
     let Made { pid, pidfd, console, network, lent_links } = made;
-    let Ok(console) = Console::new(console) else { return };
+    let Ok(console) = Console::new(console.master, console.slave) else { return };
     let mut monitor = Monitor { made_pid: pid, pidfd, console, console_open: true, listener, clients: vec![control] };
     while !monitor.turn() {}
     let exit = exit_of(sys::process::wait_pidfd(&monitor.pidfd));
@@ -63,7 +60,6 @@ impl Monitor {
             match event {
                 Event::InitEnded => return true,
                 Event::ConsoleOutput => self.console_open = self.console.pump_output(),
-                Event::ConsoleTimer => self.console_open = true,
                 Event::ConsoleInput => self.console.pump_input(),
                 Event::Connection => self.accept(),
                 Event::Client(index) => {
@@ -95,10 +91,7 @@ impl Monitor {
             fds.push(poll_in(client.as_fd()));
             sources.push(Event::Client(index));
         }
-        let idle = Timespec { tv_sec: 0, tv_nsec: IDLE_CONSOLE_MS * 1_000_000 };
-        let timeout = if self.console_open { None } else { Some(&idle) };
-        match poll(&mut fds, timeout) {
-            Ok(0) => vec![Event::ConsoleTimer],
+        match poll(&mut fds, None) {
             Ok(_) => fds.iter().zip(sources).filter(|(fd, _)| !fd.revents().is_empty()).map(|(_, event)| event).collect(),
             Err(_) => Vec::new(),
         }
