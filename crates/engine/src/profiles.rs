@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::profiles::{Profile, ProfilePut};
 use serde_json::Value;
 
-use crate::instances::expand::{Expanded, expand_record};
+use crate::instances::expand::{Expanded, expand_record, expand_with};
 use crate::records::{Held, InstanceRecord, ProfileRecord};
 use crate::{Engine, Error, Result, Tagged, devices, etag, patch};
 
@@ -56,6 +56,7 @@ impl Profiles {
         etag::check(if_match, &tagged_parts(&held))?;
         let record = checked(request)?;
         let users = self.users(name);
+        self.check_users(name, &users, &record)?;
         let before: Vec<Expanded> = users.iter().map(|(_, user)| expand_record(&self.engine.records, user)).collect();
         let mut changes = self.engine.records.changes();
         changes.update(name, &held, record)?;
@@ -71,6 +72,18 @@ impl Profiles {
             return Ok(());
         }
         Err(Error::internal(format!("The following containers failed to update (profile change still saved):\n{failures}")))
+    }
+
+    /// Refuses a change that an instance cannot follow.
+    fn check_users(&self, name: &str, users: &[(String, Held<InstanceRecord>)], new: &ProfileRecord) -> Result<()> {
+        let new = Arc::new(new.clone());
+        for (user, record) in users {
+            let after = expand_with(&self.engine.records, record, (name, &new));
+            self.engine.instances().check_expanded(record, &after).map_err(|error| {
+                Error::new(error.kind(), format!("Profile '{name}' cannot be changed so: instance '{user}' uses it")).caused_by(error)
+            })?;
+        }
+        Ok(())
     }
 
     /// Changes only what `patch` names.

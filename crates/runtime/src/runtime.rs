@@ -12,7 +12,7 @@ use sys::idmap::Kind;
 use crate::cgroup::{Groups, Layout};
 use crate::container::Container;
 use crate::error::{Error, Result};
-use crate::monitor::{EXIT_FILE, INIT_FILE, InitRecord, LAUNCH_FILE, SOCKET_FILE};
+use crate::monitor::{EXIT_FILE, INIT_FILE, InitRecord, SOCKET_FILE};
 use crate::protocol::{self, Launch, MESSAGE_BYTES, MonitorReply, MonitorRequest};
 use crate::seccomp::{self, Policy};
 use crate::spec::{ContainerSpec, Exit, ExitTarget};
@@ -224,8 +224,7 @@ impl Runtime {
             seccomp: self.policy(spec)?.to_vec(),
             lxcfs: find_lxcfs(),
         };
-        let launch = serde_json::to_vec(&launch).map_err(|error| Error::step("describe the container", error))?;
-        sys::fs::write_atomic(dir.join(LAUNCH_FILE), &launch, 0o600)?;
+        launch.write(dir)?;
         crate::nodes::create(&spec.nodes, &spec.idmap)?;
         groups.create(&spec.limits, owner)?;
         if spec.idmap.is_empty() { groups.restrict_devices(&spec.nodes) } else { Ok(()) }
@@ -261,8 +260,7 @@ impl Runtime {
         let lost = |what: &str| Error::Helper { program: "monitor", name: name.to_owned(), what: what.into() };
         let dir = self.run_dir(name);
         let socket = sys::socket::connect_seqpacket(&dir.join(SOCKET_FILE))?;
-        let launch = sys::fs::read(dir.join(LAUNCH_FILE))?;
-        let launch: Launch = serde_json::from_slice(&launch).map_err(|error| Error::step("read launch.json", error))?;
+        let launch = Launch::read(&dir)?;
         protocol::send(&socket, &MonitorRequest::Hello, &[])?;
         match protocol::receive::<MonitorReply>(&socket, MESSAGE_BYTES)? {
             Some((MonitorReply::Running { pid }, fds)) => {

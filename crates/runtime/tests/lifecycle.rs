@@ -179,7 +179,10 @@ fn clean_stop_reboot_and_halt_are_told_apart() {
     let exit = container.wait_exit(Some(Duration::from_secs(10))).expect("it ends");
     assert_eq!((exit.target, exit.code), (ExitTarget::Halt, Some(0)));
     host.exits.recv_timeout(Duration::from_secs(10)).expect("reported");
-    let container = host.runtime.start(&ContainerSpec { init: vec!["/bin/sh".into(), "-c".into(), "reboot -f".into()], ..container.spec().clone() }).expect("start");
+    let container = host
+        .runtime
+        .start(&ContainerSpec { init: vec!["/bin/sh".into(), "-c".into(), "reboot -f".into()], ..ContainerSpec::clone(&container.spec()) })
+        .expect("start");
     let exit = container.wait_exit(Some(Duration::from_secs(10))).expect("it ends");
     assert_eq!(exit.target, ExitTarget::Reboot);
     host.exits.recv_timeout(Duration::from_secs(10)).expect("reported");

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use storage::{Error, Pool, PoolSpec, Rootfs, VolumeRef};
+use storage::{Error, Pool, PoolSpec, Rootfs, ShiftState, VolumeRef};
 use sys::idmap::IdMap;
 use sys::mount::MountFlags;
 use sys::tree::FileType;
@@ -545,7 +545,7 @@ fn shifting_there_and_back_changes_nothing() {
 
     let map = IdMap::contiguous(100_000, 200_000, 65_536);
     let value = |file: &fs::File, name| xattr::get(file, name, &mut xattr::Buffer::default()).expect("getxattr").expect("present").to_vec();
-    storage::shift_tree(&root, &IdMap::default(), &map).expect("shift");
+    storage::shift_tree(&root, &IdMap::default(), &map, ShiftState::Fresh).expect("shift");
     let stat = |path: &str| fs::symlink_metadata(tree.join(path)).expect("stat");
     assert_eq!((stat("rootfs").uid(), stat("rootfs").gid()), (100_000, 200_000));
     assert_eq!((stat("rootfs/version").uid(), stat("rootfs/version").gid()), (101_000, 200_033));
@@ -556,11 +556,37 @@ fn shifting_there_and_back_changes_nothing() {
     let shifted = value(&su, xattr::CAPABILITY);
     assert_eq!((shifted[3], shifted[20..].to_vec()), (3, 100_000u32.to_le_bytes().to_vec()), "bound to the container's root");
 
-    storage::shift_tree(&root, &map, &IdMap::default()).expect("shift back");
+    storage::shift_tree(&root, &map, &IdMap::default(), ShiftState::Fresh).expect("shift back");
     assert_eq!((stat("rootfs/version").uid(), stat("rootfs/version").gid()), (1000, 33));
     assert_eq!(stat("rootfs/bin/su2").uid(), 0);
     assert_eq!(value(&version, xattr::ACL_ACCESS), acl);
     assert_eq!(value(&su, xattr::CAPABILITY), capability);
+}
+
+#[test]
+fn an_interrupted_shift_is_gone_on_with() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let tree = dir.path().join("tree");
+    fs::create_dir(&tree).expect("mkdir");
+    fill_image(&tree).expect("fill");
+    let root = Root::open(&tree).expect("open");
+    let map = IdMap::contiguous(100_000, 100_000, 65_536);
+    let owner = |path: &str| fs::symlink_metadata(tree.join(path)).map(|stat| (stat.uid(), stat.gid())).expect("stat");
+    // Some have been dealt with, one by half.
+    root.lchown("rootfs/version", 100_033, 100_033).expect("chown");
+    root.lchown("rootfs/bin", 100_000, 100_000).expect("chown");
+    root.lchown("templates", 100_000, 0).expect("chown");
+    storage::shift_tree(&root, &IdMap::default(), &map, ShiftState::Interrupted).expect("go on");
+    assert_eq!(
+        (owner("rootfs/version"), owner("rootfs/bin"), owner("templates")),
+        ((100_033, 100_033), (100_000, 100_000), (100_000, 100_000))
+    );
+    assert_eq!((owner("rootfs"), owner("rootfs/bin/su")), ((100_000, 100_000), (100_000, 100_000)));
+    assert_eq!(fs::metadata(tree.join("rootfs/bin/su")).expect("stat").mode() & 0o7777, 0o4755);
+    // And back.
+    root.lchown("rootfs/version", 33, 33).expect("chown");
+    storage::shift_tree(&root, &map, &IdMap::default(), ShiftState::Interrupted).expect("go on");
+    assert_eq!((owner("rootfs/version"), owner("rootfs/bin/su")), ((33, 33), (0, 0)));
 }
 
 /// Prints how long the operations take; run with `--ignored --nocapture`. `ROOTFS` may name a

@@ -108,6 +108,9 @@ impl Images {
 
     fn pack(&self, (volume, instance): (&VolumeRef, &InstanceRecord), properties: &Config, path: &Path, compression: Compression) -> Result<images::Packed> {
         let what = "pack the image";
+        if instance.shifting_to.is_some() {
+            return Err(Error::bad_request("a change of the owners of its files was interrupted").hint("start the instance once, which goes on with it"));
+        }
         let pool_name = self.engine.instances().record(&volume.instance)?.pool.clone();
         let pool = self.engine.pool(&pool_name)?;
         let dir = Root::open(pool.dir(volume)).context(what)?;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use api::instances::{InstancesPost, Source};
 use api::{Config, Devices, Timestamp};
 use keys::devices::{Scope, disk};
-use keys::instance::{SECURITY_IDMAP_ISOLATED, volatile};
+use keys::instance::volatile;
 use storage::{Pool, VolumeRef};
 
 use super::admission::Action;
 use super::expand::{Expanded, check_profiles, expand_record};
-use super::{Instances, idmap, names};
+use super::{Instances, names};
 use crate::error::Context;
 use crate::operations::{New, Operation};
 use crate::records::{Held, ImageRecord, InstanceRecord};
@@ -202,25 +202,6 @@ impl Instances {
         }
     }
 
-    /// Gives an isolated instance its range; the caller holds the allocation lock.
-    pub(super) fn allocate_ids(&self, name: &str, record: &mut InstanceRecord) -> Result<()> {
-        let engine = &self.engine;
-        let config = expand_record(&engine.records, record).config;
-        if !SECURITY_IDMAP_ISOLATED.is_true(&config) {
-            volatile::IDMAP_BASE.set(&mut record.config, "");
-            // Even so it must be possible to make a map at all.
-            return idmap::idmap(&config, &engine.host_ids, &[]).map(drop);
-        }
-        let others = engine.records.instances.all().into_iter().filter(|(other, _)| other != name);
-        let taken: Vec<_> = others.filter_map(|(_, other)| idmap::held_range(&expand_record(&engine.records, &other).config)).collect();
-        let map = idmap::idmap(&config, &engine.host_ids, &taken)?;
-        let base = map.to_host(sys::idmap::Kind::Uid, 0).unwrap_or(0);
-        if base != 0 {
-            volatile::IDMAP_BASE.set(&mut record.config, base.to_string());
-        }
-        Ok(())
-    }
-
     /// Adds a root disk where neither the request nor a profile has one.
     fn choose_root(&self, record: &mut InstanceRecord) -> Result<()> {
         check_profiles(&self.engine.records, &record.profiles)?;
@@ -253,8 +234,7 @@ impl Instances {
         keys::instance::validate(&record.config)?;
         keys::devices::validate_devices(&record.devices, Scope::Instance)?;
         let expanded = expand_record(&self.engine.records, record);
-        keys::devices::validate_devices(&expanded.devices, Scope::Expanded)?;
-        devices::check_supported(&expanded.devices)?;
+        check_expanded(&expanded)?;
         Ok(expanded)
     }
 
@@ -267,6 +247,12 @@ impl Instances {
         }
         Ok(pool.to_owned())
     }
+}
+
+/// Checks what an instance is to run with.
+pub(super) fn check_expanded(expanded: &Expanded) -> Result<()> {
+    keys::devices::validate_devices(&expanded.devices, Scope::Expanded)?;
+    devices::check_supported(&expanded.devices)
 }
 
 /// Sets or lifts the size limit of the root disk. `lift` also where there was never one.

@@ -1,5 +1,7 @@
 //! Stacking: the profiles in their order, later over earlier, then what is the instance's own.
 
+use std::sync::Arc;
+
 use api::{Config, Devices};
 
 use crate::records::{InstanceRecord, ProfileRecord, Records};
@@ -28,6 +30,13 @@ pub(crate) fn expand<'a>(profiles: impl IntoIterator<Item = &'a ProfileRecord>, 
 pub(crate) fn expand_record(records: &Records, record: &InstanceRecord) -> Expanded {
     let profiles: Vec<_> = record.profiles.iter().filter_map(|name| records.profiles.get(name)).collect();
     expand(profiles.iter().map(|held| &*held.record), &record.config, &record.devices)
+}
+
+/// The same with `profile` as the profile `name`.
+pub(crate) fn expand_with(records: &Records, record: &InstanceRecord, (name, profile): (&str, &Arc<ProfileRecord>)) -> Expanded {
+    let find = |other: &String| if other == name { Some(profile.clone()) } else { records.profiles.get(other).map(|held| held.record) };
+    let profiles: Vec<_> = record.profiles.iter().filter_map(find).collect();
+    expand(profiles.iter().map(|profile| &**profile), &record.config, &record.devices)
 }
 
 /// Refuses profiles that do not exist or are named twice.

@@ -3,7 +3,6 @@
 use runtime::{Exit, Recovered};
 
 use super::Instances;
-use super::expand::expand_record;
 
 impl Instances {
     /// Finds the running instances again and publishes them. Gives back those that ended while no
@@ -11,16 +10,11 @@ impl Instances {
     pub(crate) fn recover(&self) -> Vec<(String, Exit)> {
         let engine = &self.engine;
         let mut ended = Vec::new();
-        for (name, record) in engine.records.instances.all() {
+        for name in engine.records.instances.ids() {
             match engine.runtime.recover(&name) {
                 Recovered::Running(container) => {
-                    let expanded = expand_record(&engine.records, &record);
-                    let parts = self.parts(&name, &expanded).unwrap_or_else(|error| {
-                        tracing::warn!(instance = name, "the devices of the running instance cannot be told: {}", error.report());
-                        crate::devices::Parts::new()
-                    });
                     tracing::info!(instance = name, pid = container.pid(), "found running");
-                    engine.live.insert(&name, container.clone(), parts);
+                    engine.live.insert(&name, container.clone());
                     // It may have ended before it was published; then nobody else tells.
                     if let Some(exit) = (!container.is_running()).then(|| container.wait_exit(Some(super::stop::KILL_PATIENCE))).flatten() {
                         ended.push((name, exit));
