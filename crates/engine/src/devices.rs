@@ -12,7 +12,7 @@ use std::path::Path;
 
 use api::{Config, Devices};
 use keys::devices::DeviceType;
-use runtime::{Bind, Container, DeviceNode, Nic};
+use runtime::{Bind, Container, ContainerSpec, DeviceNode, Nic};
 
 pub(crate) use nic::{BridgeFacts, generate_volatile, managed_network};
 
@@ -68,6 +68,30 @@ pub(crate) fn parts(devices: &Devices, owner: &Owner<'_>) -> Result<Parts> {
     Ok(parts)
 }
 
+/// The parts that a container has.
+pub(crate) fn parts_of(spec: &ContainerSpec) -> Parts {
+    let nics = spec.nics.iter().map(|nic| (nic.device.clone(), Part::Nic(nic.clone())));
+    let disks = spec.mounts.iter().map(|bind| (bind.device.clone(), Part::Disk(bind.clone())));
+    let nodes = spec.nodes.iter().map(|node| (node.device.clone(), Part::Node(node.clone())));
+    nics.chain(disks).chain(nodes).collect()
+}
+
+/// The parts of a running container after a change of its devices from `before`. One that stays as
+/// it was keeps its part even if the host no longer has what it was made of.
+pub(crate) fn parts_after(old: &Parts, (before, after): (&Devices, &Devices), owner: &Owner<'_>) -> Result<Parts> {
+    let mut parts = Parts::new();
+    for (name, config) in keys::devices::in_order(after) {
+        let kept = old.get(name).filter(|_| before.get(name) == Some(config)).cloned();
+        let part = match (part(name, config, owner), kept) {
+            (Ok(Some(part)), _) => Some(part),
+            (_, Some(kept)) => Some(kept),
+            (other, None) => other?,
+        };
+        parts.extend(part.map(|part| (name.to_owned(), part)));
+    }
+    Ok(parts)
+}
+
 /// The part of one device.
 pub(crate) fn part(name: &str, config: &Config, owner: &Owner<'_>) -> Result<Option<Part>> {
     if keys::devices::disk::is_root(config) {
@@ -96,10 +120,7 @@ pub(crate) fn attach(container: &Container, name: &str, part: &Part) -> Result<(
         Part::Nic(nic) => container.attach_nic(nic),
         Part::Disk(bind) if bind.optional && !sys::fs::exists(&bind.source) => Ok(()),
         Part::Disk(bind) => container.attach_bind(bind),
-        Part::Node(node) => {
-            unix::make_node(node, &container.spec().idmap)?;
-            container.attach_bind(&unix::node_bind(node))
-        }
+        Part::Node(node) => container.attach_node(node),
     };
     result.context(format!("add device '{name}' to the running container"))
 }
@@ -109,11 +130,30 @@ pub(crate) fn detach(container: &Container, name: &str, part: &Part) -> Result<(
     let result = match part {
         Part::Nic(nic) => container.detach_nic(nic),
         Part::Disk(bind) => container.detach_bind(&bind.target),
-        Part::Node(node) => container.detach_bind(&node.target).inspect(|()| {
-            if let Err(error) = sys::fs::remove_file(&node.source) {
-                tracing::warn!("{error}");
-            }
-        }),
+        Part::Node(node) => container.detach_node(node),
     };
     result.context(format!("remove device '{name}' from the running container"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stays_keeps_its_part() {
+        let disk = |source: &str| -> Config {
+            [("type", "disk"), ("source", source), ("path", "/x")].map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+        };
+        let owner = Owner { name: "c1", config: &Config::new(), devices_dir: Path::new("/d"), bridge: &|_| None };
+        let spec = ContainerSpec {
+            mounts: vec![Bind { device: "gone".into(), source: "/not/there".into(), target: "/x".into(), ..Bind::default() }],
+            ..ContainerSpec::default()
+        };
+        let old = parts_of(&spec);
+        let devices: Devices = [("gone".to_owned(), disk("/not/there"))].into();
+        assert_eq!(parts_after(&old, (&devices, &devices), &owner).expect("parts"), old);
+        let changed: Devices = [("gone".to_owned(), disk("/not/there/either"))].into();
+        assert!(parts_after(&old, (&devices, &changed), &owner).is_err(), "a new source must be there");
+        assert!(parts_after(&old, (&devices, &Devices::new()), &owner).expect("parts").is_empty());
+    }
 }

@@ -1,6 +1,7 @@
 //! Instances: one verb a file beneath, this file holds the handle.
 
 pub(crate) mod admission;
+mod allocation;
 mod autostart;
 mod console;
 mod copy;
@@ -15,6 +16,8 @@ mod instance_type;
 pub(crate) mod limits;
 mod logs;
 mod names;
+mod ownership;
+mod processors;
 mod recovery;
 mod rename;
 mod restore;

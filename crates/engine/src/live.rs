@@ -7,15 +7,12 @@ use std::sync::{Arc, Mutex, RwLock};
 use api::StatusCode;
 use runtime::Container;
 
-use crate::devices::Parts;
 use crate::sync::{lock, read, write};
 
 /// One running instance.
 pub(crate) struct Run {
     pub container: Arc<Container>,
     pub is_frozen: AtomicBool,
-    /// What its devices were turned into, for taking them away again.
-    pub parts: Mutex<Parts>,
     watchers: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
 }
 
@@ -45,9 +42,9 @@ impl Live {
         read(&self.runs).get(name).cloned()
     }
 
-    pub(crate) fn insert(&self, name: &str, container: Arc<Container>, parts: Parts) {
+    pub(crate) fn insert(&self, name: &str, container: Arc<Container>) {
         let is_frozen = AtomicBool::new(container.is_frozen());
-        write(&self.runs).insert(name.to_owned(), Arc::new(Run { container, is_frozen, parts: Mutex::new(parts), watchers: Mutex::default() }));
+        write(&self.runs).insert(name.to_owned(), Arc::new(Run { container, is_frozen, watchers: Mutex::default() }));
     }
 
     pub(crate) fn remove(&self, name: &str) {

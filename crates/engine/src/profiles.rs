@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::profiles::{Profile, ProfilePut};
 use serde_json::Value;
 
-use crate::instances::expand::{Expanded, expand_record};
+use crate::instances::expand::{Expanded, expand_record, expand_with};
 use crate::records::{Held, InstanceRecord, ProfileRecord};
 use crate::{Engine, Error, Result, Tagged, devices, etag, patch};
 
@@ -56,6 +56,7 @@ impl Profiles {
         etag::check(if_match, &tagged_parts(&held))?;
         let record = checked(request)?;
         let users = self.users(name);
+        self.check_users(name, &users, &record)?;
         let before: Vec<Expanded> = users.iter().map(|(_, user)| expand_record(&self.engine.records, user)).collect();
         let mut changes = self.engine.records.changes();
         changes.update(name, &held, record)?;
@@ -73,10 +74,23 @@ impl Profiles {
         Err(Error::internal(format!("The following containers failed to update (profile change still saved):\n{failures}")))
     }
 
+    /// Refuses a change that an instance cannot follow.
+    fn check_users(&self, name: &str, users: &[(String, Held<InstanceRecord>)], new: &ProfileRecord) -> Result<()> {
+        let new = Arc::new(new.clone());
+        for (user, record) in users {
+            let after = expand_with(&self.engine.records, record, (name, &new));
+            self.engine.instances().check_expanded(record, &after).map_err(|error| {
+                Error::new(error.kind(), format!("Profile '{name}' cannot be changed so: instance '{user}' uses it")).caused_by(error)
+            })?;
+        }
+        Ok(())
+    }
+
     /// Changes only what `patch` names.
     pub fn patch(&self, name: &str, patch: Value, if_match: Option<&str>) -> Result<()> {
         let record = self.record(name)?;
-        let current = ProfilePut { config: record.config.clone(), description: record.description.clone(), devices: record.devices.clone() };
+        let current =
+            ProfilePut { config: record.config.clone(), description: record.description.clone(), devices: record.devices.clone() };
         self.update(name, patch::apply(&current, patch)?, if_match)
     }
 
@@ -87,7 +101,8 @@ impl Profiles {
         if self.engine.records.profiles.contains(new) {
             return Err(Error::conflict(format!("Profile '{new}' already exists")));
         }
-        let follow = |profiles: &[String]| profiles.iter().map(|profile| if profile == name { new } else { profile }.to_owned()).collect::<Vec<_>>();
+        let follow =
+            |profiles: &[String]| profiles.iter().map(|profile| if profile == name { new } else { profile }.to_owned()).collect::<Vec<_>>();
         let records = &self.engine.records;
         let mut changes = records.changes();
         changes.delete::<ProfileRecord>(name);
@@ -112,7 +127,8 @@ impl Profiles {
     pub fn delete(&self, name: &str) -> Result<()> {
         self.record(name)?;
         if !self.users(name).is_empty() {
-            return Err(Error::bad_request(format!("Profile '{name}' is currently in use")).hint("remove it from the instances that `lxc profile show` lists under used_by"));
+            return Err(Error::bad_request(format!("Profile '{name}' is currently in use"))
+                .hint("remove it from the instances that `lxc profile show` lists under used_by"));
         }
         let mut changes = self.engine.records.changes();
         changes.delete::<ProfileRecord>(name);

@@ -1,9 +1,9 @@
 //! A running container, from the daemon's side.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Child;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::cgroup::{Counters, Groups};
@@ -15,7 +15,7 @@ use crate::protocol::{
     self, ATTACH_PATIENCE, AttachRequest, FILES_PATIENCE, FilesMessage, MESSAGE_BYTES, MONITOR_PATIENCE, MonitorReply, MonitorRequest,
 };
 use crate::runtime::Runtime;
-use crate::spec::{Bind, ContainerSpec, Exit, ExitTarget, Limits, Nic};
+use crate::spec::{ContainerSpec, Exit, ExitTarget};
 use crate::watcher::Watched;
 
 const SIGKILL: i32 = 9;
@@ -34,11 +34,14 @@ pub struct Usage {
 
 /// A running container. It stays valid, and says so, after the container has ended.
 pub struct Container {
-    pub(crate) spec: ContainerSpec,
+    name: String,
+    pub(crate) spec: RwLock<Arc<ContainerSpec>>,
+    /// Held while the description, and what it describes, is changed.
+    pub(crate) changing: Mutex<()>,
     pub(crate) run_dir: PathBuf,
     pub(crate) groups: Groups,
     pub(crate) runtime: Weak<Runtime>,
-    pid: i32,
+    pub(crate) pid: i32,
     pidfd: OwnedFd,
     socket: OwnedFd,
     monitor: Mutex<Option<Child>>,
@@ -47,12 +50,20 @@ pub struct Container {
 }
 
 impl Container {
-    pub(crate) fn new(runtime: &Arc<Runtime>, spec: ContainerSpec, (pid, pidfd): (i32, OwnedFd), socket: OwnedFd, monitor: Option<Child>) -> Arc<Self> {
+    pub(crate) fn new(
+        runtime: &Arc<Runtime>,
+        spec: ContainerSpec,
+        (pid, pidfd): (i32, OwnedFd),
+        socket: OwnedFd,
+        monitor: Option<Child>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             run_dir: runtime.run_dir(&spec.name),
             groups: runtime.groups(&spec.name),
             runtime: Arc::downgrade(runtime),
-            spec,
+            name: spec.name.clone(),
+            spec: RwLock::new(Arc::new(spec)),
+            changing: Mutex::default(),
             pid,
             pidfd,
             socket,
@@ -64,12 +75,12 @@ impl Container {
 
     /// Name.
     pub fn name(&self) -> &str {
-        &self.spec.name
+        &self.name
     }
 
-    /// What it was started with.
-    pub fn spec(&self) -> &ContainerSpec {
-        &self.spec
+    /// What it has now: what it was started with, and what was changed since.
+    pub fn spec(&self) -> Arc<ContainerSpec> {
+        Arc::clone(&self.spec.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Pid of init on the host.
@@ -142,17 +153,17 @@ impl Container {
         self.check_running()?;
         // The helper would be frozen with the rest as soon as it enters.
         if self.groups.is_frozen() {
-            return Err(Error::Frozen(self.spec.name.clone()));
+            return Err(Error::Frozen(self.name.clone()));
         }
-        let runtime = self.runtime()?;
+        let (runtime, own) = (self.runtime()?, self.spec());
         let env = exec::environment(&spec.env);
         let home = || spec.env.get("HOME").cloned().unwrap_or_else(|| "/root".into());
         let request = AttachRequest {
-            name: self.spec.name.clone(),
+            name: self.name.clone(),
             layout: runtime.facts().layout.clone(),
             cgroup_tag: runtime.cgroup_tag().to_owned(),
-            privileged: self.spec.idmap.is_empty(),
-            seccomp: runtime.policy(&self.spec)?.to_vec(),
+            privileged: own.idmap.is_empty(),
+            seccomp: runtime.policy(&own)?.to_vec(),
             cwd: spec.cwd.clone().filter(|cwd| !cwd.is_empty()).unwrap_or_else(home),
             command: spec.command,
             env,
@@ -162,7 +173,7 @@ impl Container {
                 ExecStdio::Pty { width, height } => Some((width, height)),
                 _ => None,
             },
-            personality_32: self.spec.personality_32,
+            personality_32: own.personality_32,
         };
         let streams = exec::open_streams(spec.stdio)?;
         let helper = runtime.spawn_helper("attach", ATTACH_PATIENCE)?;
@@ -195,7 +206,8 @@ impl Container {
 
     /// What it uses now; best effort.
     pub fn usage(&self) -> Usage {
-        let interfaces = self.network_namespace().and_then(|fd| netlink::interfaces_in(fd.as_fd()).map_err(|error| Error::Network(error.to_string())));
+        let interfaces =
+            self.network_namespace().and_then(|fd| netlink::interfaces_in(fd.as_fd()).map_err(|error| Error::Network(error.to_string())));
         Usage { counters: self.groups.counters(), interfaces: interfaces.unwrap_or_default() }
     }
 
@@ -204,70 +216,28 @@ impl Container {
         self.groups.counters()
     }
 
-    /// Changes limits at once.
-    pub fn set_limits(&self, limits: &Limits) -> Result<()> {
-        self.check_running()?;
-        self.groups.set_limits(limits)
-    }
-
     /// The guest's files.
     pub fn files(&self) -> Result<FileTree> {
         Ok(FileTree::running(self.inside()?))
     }
 
-    /// Adds a network card.
-    pub fn attach_nic(&self, nic: &Nic) -> Result<()> {
-        let namespace = self.network_namespace()?;
-        let mut netlink = netlink::Netlink::open().map_err(|error| Error::Network(error.to_string()))?;
-        crate::nic::attach(&mut netlink, nic, namespace.as_fd())?;
-        crate::nic::bring_up(nic, namespace.as_fd())
-    }
-
-    /// Removes a network card; a lent host interface goes home.
-    pub fn detach_nic(&self, nic: &Nic) -> Result<()> {
-        let namespace = self.network_namespace()?;
-        crate::nic::detach(nic, namespace.as_fd())
-    }
-
-    /// Shows a host path inside.
-    pub fn attach_bind(&self, bind: &Bind) -> Result<()> {
-        let label = bind.source.display().to_string();
-        let tree = sys::mount::clone_tree(&bind.source, bind.recursive)?;
-        sys::mount::set_private(&tree, &label)?;
-        if bind.read_only {
-            sys::mount::set_read_only(&tree, bind.recursive, &label)?;
-        }
-        if bind.idmapped && !self.spec.idmap.is_empty() {
-            let userns = sys::fs::open(format!("/proc/{}/ns/user", self.pid))?;
-            self.check_running()?;
-            sys::mount::set_idmap(&tree, &userns, bind.recursive, &label)?;
-        }
-        let directory = sys::fs::metadata(&bind.source)?.is_dir();
-        self.inside()?.ask(&FilesMessage::Attach { target: bind.target.clone(), directory }, Some(&tree)).map(drop)
-    }
-
-    /// Removes a mount inside.
-    pub fn detach_bind(&self, target: &Path) -> Result<()> {
-        self.inside()?.ask(&FilesMessage::Detach { target: target.to_owned() }, None).map(drop)
-    }
-
-    fn inside(&self) -> Result<crate::files::Helper> {
+    pub(crate) fn inside(&self) -> Result<crate::files::Helper> {
         self.check_running()?;
         let (socket, child) = self.runtime()?.spawn_helper("files", FILES_PATIENCE)?;
-        let helper = crate::files::Helper::new(socket, child, &self.spec.name);
-        helper.ask(&FilesMessage::Enter { privileged: self.spec.idmap.is_empty() }, Some(&self.pidfd))?;
+        let helper = crate::files::Helper::new(socket, child, &self.name);
+        helper.ask(&FilesMessage::Enter { privileged: self.spec().idmap.is_empty() }, Some(&self.pidfd))?;
         Ok(helper)
     }
 
-    fn network_namespace(&self) -> Result<OwnedFd> {
+    pub(crate) fn network_namespace(&self) -> Result<OwnedFd> {
         let namespace = sys::fs::open(format!("/proc/{}/ns/net", self.pid))?;
         // The pid named this container as long as its init was not reaped.
         self.check_running()?;
         Ok(namespace.into())
     }
 
-    fn check_running(&self) -> Result<()> {
-        if self.is_running() { Ok(()) } else { Err(Error::NotRunning(self.spec.name.clone())) }
+    pub(crate) fn check_running(&self) -> Result<()> {
+        if self.is_running() { Ok(()) } else { Err(Error::NotRunning(self.name.clone())) }
     }
 
     fn runtime(&self) -> Result<Arc<Runtime>> {
@@ -275,13 +245,13 @@ impl Container {
     }
 
     fn monitor_error(&self, what: &str) -> Error {
-        Error::Helper { program: "monitor", name: self.spec.name.clone(), what: what.into() }
+        Error::Helper { program: "monitor", name: self.name.clone(), what: what.into() }
     }
 
     /// Asks the monitor over a connection of its own.
     fn ask(&self, request: &MonitorRequest) -> Result<(OwnedFd, (MonitorReply, Option<OwnedFd>))> {
         self.check_running()?;
-        let who = ("monitor", self.spec.name.as_str());
+        let who = ("monitor", self.name.as_str());
         let socket = sys::socket::connect_seqpacket(&self.run_dir.join(SOCKET_FILE), MONITOR_PATIENCE);
         let socket = socket.map_err(|error| protocol::silent(error.into(), MONITOR_PATIENCE, who))?;
         protocol::send(&socket, request, &[])?;
@@ -294,7 +264,8 @@ impl Container {
     /// The monitor reported the end, or was lost. Cleans up and tells everybody.
     fn end(self: Arc<Self>, exit: Option<Exit>) {
         let exit = exit.unwrap_or_else(|| {
-            tracing::error!(container = self.spec.name, "the monitor was lost; what still runs is killed");
+            tracing::error!(container = self.name, "the monitor was lost; what still runs is killed");
+            self.take_back_links();
             drop(sys::process::pidfd_signal(&self.pidfd, SIGKILL));
             Exit { target: ExitTarget::Crash, code: None, signal: None }
         });
@@ -302,16 +273,16 @@ impl Container {
             drop(monitor.wait());
         }
         if let Err(error) = self.groups.remove() {
-            tracing::warn!(container = self.spec.name, %error, "control groups could not be removed");
+            tracing::warn!(container = self.name, %error, "control groups could not be removed");
         }
         let runtime = self.runtime.upgrade();
         if let Some(runtime) = &runtime {
-            runtime.retire(&self.spec.name);
+            runtime.retire(&self.name);
         }
         *self.exit.lock().unwrap_or_else(PoisonError::into_inner) = Some(exit);
         self.changed.notify_all();
         if let Some(runtime) = runtime {
-            runtime.report_exit(&self.spec.name, exit);
+            runtime.report_exit(&self.name, exit);
         }
     }
 }
@@ -327,7 +298,7 @@ impl Watched for Container {
             Ok(Some(_)) => return true,
             Ok(None) | Err(_) => None,
         };
-        let name = self.spec.name.clone();
+        let name = self.name.clone();
         let spawned = std::thread::Builder::new().name("exit".into()).stack_size(512 * 1024).spawn(move || self.end(exit));
         if let Err(error) = spawned {
             tracing::error!(container = name, %error, "the end of a container could not be handled");

@@ -14,6 +14,7 @@ mod container;
 mod error;
 mod exec;
 pub mod files;
+mod hotplug;
 pub mod monitor;
 mod nic;
 mod nodes;

@@ -38,7 +38,15 @@ pub(crate) fn attach(netlink: &mut Netlink, nic: &Nic, inside: BorrowedFd<'_>) -
             netlink.create_veth(&spec).map_err(failed)
         }
         NicKind::P2p => {
-            let spec = VethSpec { host_name: &host_name, host_mac: None, peer_name: &nic.name, peer_netns: inside, peer_mac: mac, master: None, mtu: nic.mtu };
+            let spec = VethSpec {
+                host_name: &host_name,
+                host_mac: None,
+                peer_name: &nic.name,
+                peer_netns: inside,
+                peer_mac: mac,
+                master: None,
+                mtu: nic.mtu,
+            };
             netlink.create_veth(&spec).map_err(failed)
         }
         NicKind::Macvlan { parent: name } => {
@@ -72,8 +80,10 @@ pub(crate) fn bring_up(nic: &Nic, inside: BorrowedFd<'_>) -> Result<()> {
 }
 
 /// Returns lent host interfaces from a namespace that is about to vanish: the kernel would move
-/// them to the host's first network namespace, which need not be the one they came from.
-pub(crate) fn take_back(lent: &[(String, String)], inside: &OwnedFd) {
+/// them to the host's first network namespace, which need not be the one they came from. Those
+/// that are not there are passed over. For a process with one thread.
+pub(crate) fn take_back(nics: &[Nic], inside: &OwnedFd) {
+    let lent: Vec<_> = nics.iter().filter_map(lent).collect();
     if lent.is_empty() {
         return;
     }
@@ -89,6 +99,14 @@ pub(crate) fn take_back(lent: &[(String, String)], inside: &OwnedFd) {
         }
     }
     drop(sys::process::setns_fd(home.as_fd(), namespaces::NET));
+}
+
+/// Name on the host and name inside of a lent host interface.
+pub(crate) fn lent(nic: &Nic) -> Option<(&str, &str)> {
+    match &nic.kind {
+        NicKind::Physical { parent } => Some((parent, &nic.name)),
+        _ => None,
+    }
 }
 
 /// `veth` and eight hexadecimal digits.

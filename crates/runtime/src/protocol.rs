@@ -1,7 +1,7 @@
 //! Messages between the daemon and its helpers: JSON, one per packet of a sequenced socket.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::cgroup::Layout;
 use crate::error::{Error, Result};
 use crate::files::{FileReply, FileRequest};
+use crate::monitor::LAUNCH_FILE;
 use crate::spec::{ContainerSpec, Exit};
 
 /// The longest message, bytes. Descriptions of containers travel as files instead.
@@ -17,7 +18,9 @@ pub const MESSAGE_BYTES: usize = 160 * 1024;
 /// The longest request that a monitor takes, bytes: it keeps its memory small.
 pub const REQUEST_BYTES: usize = 4096;
 
-/// All that a monitor needs; the daemon writes it to `launch.json` in the container's run directory.
+/// All that a monitor needs; the daemon writes it to `launch.json` in the container's run
+/// directory, and again whenever it changes the running container: it always says what the
+/// container has.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Launch {
     /// What to run.
@@ -40,6 +43,20 @@ pub const LAUNCH_PATIENCE: Duration = Duration::from_secs(120);
 pub const ATTACH_PATIENCE: Duration = Duration::from_secs(30);
 /// How long one operation on a guest's files may take: the guest chooses its file systems.
 pub const FILES_PATIENCE: Duration = Duration::from_secs(60);
+
+impl Launch {
+    /// Reads the record of a run directory.
+    pub fn read(run_dir: &Path) -> Result<Self> {
+        let text = sys::fs::read(run_dir.join(LAUNCH_FILE))?;
+        serde_json::from_slice(&text).map_err(|error| Error::step("read launch.json", error))
+    }
+
+    /// Writes the record, whole or not at all.
+    pub fn write(&self, run_dir: &Path) -> Result<()> {
+        let text = serde_json::to_vec(self).map_err(|error| Error::step("describe the container", error))?;
+        Ok(sys::fs::write_atomic(run_dir.join(LAUNCH_FILE), &text, 0o600)?)
+    }
+}
 
 /// From the daemon to a monitor.
 #[derive(Debug, Serialize, Deserialize)]

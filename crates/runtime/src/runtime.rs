@@ -13,7 +13,7 @@ use sys::idmap::Kind;
 use crate::cgroup::{Groups, Layout};
 use crate::container::Container;
 use crate::error::{Error, Result};
-use crate::monitor::{EXIT_FILE, INIT_FILE, InitRecord, LAUNCH_FILE, SOCKET_FILE};
+use crate::monitor::{EXIT_FILE, INIT_FILE, InitRecord, SOCKET_FILE};
 use crate::protocol::{self, LAUNCH_PATIENCE, Launch, MONITOR_PATIENCE, MonitorReply, MonitorRequest};
 use crate::seccomp::{self, Policy};
 use crate::spec::{ContainerSpec, Exit, ExitTarget};
@@ -221,7 +221,9 @@ impl Runtime {
     }
 
     fn prepare(&self, spec: &ContainerSpec, dir: &Path, groups: &Groups) -> Result<()> {
-        let root_id = |kind| spec.idmap.to_host(kind, 0).ok_or_else(|| Error::Invalid("the id map does not contain the container's root (id 0)".into()));
+        let root_id = |kind| {
+            spec.idmap.to_host(kind, 0).ok_or_else(|| Error::Invalid("the id map does not contain the container's root (id 0)".into()))
+        };
         let owner = (root_id(Kind::Uid)?, root_id(Kind::Gid)?);
         sys::fs::remove_tree(dir)?;
         sys::fs::create_dir(dir, 0o700)?;
@@ -232,8 +234,7 @@ impl Runtime {
             seccomp: self.policy(spec)?.to_vec(),
             lxcfs: find_lxcfs(),
         };
-        let launch = serde_json::to_vec(&launch).map_err(|error| Error::step("describe the container", error))?;
-        sys::fs::write_atomic(dir.join(LAUNCH_FILE), &launch, 0o600)?;
+        launch.write(dir)?;
         crate::nodes::create(&spec.nodes, &spec.idmap)?;
         groups.create(&spec.limits, owner)?;
         if spec.idmap.is_empty() { groups.restrict_devices(&spec.nodes) } else { Ok(()) }
@@ -284,8 +285,7 @@ impl Runtime {
         let who = ("monitor", name);
         let socket = sys::socket::connect_seqpacket(&dir.join(SOCKET_FILE), MONITOR_PATIENCE);
         let socket = socket.map_err(|error| protocol::silent(error.into(), MONITOR_PATIENCE, who))?;
-        let launch = sys::fs::read(dir.join(LAUNCH_FILE)).map_err(|error| Error::step("read launch.json", error))?;
-        let launch: Launch = serde_json::from_slice(&launch).map_err(|error| Error::step("read launch.json", error))?;
+        let launch = Launch::read(&dir)?;
         protocol::send(&socket, &MonitorRequest::Hello, &[]).map_err(|_| lost("has ended"))?;
         match protocol::receive_within::<MonitorReply>(&socket, MONITOR_PATIENCE, who)? {
             Some((MonitorReply::Running { pid }, fds)) => {

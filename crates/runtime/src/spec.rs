@@ -67,6 +67,9 @@ impl Default for Rootfs {
 /// A host path shown inside.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
+    /// Name of the device entry that it comes from; empty for what every container gets.
+    #[serde(default)]
+    pub device: String,
     /// On the host.
     pub source: PathBuf,
     /// Inside; made if it is missing.
@@ -85,6 +88,9 @@ pub struct Bind {
 /// there yet, since a user namespace may not make one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceNode {
+    /// Name of the device entry that it comes from.
+    #[serde(default)]
+    pub device: String,
     /// On the host.
     pub source: PathBuf,
     /// Inside.

@@ -39,7 +39,7 @@ use std::sync::Arc;
 
 pub use error::{Error, Result};
 pub use pool::{Contents, Pool, PoolSpec, Rootfs, Space, VolumeRef};
-pub use shift::shift_tree;
+pub use shift::{ShiftState, shift_tree};
 
 use btrfs::BtrfsDriver;
 use dir::DirDriver;

@@ -1,7 +1,10 @@
 //! Rewriting the ids of a whole tree, for file systems that cannot be mounted with mapped ids.
 //!
 //! An id outside the first map is left as it is. An interrupted shift leaves a tree with mixed
-//! ids; do it on a volume that does not count yet.
+//! ids. It can be gone on with where one of the maps is empty, that is, where guest ids become host
+//! ids or the other way round: the ids of the other map tell what has been done. What may then be
+//! missing is the capabilities or the set-id bits of an object that was being changed at that
+//! very moment.
 
 use std::ffi::CStr;
 
@@ -22,24 +25,38 @@ const CAPABILITY_V3: u32 = 0x0300_0000;
 const CAPABILITY_V2_BYTES: usize = 20;
 const CAPABILITY_V3_BYTES: usize = 24;
 
+/// What a tree is at the beginning of a shift.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShiftState {
+    /// Everything has ids of the first map.
+    Fresh,
+    /// A shift with the same maps was interrupted.
+    Interrupted,
+}
+
 /// Gives everything in a tree that belongs to a guest id of map `from` to the same guest id of
 /// map `to`. Set-id bits stay, ids in ACLs and file capabilities are rewritten, no link is
-/// followed, and a file with several names is changed once.
-pub fn shift_tree(root: &Root, from: &IdMap, to: &IdMap) -> Result<()> {
+/// followed, and a file with several names is changed once. When it returns, all is on the disk.
+pub fn shift_tree(root: &Root, from: &IdMap, to: &IdMap, state: ShiftState) -> Result<()> {
     if from == to {
         return Ok(());
     }
-    let shift = Shift { from, to };
-    Ok(sys::tree::for_each(root, |object, buffer| shift.object(object, buffer))?)
+    let shift = Shift { from, to, state };
+    sys::tree::for_each(root, |object, buffer| shift.object(object, buffer))?;
+    Ok(sys::copy::sync_fs_of(root.open_dir(".")?)?)
 }
 
 struct Shift<'a> {
     from: &'a IdMap,
     to: &'a IdMap,
+    state: ShiftState,
 }
 
 impl Shift<'_> {
     fn id(&self, kind: Kind, id: u32) -> u32 {
+        if self.state == ShiftState::Interrupted && !self.to.is_empty() && self.to.to_guest(kind, id).is_some() {
+            return id;
+        }
         self.from.to_guest(kind, id).and_then(|guest| self.to.to_host(kind, guest)).unwrap_or(id)
     }
 
@@ -47,7 +64,11 @@ impl Shift<'_> {
         // Read before the change of owner, which removes them.
         let attributes = self.attributes(object, buffer)?;
         let (uid, gid) = object.owner();
-        object.set_owner(self.id(Kind::Uid, uid), self.id(Kind::Gid, gid))?;
+        let owner = (self.id(Kind::Uid, uid), self.id(Kind::Gid, gid));
+        // A change of owner takes set-id bits and capabilities away; better none than for nothing.
+        if owner != (uid, gid) {
+            object.set_owner(owner.0, owner.1)?;
+        }
         for (name, value) in attributes {
             xattr::set(object, name, &value)?;
         }
@@ -64,7 +85,8 @@ impl Shift<'_> {
             return Ok(found);
         }
         let names = xattr::list(object, buffer)?;
-        for name in [ACL_ACCESS, ACL_DEFAULT, CAPABILITY].into_iter().filter(|name| names.iter().any(|present| present.as_c_str() == *name)) {
+        for name in [ACL_ACCESS, ACL_DEFAULT, CAPABILITY].into_iter().filter(|name| names.iter().any(|present| present.as_c_str() == *name))
+        {
             let Some(value) = xattr::get(object, name, buffer)? else { continue };
             let value = if name == CAPABILITY { self.capability(value) } else { self.acl(value) };
             found.push((name, value));

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use storage::{Error, Pool, PoolSpec, Rootfs, VolumeRef};
+use storage::{Error, Pool, PoolSpec, Rootfs, ShiftState, VolumeRef};
 use sys::idmap::IdMap;
 use sys::mount::MountFlags;
 use sys::tree::FileType;
@@ -42,7 +42,14 @@ fn isolated(test: impl FnOnce(&Path) + Send + 'static) {
 
 fn spec(home: &Path, driver: &str) -> PoolSpec {
     let config = if driver == "btrfs" { [("size".to_owned(), "256MB".to_owned())].into() } else { BTreeMap::new() };
-    PoolSpec { name: "default".into(), driver: driver.into(), config, dir: home.join("storage-pools/default"), disks_dir: home.join("disks"), id: "one".into() }
+    PoolSpec {
+        name: "default".into(),
+        driver: driver.into(),
+        config,
+        dir: home.join("storage-pools/default"),
+        disks_dir: home.join("disks"),
+        id: "one".into(),
+    }
 }
 
 fn create(home: &Path, driver: &str) -> (PoolSpec, Arc<dyn Pool>) {
@@ -211,7 +218,12 @@ fn what_a_crash_leaves_is_swept_and_what_is_in_use_is_not() {
             // A second opening, as after a lost mount, while this image is being filled.
             let again = storage::open(spec).expect("open");
             assert_eq!(again.list().expect("list").instances, ["c1", "c3"]);
-            *found.borrow_mut() = Some((names(spec, "containers"), names(spec, "containers-snapshots"), names(spec, "containers-snapshots/c1"), images(spec).len()));
+            *found.borrow_mut() = Some((
+                names(spec, "containers"),
+                names(spec, "containers-snapshots"),
+                names(spec, "containers-snapshots/c1"),
+                images(spec).len(),
+            ));
             fill_image(dir)
         })
         .expect("create image");
@@ -227,7 +239,12 @@ fn an_image_that_a_power_failure_caught_is_made_again() {
     each_driver(|spec, pool| {
         let settled = || {
             let waiting = |name: &String| name.starts_with(".unsynced-");
-            (0..1000).any(|_| !names(spec, "images").iter().any(waiting) || { std::thread::sleep(Duration::from_millis(10)); false })
+            (0..1000).any(|_| {
+                !names(spec, "images").iter().any(waiting) || {
+                    std::thread::sleep(Duration::from_millis(10));
+                    false
+                }
+            })
         };
         with_image(pool);
         assert!(settled(), "{:?}", names(spec, "images"));
@@ -537,7 +554,15 @@ fn shifting_there_and_back_changes_nothing() {
     // ACL version 2: user::rw-, user:1000:r--, group::r--, mask::r--, other::---.
     let no_id = [0xff; 4];
     let entry = |tag: u8, permissions: u8, id: [u8; 4]| [&[tag, 0, permissions, 0][..], &id].concat();
-    let acl = [vec![2, 0, 0, 0], entry(1, 6, no_id), entry(2, 4, 1000u32.to_le_bytes()), entry(4, 4, no_id), entry(0x10, 4, no_id), entry(0x20, 0, no_id)].concat();
+    let acl = [
+        vec![2, 0, 0, 0],
+        entry(1, 6, no_id),
+        entry(2, 4, 1000u32.to_le_bytes()),
+        entry(4, 4, no_id),
+        entry(0x10, 4, no_id),
+        entry(0x20, 0, no_id),
+    ]
+    .concat();
     xattr::set(&version, xattr::ACL_ACCESS, &acl).expect("set ACL");
     let su = fs::File::open(tree.join("rootfs/bin/su")).expect("open");
     let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -545,7 +570,7 @@ fn shifting_there_and_back_changes_nothing() {
 
     let map = IdMap::contiguous(100_000, 200_000, 65_536);
     let value = |file: &fs::File, name| xattr::get(file, name, &mut xattr::Buffer::default()).expect("getxattr").expect("present").to_vec();
-    storage::shift_tree(&root, &IdMap::default(), &map).expect("shift");
+    storage::shift_tree(&root, &IdMap::default(), &map, ShiftState::Fresh).expect("shift");
     let stat = |path: &str| fs::symlink_metadata(tree.join(path)).expect("stat");
     assert_eq!((stat("rootfs").uid(), stat("rootfs").gid()), (100_000, 200_000));
     assert_eq!((stat("rootfs/version").uid(), stat("rootfs/version").gid()), (101_000, 200_033));
@@ -556,11 +581,37 @@ fn shifting_there_and_back_changes_nothing() {
     let shifted = value(&su, xattr::CAPABILITY);
     assert_eq!((shifted[3], shifted[20..].to_vec()), (3, 100_000u32.to_le_bytes().to_vec()), "bound to the container's root");
 
-    storage::shift_tree(&root, &map, &IdMap::default()).expect("shift back");
+    storage::shift_tree(&root, &map, &IdMap::default(), ShiftState::Fresh).expect("shift back");
     assert_eq!((stat("rootfs/version").uid(), stat("rootfs/version").gid()), (1000, 33));
     assert_eq!(stat("rootfs/bin/su2").uid(), 0);
     assert_eq!(value(&version, xattr::ACL_ACCESS), acl);
     assert_eq!(value(&su, xattr::CAPABILITY), capability);
+}
+
+#[test]
+fn an_interrupted_shift_is_gone_on_with() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let tree = dir.path().join("tree");
+    fs::create_dir(&tree).expect("mkdir");
+    fill_image(&tree).expect("fill");
+    let root = Root::open(&tree).expect("open");
+    let map = IdMap::contiguous(100_000, 100_000, 65_536);
+    let owner = |path: &str| fs::symlink_metadata(tree.join(path)).map(|stat| (stat.uid(), stat.gid())).expect("stat");
+    // Some have been dealt with, one by half.
+    root.lchown("rootfs/version", 100_033, 100_033).expect("chown");
+    root.lchown("rootfs/bin", 100_000, 100_000).expect("chown");
+    root.lchown("templates", 100_000, 0).expect("chown");
+    storage::shift_tree(&root, &IdMap::default(), &map, ShiftState::Interrupted).expect("go on");
+    assert_eq!(
+        (owner("rootfs/version"), owner("rootfs/bin"), owner("templates")),
+        ((100_033, 100_033), (100_000, 100_000), (100_000, 100_000))
+    );
+    assert_eq!((owner("rootfs"), owner("rootfs/bin/su")), ((100_000, 100_000), (100_000, 100_000)));
+    assert_eq!(fs::metadata(tree.join("rootfs/bin/su")).expect("stat").mode() & 0o7777, 0o4755);
+    // And back.
+    root.lchown("rootfs/version", 33, 33).expect("chown");
+    storage::shift_tree(&root, &map, &IdMap::default(), ShiftState::Interrupted).expect("go on");
+    assert_eq!((owner("rootfs/version"), owner("rootfs/bin/su")), ((33, 33), (0, 0)));
 }
 
 /// Prints how long the operations take; run with `--ignored --nocapture`. `ROOTFS` may name a

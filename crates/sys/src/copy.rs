@@ -48,6 +48,11 @@ pub fn sync_fs(path: impl AsRef<Path>) -> Result<()> {
     rustix::fs::syncfs(&dir).on_path("sync", path)
 }
 
+/// The same for an open directory.
+pub fn sync_fs_of(dir: impl AsFd) -> Result<()> {
+    rustix::fs::syncfs(dir).context("sync", "file system")
+}
+
 /// Atomically puts each of two paths in the other's place.
 pub fn exchange(one: impl AsRef<Path>, other: impl AsRef<Path>) -> Result<()> {
     rename_with(one.as_ref(), other.as_ref(), rustix::fs::RenameFlags::EXCHANGE)

@@ -32,6 +32,7 @@ impl Device for DiskDevice {
             }
         }
         Ok(Some(Part::Disk(Bind {
+            device: name.to_owned(),
             source,
             target: key::normal_path(config).into(),
             read_only: key::READONLY.is_true(config),

@@ -5,11 +5,9 @@ use std::path::PathBuf;
 
 use api::Config;
 use keys::devices::unix as key;
-use runtime::{Bind, DeviceNode};
-use sys::idmap::{IdMap, Kind};
+use runtime::DeviceNode;
 
 use super::{Device, Owner, Part};
-use crate::error::Context;
 use crate::{Error, Result};
 
 pub(super) struct UnixDevice;
@@ -30,6 +28,7 @@ impl Device for UnixDevice {
                 .hint(format!("device '{name}' of {}; plug it in, or set required=false", owner.name)));
         };
         Ok(Some(Part::Node(DeviceNode {
+            device: name.to_owned(),
             source: owner.devices_dir.join(format!("unix.{}", target.trim_start_matches('/').replace('/', "-"))),
             target: PathBuf::from(target),
             block,
@@ -61,32 +60,6 @@ fn split(device: u64) -> (u32, u32) {
     (major as u32, minor as u32)
 }
 
-fn join(major: u32, minor: u32) -> u64 {
-    let (major, minor) = (u64::from(major), u64::from(minor));
-    ((major & 0xfff) << 8) | ((major & !0xfff) << 32) | (minor & 0xff) | ((minor & !0xff) << 12)
-}
-
-/// Makes a node on the host for a running container (at start the runtime does it).
-pub(super) fn make_node(node: &DeviceNode, idmap: &IdMap) -> Result<()> {
-    let context = |result: sys::Result<()>| result.context("make a device node");
-    let (Some(dir), Some(name)) = (node.source.parent(), node.source.file_name()) else {
-        return Err(Error::internal("a device node without a directory"));
-    };
-    context(sys::fs::ensure_dir_all(dir, 0o711))?;
-    context(sys::fs::remove_file(&node.source))?;
-    let root = sys::Root::open(dir).context("open the directory of device nodes")?;
-    let kind = if node.block { sys::tree::FileType::BlockDevice } else { sys::tree::FileType::CharacterDevice };
-    context(root.mknod(name, kind, node.mode, join(node.major, node.minor)))?;
-    context(sys::fs::set_mode(&node.source, node.mode))?;
-    let id = |kind, guest| idmap.to_host(kind, guest).unwrap_or(guest);
-    context(sys::fs::chown(&node.source, id(Kind::Uid, node.uid), id(Kind::Gid, node.gid)))
-}
-
-/// The mount that shows a node inside.
-pub(super) fn node_bind(node: &DeviceNode) -> Bind {
-    Bind { source: node.source.clone(), target: node.target.clone(), ..Bind::default() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,7 +81,7 @@ mod tests {
         assert_eq!(node.source, PathBuf::from("/d/c1/unix.dev-zero"));
         let given = part(&[("type", "unix-block"), ("path", "/dev/x"), ("major", "8"), ("minor", "300"), ("mode", "0600")]).expect("part");
         assert!(matches!(given, Some(Part::Node(DeviceNode { block: true, major: 8, minor: 300, mode: 0o600, .. }))));
-        assert_eq!(split(join(300, 70_000)), (300, 70_000));
+        assert_eq!(split((300 << 8) | (70_000 & 0xff) | ((70_000 & !0xff) << 12)), (300, 70_000));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Stacking: the profiles in their order, later over earlier, then what is the instance's own.
 
+use std::sync::Arc;
+
 use api::{Config, Devices};
 
 use crate::records::{InstanceRecord, ProfileRecord, Records};
@@ -30,11 +32,20 @@ pub(crate) fn expand_record(records: &Records, record: &InstanceRecord) -> Expan
     expand(profiles.iter().map(|held| &*held.record), &record.config, &record.devices)
 }
 
+/// The same with `profile` as the profile `name`.
+pub(crate) fn expand_with(records: &Records, record: &InstanceRecord, (name, profile): (&str, &Arc<ProfileRecord>)) -> Expanded {
+    let find = |other: &String| if other == name { Some(profile.clone()) } else { records.profiles.get(other).map(|held| held.record) };
+    let profiles: Vec<_> = record.profiles.iter().filter_map(find).collect();
+    expand(profiles.iter().map(|profile| &**profile), &record.config, &record.devices)
+}
+
 /// Refuses profiles that do not exist or are named twice.
 pub(crate) fn check_profiles(records: &Records, profiles: &[String]) -> Result<()> {
     for (index, name) in profiles.iter().enumerate() {
         if !records.profiles.contains(name) {
-            return Err(Error::bad_request(format!("Requested profile '{name}' doesn't exist")).hint("`lxc profile list` shows those there are"));
+            return Err(
+                Error::bad_request(format!("Requested profile '{name}' doesn't exist")).hint("`lxc profile list` shows those there are")
+            );
         }
         if profiles[..index].contains(name) {
             return Err(Error::bad_request(format!("Profile '{name}' is given twice")));

@@ -9,7 +9,7 @@ use storage::VolumeRef;
 use super::admission::{Action, Permit};
 use super::expand::expand_record;
 use super::start::runtime_rootfs;
-use super::{FileAttributes, FileContent, FileEntry, Instances, idmap};
+use super::{FileAttributes, FileContent, FileEntry, Instances};
 use crate::error::Context;
 use crate::{Error, ErrorKind, Result};
 
@@ -31,7 +31,13 @@ impl Instances {
             FileKind::Symlink => Ok(entry(FileContent::Symlink(tree.files.read_link(path).map_err(|error| file_error(error, path))?))),
             _ => {
                 let (stat, file) = tree.files.read(path).map_err(|error| file_error(error, path))?;
-                Ok(FileEntry { uid: stat.uid, gid: stat.gid, mode: stat.mode & 0o7777, size: stat.size, content: FileContent::File(OwnedFd::from(file)) })
+                Ok(FileEntry {
+                    uid: stat.uid,
+                    gid: stat.gid,
+                    mode: stat.mode & 0o7777,
+                    size: stat.size,
+                    content: FileContent::File(OwnedFd::from(file)),
+                })
             }
         }
     }
@@ -84,12 +90,8 @@ impl Instances {
         let pool = engine.pool(&record.pool)?;
         let rootfs = runtime_rootfs(pool.rootfs(&VolumeRef::instance(name)).context(format!("look at the volume of `{name}`"))?);
         let config = expand_record(&engine.records, &record).config;
-        let shifted = volatile::LAST_STATE_IDMAP.text(&config).and_then(|text| serde_json::from_str(text).ok());
-        let (idmap, idmapped) = match shifted {
-            Some(map) => (map, false),
-            None => (idmap::idmap(&config, &engine.host_ids, &[])?, true),
-        };
-        let files = FileTree::stopped(&rootfs, &idmap, idmapped).context(format!("reach the files of `{name}`"))?;
+        let on_disk = volatile::LAST_STATE_IDMAP.text(&config).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let files = FileTree::stopped(&rootfs, &on_disk, false).context(format!("reach the files of `{name}`"))?;
         Ok(Tree { files, _permit: Some(permit) })
     }
 }

@@ -34,7 +34,8 @@ fn host_ids(files: Option<(String, String)>, own: &[String; 2]) -> std::result::
             gid: subid::usable_subid("/etc/subgid", &gid, USER).map_err(|error| error.to_string())?,
         },
         None => {
-            let range = |map: &str| subid::range_of_own_map(map).ok_or_else(|| "the daemon's own user namespace has too few ids".to_owned());
+            let range =
+                |map: &str| subid::range_of_own_map(map).ok_or_else(|| "the daemon's own user namespace has too few ids".to_owned());
             HostIds { uid: range(&own[0])?, gid: range(&own[1])? }
         }
     };
@@ -45,26 +46,38 @@ fn host_ids(files: Option<(String, String)>, own: &[String; 2]) -> std::result::
     }
 }
 
-/// The map of an instance with this expanded configuration. `taken` are the isolated ranges of
-/// the others. Empty for a privileged instance.
-pub(crate) fn idmap(config: &Config, host: &std::result::Result<HostIds, String>, taken: &[SubidRange]) -> Result<IdMap> {
+/// The ids that an instance is to run with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Choice {
+    /// Empty for a privileged instance.
+    pub map: IdMap,
+    /// Start of its own range, if it is isolated.
+    pub base: Option<u32>,
+}
+
+/// The ids of an instance with this expanded configuration. `taken` are the isolated ranges of
+/// the others.
+pub(crate) fn choose(config: &Config, host: &std::result::Result<HostIds, String>, taken: &[SubidRange]) -> Result<Choice> {
     if key::SECURITY_PRIVILEGED.is_true(config) {
-        return Ok(IdMap::default());
+        return Ok(Choice::default());
     }
     let host = host.as_ref().map_err(|reason| {
-        Error::bad_request(format!("LXD doesn't have a uid/gid allocation. In this mode, only privileged containers are supported. ({reason})"))
+        Error::bad_request(format!(
+            "LXD doesn't have a uid/gid allocation. In this mode, only privileged containers are supported. ({reason})"
+        ))
     })?;
-    let base = if key::SECURITY_IDMAP_ISOLATED.is_true(config) {
+    let (map, base) = if key::SECURITY_IDMAP_ISOLATED.is_true(config) {
         let range = isolated(config, host, taken)?;
-        IdMap::contiguous(range.start, range.start, range.count)
+        (IdMap::contiguous(range.start, range.start, range.count), Some(range.start))
     } else {
         let entry = |is_uid, range: SubidRange| Entry { is_uid, is_gid: !is_uid, host: range.start, guest: 0, count: range.count };
-        IdMap { entries: vec![entry(true, host.uid), entry(false, host.gid)] }
+        (IdMap { entries: vec![entry(true, host.uid), entry(false, host.gid)] }, None)
     };
-    match key::RAW_IDMAP.text(config) {
-        Some(text) => with_raw(base, text),
-        None => Ok(base),
-    }
+    let map = match key::RAW_IDMAP.text(config) {
+        Some(text) => with_raw(map, text)?,
+        None => map,
+    };
+    Ok(Choice { map, base })
 }
 
 /// The instance's own range: asked for, kept from before, or the first gap.
@@ -93,7 +106,10 @@ fn isolated(config: &Config, host: &HostIds, taken: &[SubidRange]) -> Result<Sub
     }
     match u32::try_from(start) {
         Ok(start) if u64::from(start) + u64::from(count) <= end => Ok(SubidRange { start, count }),
-        _ => Err(Error::internal("Not enough uid/gid available for the container.").hint("enlarge the ranges in /etc/subuid and /etc/subgid")),
+        _ => {
+            Err(Error::internal("Not enough uid/gid available for the container.")
+                .hint("enlarge the ranges in /etc/subuid and /etc/subgid"))
+        }
     }
 }
 
@@ -144,14 +160,28 @@ fn cut(old: Entry, new: &Entry) -> Vec<Entry> {
     left
 }
 
-/// The isolated range an instance holds, if it has one.
-pub(crate) fn held_range(config: &Config) -> Option<SubidRange> {
-    if !key::SECURITY_IDMAP_ISOLATED.is_true(config) {
-        return None;
-    }
+/// The isolated ranges that an instance has reserved: the one that was stored for it, until it is
+/// taken away from it, and the one that its configuration demands.
+pub(crate) fn reserved(config: &Config) -> Vec<SubidRange> {
     let count = key::SECURITY_IDMAP_SIZE.get(config).unwrap_or(65_536);
-    let start = key::SECURITY_IDMAP_BASE.get(config).or_else(|| key::volatile::IDMAP_BASE.get(config)).filter(|base| *base != 0)?;
-    Some(SubidRange { start, count })
+    let demanded = key::SECURITY_IDMAP_BASE.get(config).filter(|_| key::SECURITY_IDMAP_ISOLATED.is_true(config));
+    [demanded, key::volatile::IDMAP_BASE.get(config)]
+        .into_iter()
+        .flatten()
+        .filter(|base| *base != 0)
+        .map(|start| SubidRange { start, count })
+        .collect()
+}
+
+/// The ranges that a running container uses and shares with nobody. What is mapped as in the
+/// shared map is not among them, nor what `raw.idmap` maps from elsewhere.
+pub(crate) fn in_use(map: &IdMap, host: &HostIds) -> Vec<SubidRange> {
+    let own = |entry: &&Entry| {
+        let shared = if entry.is_uid { host.uid } else { host.gid };
+        let is_shared = entry.host.checked_sub(entry.guest) == Some(shared.start);
+        !is_shared && overlaps(SubidRange { start: entry.host, count: entry.count }, shared)
+    };
+    map.entries.iter().filter(own).map(|entry| SubidRange { start: entry.host, count: entry.count }).collect()
 }
 
 #[cfg(test)]
@@ -168,6 +198,10 @@ mod tests {
     fn host() -> std::result::Result<HostIds, String> {
         let range = SubidRange { start: 1_000_000, count: 1_000_000 };
         Ok(HostIds { uid: range, gid: range })
+    }
+
+    fn idmap(config: &Config, host: &std::result::Result<HostIds, String>, taken: &[SubidRange]) -> Result<IdMap> {
+        choose(config, host, taken).map(|choice| choice.map)
     }
 
     #[test]
@@ -216,5 +250,30 @@ mod tests {
         assert!(idmap(&config(&[("raw.idmap", "uid 1000005 5")]), &host(), &[]).is_err());
         let edge = idmap(&config(&[("raw.idmap", "uid 7 0")]), &host(), &[]).expect("map");
         assert_eq!((edge.to_host(Kind::Uid, 0), edge.to_host(Kind::Uid, 1)), (Some(7), Some(1_000_001)));
+    }
+
+    #[test]
+    fn a_running_container_holds_what_it_uses() {
+        let ids = host().expect("ids");
+        let map = |pairs: &[(&str, &str)]| idmap(&config(pairs), &host(), &[]).expect("map");
+        let range = |start, count| SubidRange { start, count };
+        assert_eq!(in_use(&map(&[("security.idmap.isolated", "true")]), &ids), [range(1_065_536, 65_536); 2]);
+        assert!(in_use(&map(&[]), &ids).is_empty());
+        assert!(in_use(&map(&[("raw.idmap", "both 1000 1000")]), &ids).is_empty());
+        assert!(in_use(&IdMap::default(), &ids).is_empty());
+    }
+
+    #[test]
+    fn a_stored_range_stays_reserved() {
+        let ranges = |pairs: &[(&str, &str)]| reserved(&config(pairs)).iter().map(|range| range.start).collect::<Vec<_>>();
+        assert_eq!(ranges(&[("volatile.idmap.base", "1065536")]), [1_065_536], "also when the instance is to be isolated no more");
+        assert_eq!(ranges(&[("security.idmap.isolated", "true"), ("security.idmap.base", "7000000")]), [7_000_000]);
+        assert!(ranges(&[("security.idmap.isolated", "true")]).is_empty());
+    }
+
+    #[test]
+    fn the_base_is_not_what_raw_maps() {
+        let choice = choose(&config(&[("security.idmap.isolated", "true"), ("raw.idmap", "both 0 0")]), &host(), &[]).expect("choice");
+        assert_eq!(choice.base, Some(1_065_536));
     }
 }

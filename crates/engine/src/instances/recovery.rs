@@ -6,8 +6,6 @@ use std::time::Duration;
 use runtime::{Container, Exit, Recovered};
 
 use super::Instances;
-use super::expand::expand_record;
-use crate::records::InstanceRecord;
 use crate::sync::lock;
 
 /// How many instances are looked for at a time: one whose monitor hangs holds up few others.
@@ -30,12 +28,12 @@ impl Instances {
     /// daemon looked, for [`Instances::settle_ended`]. One whose monitor does not answer is in error
     /// until it does.
     pub(crate) fn recover(&self) -> Vec<(String, Exit)> {
-        let todo = Mutex::new(self.engine.records.instances.all());
+        let todo = Mutex::new(self.engine.records.instances.ids());
         let (ended, unreachable) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         let next = || lock(&todo).pop();
         let work = || {
-            while let Some((name, record)) = next() {
-                match self.look_for(&name, &record) {
+            while let Some(name) = next() {
+                match self.look_for(&name) {
                     Found::Settled => {}
                     Found::Ended(exit) => lock(&ended).push((name, exit)),
                     Found::Unreachable(reason) => {
@@ -56,24 +54,19 @@ impl Instances {
         std::mem::take(&mut *lock(&ended))
     }
 
-    fn look_for(&self, name: &str, record: &InstanceRecord) -> Found {
+    fn look_for(&self, name: &str) -> Found {
         match self.engine.runtime.recover(name) {
-            Recovered::Running(container) => self.publish(name, record, container),
+            Recovered::Running(container) => self.publish(name, container),
             Recovered::Exited(exit) => Found::Ended(exit),
             Recovered::Nothing => Found::Settled,
             Recovered::Unreachable(error) => Found::Unreachable(error.to_string()),
         }
     }
 
-    fn publish(&self, name: &str, record: &InstanceRecord, container: Arc<Container>) -> Found {
+    fn publish(&self, name: &str, container: Arc<Container>) -> Found {
         let engine = &self.engine;
-        let expanded = expand_record(&engine.records, record);
-        let parts = self.parts(name, &expanded).unwrap_or_else(|error| {
-            tracing::warn!(instance = name, "the devices of the running instance cannot be told: {}", error.report());
-            crate::devices::Parts::new()
-        });
         tracing::info!(instance = name, pid = container.pid(), "found running");
-        engine.live.insert(name, container.clone(), parts);
+        engine.live.insert(name, container.clone());
         engine.gates.set_unreachable(name, None);
         // It may have ended before this; then nobody else tells.
         let exit = (!container.is_running()).then(|| container.wait_exit(Some(super::stop::KILL_PATIENCE))).flatten();
@@ -101,8 +94,10 @@ impl Instances {
     /// True once it is known what became of the instance.
     fn look_again(&self, name: &str) -> bool {
         let gates = &self.engine.gates;
-        let Some(record) = self.engine.records.instances.get(name) else { return true };
-        match self.look_for(name, &record) {
+        if !self.engine.records.instances.contains(name) {
+            return true;
+        }
+        match self.look_for(name) {
             Found::Unreachable(reason) => gates.set_unreachable(name, Some(reason)),
             Found::Settled => gates.set_unreachable(name, None),
             Found::Ended(exit) => {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use api::Config;
 use api::instances::InstancePut;
 use keys::devices::disk;
-use keys::instance::volatile;
+use keys::instance::{LIMITS_CPU, volatile};
 use serde_json::Value;
 
 use super::Instances;
 use super::admission::Action;
-use super::create::{clean, set_quota};
+use super::create::{check_expanded, clean, set_quota};
 use super::expand::{Expanded, expand_record};
 use crate::devices::{self, Part, Parts};
 use crate::live::Run;
@@ -43,7 +43,9 @@ impl Instances {
         }
         etag::check(if_match, &tagged_parts(&held))?;
         let sent = if_match.map(str::to_owned);
-        self.engine.operations.run(New::instance("Updating instance", name), move |_| this.update_now(&instance, request, sent.as_deref()).map(|()| None))
+        self.engine
+            .operations
+            .run(New::instance("Updating instance", name), move |_| this.update_now(&instance, request, sent.as_deref()).map(|()| None))
     }
 
     /// Changes only what `patch` names; `config` and `devices` are merged by key. Done on return.
@@ -71,10 +73,6 @@ impl Instances {
         let mut after = self.checked(&record)?;
         self.check_pool_unchanged(&held, &after)?;
         let before = expand_record(&engine.records, &held);
-        let _allocation = lock(&engine.id_allocation);
-        if idmap_keys(&before.config) != idmap_keys(&after.config) {
-            self.allocate_ids(name, &mut record)?;
-        }
         forget_removed_cards(&mut record.config, &before, &after);
         let run = engine.live.get(name);
         let mut undo = Undo::default();
@@ -85,13 +83,22 @@ impl Instances {
             after.config.extend(new);
             self.change_live(run, (&before, &after), &mut undo)?;
         }
-        let mut changes = engine.records.changes();
-        changes.update(name, &held, record)?;
-        changes.commit()?;
+        self.store(name, &held, record, idmap_keys(&before.config) != idmap_keys(&after.config))?;
         undo.keep();
         self.after_change(name, &before, &after);
         engine.lifecycle("instance-updated", "instances", name);
         Ok(())
+    }
+
+    /// Stores the changed record. The lock on ids comes last: nobody waits for a guest with it.
+    fn store(&self, name: &str, held: &Held<InstanceRecord>, mut record: InstanceRecord, new_ids: bool) -> Result<()> {
+        let _allocation = new_ids.then(|| lock(&self.engine.id_allocation));
+        if new_ids {
+            self.allocate_ids(name, &mut record)?;
+        }
+        let mut changes = self.engine.records.changes();
+        changes.update(name, held, record)?;
+        changes.commit()
     }
 
     /// Applies what a changed profile means for one instance; `before` is what it had.
@@ -109,21 +116,34 @@ impl Instances {
             self.change_live(run, (before, &after), &mut undo)?;
             engine.records.modify::<InstanceRecord>(name, |record| record.config.extend(new.clone()))?;
         }
+        if idmap_keys(&before.config) != idmap_keys(&after.config) {
+            self.claim_ids(name)?;
+        }
         undo.keep();
         self.after_change(name, before, &after);
         Ok(())
     }
 
+    /// Checks what an instance would run with after a change of a profile.
+    pub(crate) fn check_expanded(&self, held: &InstanceRecord, after: &Expanded) -> Result<()> {
+        check_expanded(after)?;
+        self.check_pool_unchanged(held, after)
+    }
+
     fn check_pool_unchanged(&self, held: &InstanceRecord, after: &Expanded) -> Result<()> {
         let pool = keys::devices::root_disk(&after.devices)?.and_then(|(_, device)| disk::POOL.text(device));
         if pool.is_some_and(|pool| pool != held.pool) {
-            return Err(Error::bad_request("The storage pool of the root disk cannot be changed").hint("copy the instance into the other pool"));
+            return Err(
+                Error::bad_request("The storage pool of the root disk cannot be changed").hint("copy the instance into the other pool")
+            );
         }
         Ok(())
     }
 
     fn change_quota<'a>(&self, pool: &str, name: &'a str, (before, after): (&'a Expanded, &Expanded), undo: &mut Undo<'a>) -> Result<()> {
-        let size = |expanded: &Expanded| keys::devices::root_disk(&expanded.devices).ok().flatten().and_then(|(_, device)| disk::SIZE.text(device).map(str::to_owned));
+        let size = |expanded: &Expanded| {
+            keys::devices::root_disk(&expanded.devices).ok().flatten().and_then(|(_, device)| disk::SIZE.text(device).map(str::to_owned))
+        };
         if size(before) == size(after) {
             return Ok(());
         }
@@ -139,8 +159,9 @@ impl Instances {
         if before.config.get("linux.kernel_modules") != after.config.get("linux.kernel_modules") {
             super::start::load_modules(&after.config)?;
         }
-        let new = self.parts(container.name(), after)?;
-        let old = lock(&run.parts).clone();
+        let old = devices::parts_of(&container.spec());
+        let new =
+            self.with_owner(container.name(), &after.config, |owner| devices::parts_after(&old, (&before.devices, &after.devices), owner))?;
         for (name, part) in ordered(&old).into_iter().rev().filter(|(name, part)| new.get(name) != Some(part)) {
             devices::detach(container, &name, &part)?;
             undo.push("give a device back", move || devices::attach(&run.container, &name, &part));
@@ -149,16 +170,25 @@ impl Instances {
             devices::attach(container, &name, &part)?;
             undo.push("take a device away again", move || devices::detach(&run.container, &name, &part));
         }
-        *lock(&run.parts) = new;
-        undo.push("remember the old devices", move || {
-            *lock(&run.parts) = old;
-            Ok::<_, Error>(())
+        self.change_limits(run, (&before.config, &after.config), undo)
+    }
+
+    /// All limits or, on failure, none. It keeps its processors unless others are asked for.
+    fn change_limits<'a>(&self, run: &'a Run, (before, after): (&Config, &Config), undo: &mut Undo<'a>) -> Result<()> {
+        let mut new = self.limits_for(run.container.name(), after);
+        let keeps_cpus = LIMITS_CPU.text(before) == LIMITS_CPU.text(after);
+        let changed = run.container.change_limits(|now| {
+            if keeps_cpus {
+                new.cpus.clone_from(&now.cpus);
+            }
+            new
         });
-        let (old, new) = (self.limits_for(container.name(), &before.config), self.limits_for(container.name(), &after.config));
-        if old != new {
-            container.set_limits(&new).map_err(|error| Error::bad_request("change the limits of the running container").caused_by(error))?;
-            undo.push("put the old limits back", move || run.container.set_limits(&old));
-        }
+        let old = changed.map_err(|error| {
+            let in_use = error.errno() == Some(sys::Errno::BUSY);
+            let failed = Error::bad_request("change the limits of the running container").caused_by(error);
+            if in_use { failed.hint("it uses more than that now") } else { failed }
+        })?;
+        undo.push("put the old limits back", move || run.container.change_limits(|_| old).map(drop));
         Ok(())
     }
 

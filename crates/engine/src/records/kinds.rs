@@ -3,6 +3,7 @@
 use api::{Config, Devices, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::Record;
+use sys::idmap::IdMap;
 
 use super::{Kind, Records, Stored};
 
@@ -22,6 +23,9 @@ pub(crate) struct InstanceRecord {
     pub devices: Devices,
     /// Storage pool that holds its volume; fixed at creation.
     pub pool: String,
+    /// The owners of its files are being changed from `volatile.last_state.idmap` to this: some
+    /// may have those, some these. Goes with the files: into copies and snapshots.
+    pub shifting_to: Option<IdMap>,
 }
 
 /// A snapshot; the key is `INSTANCE/SNAPSHOT`.

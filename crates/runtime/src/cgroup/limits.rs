@@ -10,9 +10,20 @@ use crate::spec::Limits;
 #[derive(Debug, PartialEq, Eq)]
 struct Write {
     file: &'static str,
-    value: String,
-    /// A kernel without this file cannot do it, and nobody asked for it.
-    optional: bool,
+    /// `None`: what the parent group has.
+    value: Option<String>,
+    need: Need,
+}
+
+/// What a failed write means.
+#[derive(Debug, PartialEq, Eq)]
+enum Need {
+    /// A failure.
+    Asked,
+    /// A failure, unless this kernel has no such file.
+    IfThere,
+    /// Nothing: nobody asked for it.
+    None,
 }
 
 /// A controller with its encodings for both versions.
@@ -25,18 +36,8 @@ struct Row {
 }
 
 static ROWS: &[Row] = &[
-    Row {
-        controller: "memory",
-        asked: |limits| limits.memory_bytes.is_some().then_some("limits.memory"),
-        v1: memory_v1,
-        v2: memory_v2,
-    },
-    Row {
-        controller: "pids",
-        asked: |limits| limits.processes.is_some().then_some("limits.processes"),
-        v1: processes,
-        v2: processes,
-    },
+    Row { controller: "memory", asked: |limits| limits.memory_bytes.is_some().then_some("limits.memory"), v1: memory_v1, v2: memory_v2 },
+    Row { controller: "pids", asked: |limits| limits.processes.is_some().then_some("limits.processes"), v1: processes, v2: processes },
     Row {
         controller: "cpu",
         asked: |limits| (limits.cpu_quota_us.is_some() || limits.cpu_shares.is_some()).then_some("limits.cpu.allowance"),
@@ -46,84 +47,103 @@ static ROWS: &[Row] = &[
     Row {
         controller: "cpuset",
         asked: |limits| limits.cpus.is_some().then_some("limits.cpu"),
-        v1: cpuset,
-        v2: cpuset,
+        v1: |limits| vec![cpuset(limits, None)],
+        // An empty list is the parent's.
+        v2: |limits| vec![cpuset(limits, Some("\n"))],
     },
     Row {
         controller: "blkio",
         asked: |limits| limits.blkio_weight.is_some().then_some("limits.disk.priority"),
-        v1: |limits| weight(limits, "blkio.weight"),
+        v1: |limits| vec![Write { file: "blkio.weight", value: limits.blkio_weight.map(|weight| weight.to_string()), need: Need::None }],
         v2: |_| Vec::new(),
     },
     Row {
         controller: "io",
         asked: |_| None,
         v1: |_| Vec::new(),
-        v2: |limits| weight(limits, "io.weight"),
+        v2: |limits| vec![write_if_there("io.weight", limits.blkio_weight.unwrap_or(100))],
     },
 ];
 
-/// Writes all limits. Lifting comes first where the kernel demands an order.
+/// Writes all limits.
 pub(super) fn apply(groups: &Groups, limits: &Limits) -> Result<()> {
-    for row in ROWS {
-        let Some((dir, unified)) = groups.controller(row.controller) else {
-            match (row.asked)(limits) {
-                // On a host with v2 the work of `blkio` is that of `io`.
-                Some(key) if row.controller != "blkio" || groups.controller("io").is_none() => {
-                    return Err(Error::Invalid(format!(
-                        "{key} needs the cgroup controller `{}`, which this host does not have; unset the key or enable the controller",
-                        row.controller
-                    )));
-                }
-                _ => continue,
+    ROWS.iter().try_for_each(|row| row.apply(groups, limits))
+}
+
+/// Writes the rows in which `new` differs from `old`, or none of them.
+pub(super) fn change(groups: &Groups, old: &Limits, new: &Limits) -> Result<()> {
+    let changed = || ROWS.iter().filter(|row| (row.v1)(old) != (row.v1)(new) || (row.v2)(old) != (row.v2)(new));
+    changed().try_for_each(|row| row.apply(groups, new)).inspect_err(|_| {
+        for row in changed() {
+            if let Err(error) = row.apply(groups, old) {
+                tracing::warn!(controller = row.controller, %error, "the old limits could not be written back");
             }
-        };
-        let writes = if unified { (row.v2)(limits) } else { (row.v1)(limits) };
-        writes.iter().try_for_each(|write| perform(&dir, write))?;
+        }
+    })
+}
+
+impl Row {
+    fn apply(&self, groups: &Groups, limits: &Limits) -> Result<()> {
+        match groups.controller(self.controller) {
+            Some((dir, true)) => (self.v2)(limits).iter().try_for_each(|write| perform(&dir, write)),
+            Some((dir, false)) => (self.v1)(limits).iter().try_for_each(|write| perform(&dir, write)),
+            None => match (self.asked)(limits) {
+                // On a host with v2 the work of `blkio` is that of `io`.
+                Some(key) if self.controller != "blkio" || groups.controller("io").is_none() => Err(Error::Invalid(format!(
+                    "{key} needs the cgroup controller `{}`, which this host does not have; unset the key or enable the controller",
+                    self.controller
+                ))),
+                _ => Ok(()),
+            },
+        }
     }
-    Ok(())
 }
 
 fn perform(dir: &Path, write: &Write) -> Result<()> {
-    match sys::fs::write_kernel(dir.join(write.file), &write.value) {
-        Err(_) if write.optional => Ok(()),
-        other => Ok(other?),
+    let path = dir.join(write.file);
+    let result = match (&write.value, dir.parent()) {
+        (Some(value), _) => sys::fs::write_kernel(&path, value),
+        (None, Some(parent)) => {
+            sys::fs::read_to_string(parent.join(write.file)).and_then(|value| sys::fs::write_kernel(&path, value.trim()))
+        }
+        (None, None) => Ok(()),
+    };
+    match (result, &write.need) {
+        (Err(_), Need::None) => Ok(()),
+        (Err(error), Need::IfThere) if error.is_not_found() => Ok(()),
+        (result, _) => Ok(result?),
     }
 }
 
 fn write(file: &'static str, value: impl ToString) -> Write {
-    Write { file, value: value.to_string(), optional: false }
+    Write { file, value: Some(value.to_string()), need: Need::Asked }
 }
 
 fn write_if_there(file: &'static str, value: impl ToString) -> Write {
-    Write { file, value: value.to_string(), optional: true }
+    Write { file, value: Some(value.to_string()), need: Need::None }
 }
 
-/// All limits go to -1 first, since memory may never exceed memory+swap in between. With swap
-/// accounting memory and swap together are bounded, unless swap is off anyway.
+/// With swap accounting memory and swap together are bounded, unless swap is off anyway.
+///
+/// The kernel wants memory <= memory+swap at every moment. A first attempt at both, which may
+/// fail, is right for lowering (memory first) and gets memory+swap out of the way for raising; the
+/// second says what cannot be done. So nothing is ever lifted in between.
 fn memory_v1(limits: &Limits) -> Vec<Write> {
-    let mut writes = vec![
-        write_if_there("memory.memsw.limit_in_bytes", -1),
-        write_if_there("memory.limit_in_bytes", -1),
-        write_if_there("memory.soft_limit_in_bytes", -1),
-    ];
-    if let Some(bytes) = limits.memory_bytes {
-        if limits.memory_soft {
-            writes.push(write("memory.soft_limit_in_bytes", bytes));
-        } else {
-            writes.push(write("memory.limit_in_bytes", bytes));
-            if limits.swap != Some(false) {
-                writes.push(write_if_there("memory.memsw.limit_in_bytes", bytes));
-            }
-            writes.push(write_if_there("memory.soft_limit_in_bytes", bytes / 10 * 9));
-        }
-    }
-    if limits.swap == Some(false) {
-        writes.push(write_if_there("memory.swappiness", 0));
-    } else if let Some(swappiness) = limits.swappiness {
-        writes.push(write_if_there("memory.swappiness", swappiness));
-    }
-    writes
+    let hard = limits.memory_bytes.filter(|_| !limits.memory_soft);
+    let both = hard.filter(|_| limits.swap != Some(false));
+    let soft = limits.memory_bytes.map(|bytes| if limits.memory_soft { bytes } else { bytes / 10 * 9 });
+    let bound =
+        |file, bytes: Option<u64>, need| Write { file, value: Some(bytes.map_or_else(|| "-1".into(), |bytes| bytes.to_string())), need };
+    let asked = |is_asked, need| if is_asked { need } else { Need::None };
+    let swappiness = if limits.swap == Some(false) { Some(0) } else { limits.swappiness };
+    vec![
+        bound("memory.limit_in_bytes", hard, Need::None),
+        bound("memory.memsw.limit_in_bytes", both, Need::None),
+        bound("memory.limit_in_bytes", hard, asked(hard.is_some(), Need::Asked)),
+        bound("memory.memsw.limit_in_bytes", both, asked(both.is_some(), Need::IfThere)),
+        bound("memory.soft_limit_in_bytes", soft, asked(limits.memory_soft && soft.is_some(), Need::Asked)),
+        Write { file: "memory.swappiness", value: swappiness.map(|value| value.to_string()), need: Need::None },
+    ]
 }
 
 fn memory_v2(limits: &Limits) -> Vec<Write> {
@@ -135,10 +155,10 @@ fn memory_v2(limits: &Limits) -> Vec<Write> {
         _ => (max(), max()),
     };
     let swap = if limits.swap == Some(false) { "0".to_owned() } else { max() };
-    let asked = bytes.is_some();
+    let need = || if bytes.is_some() { Need::Asked } else { Need::None };
     vec![
-        Write { file: "memory.max", value: hard, optional: !asked },
-        Write { file: "memory.high", value: high, optional: !asked },
+        Write { file: "memory.max", value: Some(hard), need: need() },
+        Write { file: "memory.high", value: Some(high), need: need() },
         write_if_there("memory.swap.max", swap),
     ]
 }
@@ -159,9 +179,13 @@ fn cpu_v1(limits: &Limits) -> Vec<Write> {
         write_if_there("cpu.shares", limits.cpu_shares.unwrap_or(1024)),
         // Without a quota any period is allowed; with one, some pairs of old and new are not.
         write_if_there("cpu.cfs_quota_us", -1),
-        Write { file: "cpu.cfs_period_us", value: period.to_string(), optional: limits.cpu_quota_us.is_none() },
-        Write { file: "cpu.cfs_quota_us", value: quota, optional: limits.cpu_quota_us.is_none() },
+        Write { file: "cpu.cfs_period_us", value: Some(period.to_string()), need: quota_need(limits) },
+        Write { file: "cpu.cfs_quota_us", value: Some(quota), need: quota_need(limits) },
     ]
+}
+
+fn quota_need(limits: &Limits) -> Need {
+    if limits.cpu_quota_us.is_some() { Need::Asked } else { Need::None }
 }
 
 fn cpu_v2(limits: &Limits) -> Vec<Write> {
@@ -173,18 +197,14 @@ fn cpu_v2(limits: &Limits) -> Vec<Write> {
     let weight = (limits.cpu_shares.unwrap_or(1024) * 100 / 1024).clamp(1, 10_000);
     vec![
         write_if_there("cpu.weight", weight),
-        Write { file: "cpu.max", value: format!("{quota} {period}"), optional: limits.cpu_quota_us.is_none() },
+        Write { file: "cpu.max", value: Some(format!("{quota} {period}")), need: quota_need(limits) },
     ]
 }
 
-fn cpuset(limits: &Limits) -> Vec<Write> {
-    limits.cpus.iter().map(|cpus| write("cpuset.cpus", cpus)).collect()
-}
-
-fn weight(limits: &Limits, file: &'static str) -> Vec<Write> {
-    match limits.blkio_weight {
-        Some(weight) => vec![write_if_there(file, weight)],
-        None => Vec::new(),
+fn cpuset(limits: &Limits, unset: Option<&str>) -> Write {
+    match &limits.cpus {
+        Some(cpus) => write("cpuset.cpus", cpus),
+        None => Write { file: "cpuset.cpus", value: unset.map(str::to_owned), need: Need::None },
     }
 }
 
@@ -193,24 +213,38 @@ mod tests {
     use super::*;
 
     fn values(writes: &[Write]) -> Vec<(&str, &str)> {
-        writes.iter().map(|write| (write.file, write.value.as_str())).collect()
+        writes.iter().map(|write| (write.file, write.value.as_deref().unwrap_or("parent's"))).collect()
     }
 
     #[test]
     fn hard_memory_on_both_versions() {
         let limits = Limits { memory_bytes: Some(1000), ..Default::default() };
         assert_eq!(
-            values(&memory_v1(&limits))[3..],
+            values(&memory_v1(&limits))[2..5],
             [("memory.limit_in_bytes", "1000"), ("memory.memsw.limit_in_bytes", "1000"), ("memory.soft_limit_in_bytes", "900")]
         );
+        assert!(values(&memory_v1(&limits)).iter().all(|(_, value)| *value != "-1"), "nothing is lifted on the way");
         assert_eq!(values(&memory_v2(&limits)), [("memory.max", "1000"), ("memory.high", "900"), ("memory.swap.max", "max")]);
     }
 
     #[test]
     fn soft_memory_does_not_bound() {
         let limits = Limits { memory_bytes: Some(1000), memory_soft: true, ..Default::default() };
-        assert_eq!(values(&memory_v1(&limits))[3..], [("memory.soft_limit_in_bytes", "1000")]);
+        assert_eq!(
+            values(&memory_v1(&limits))[2..5],
+            [("memory.limit_in_bytes", "-1"), ("memory.memsw.limit_in_bytes", "-1"), ("memory.soft_limit_in_bytes", "1000")]
+        );
         assert_eq!(values(&memory_v2(&limits))[..2], [("memory.max", "max"), ("memory.high", "1000")]);
+    }
+
+    #[test]
+    fn what_is_unset_becomes_the_parents() {
+        let row = |controller: &str| ROWS.iter().find(|row| row.controller == controller).expect("row");
+        assert_eq!(values(&(row("cpuset").v1)(&Limits::default())), [("cpuset.cpus", "parent's")]);
+        assert_eq!(values(&(row("cpuset").v2)(&Limits::default())), [("cpuset.cpus", "\n")]);
+        assert_eq!(values(&(row("blkio").v1)(&Limits::default())), [("blkio.weight", "parent's")]);
+        assert_eq!(values(&(row("io").v2)(&Limits::default())), [("io.weight", "100")]);
+        assert_eq!(values(&memory_v1(&Limits::default())).last(), Some(&("memory.swappiness", "parent's")));
     }
 
     #[test]

@@ -138,7 +138,7 @@ impl Groups {
             sys::fs::ensure_dir(&dir, 0o755)?;
             inherit_cpuset(hierarchy, &dir)?;
         }
-        self.set_limits(limits)?;
+        limits::apply(self, limits)?;
         self.layout.hierarchies.iter().try_for_each(|hierarchy| delegate(&self.dir(hierarchy), owner))
     }
 
@@ -164,9 +164,10 @@ impl Groups {
         Ok(())
     }
 
-    /// Writes limits; those unset are lifted.
-    pub fn set_limits(&self, limits: &Limits) -> Result<()> {
-        limits::apply(self, limits)
+    /// Writes what differs between `old`, which holds now, and `new`. If something cannot be
+    /// written, all is as it was.
+    pub fn change_limits(&self, old: &Limits, new: &Limits) -> Result<()> {
+        limits::change(self, old, new)
     }
 
     /// What the container uses now.

@@ -58,12 +58,18 @@ fn handle(message: &FilesMessage, fds: &[OwnedFd], root: &mut Option<Root>) -> s
         }
         FilesMessage::Detach { target } => {
             let root = root.as_ref().ok_or_else(not_inside)?;
-            let (parent, name) = root.parent_of("unmount", target)?;
+            let (parent, name) = match root.parent_of("unmount", target) {
+                Err(error) if error.is_not_found() => return Ok((FileReply::Done, None)),
+                other => other?,
+            };
             rustix::process::fchdir(&parent).map_err(|errno| sys::Error::new("unmount", target.display(), errno))?;
             let result = sys::mount::unmount(Path::new(&name));
             let _ = rustix::process::chdir("/");
-            result?;
-            Ok((FileReply::Done, None))
+            match result {
+                // The guest may have removed it already.
+                Err(error) if !matches!(error.errno, Errno::INVAL | Errno::NOENT) => Err(error),
+                _ => Ok((FileReply::Done, None)),
+            }
         }
     }
 }

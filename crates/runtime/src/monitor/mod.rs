@@ -19,7 +19,7 @@ use crate::cgroup::Groups;
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Tree, plan};
 use crate::protocol::{self, Launch, MonitorReply, StepFailure};
-use crate::spec::{Nic, NicKind};
+use crate::spec::Nic;
 
 /// Files in a container's run directory.
 pub const LAUNCH_FILE: &str = "launch.json";
@@ -45,7 +45,6 @@ struct Made {
     pidfd: OwnedFd,
     console: Terminal,
     network: OwnedFd,
-    lent_links: Vec<(String, String)>,
 }
 
 /// Both ends of the console. The monitor keeps the slave open, too: without a holder the master would
@@ -78,7 +77,8 @@ fn start(run_dir: &Path) -> std::result::Result<(Made, OwnedFd), StepFailure> {
         move |error: Error| StepFailure { step, reason: error.to_string() }
     };
     let launch = prepare(run_dir).map_err(failed("prepare the monitor"))?;
-    let listener = sys::socket::listen_seqpacket(&run_dir.join(SOCKET_FILE)).map_err(Error::from).map_err(failed("listen for the daemon"))?;
+    let listener =
+        sys::socket::listen_seqpacket(&run_dir.join(SOCKET_FILE)).map_err(Error::from).map_err(failed("listen for the daemon"))?;
     let plan = plan(&launch);
     let trees = open_trees(&plan.trees).map_err(failed("open the container's file systems"))?;
     let made = make(&launch, &plan, trees)?;
@@ -87,6 +87,7 @@ fn start(run_dir: &Path) -> std::result::Result<(Made, OwnedFd), StepFailure> {
     if let Err(error) = sys::fs::write(run_dir.join(INIT_FILE), record) {
         drop(sys::process::pidfd_signal(&made.pidfd, KILL));
         drop(sys::process::wait_pidfd(&made.pidfd));
+        crate::nic::take_back(&launch.spec.nics, &made.network);
         return Err(failed("record the container's init")(error.into()));
     }
     Ok((made, listener))
@@ -102,8 +103,7 @@ fn prepare(run_dir: &Path) -> Result<Launch> {
     sys::process::ignore_signal(HANGUP);
     sys::process::ignore_signal(PIPE);
     sys::process::become_subreaper()?;
-    let text = sys::fs::read(run_dir.join(LAUNCH_FILE))?;
-    let launch: Launch = serde_json::from_slice(&text).map_err(|error| Error::step("read launch.json", error))?;
+    let launch = Launch::read(run_dir)?;
     sys::process::set_name(&format!("lxd:{}", launch.spec.name.chars().take(11).collect::<String>()))?;
     Ok(launch)
 }
@@ -140,10 +140,16 @@ fn make(launch: &Launch, plan: &Plan, trees: Vec<Option<OwnedFd>>) -> std::resul
         }
         Clone::Parent { pid, pidfd } => {
             drop(theirs);
-            let result = lead(launch, plan, &trees, pid, &ours);
+            // Held from before any interface is lent, so that all can be had back whatever happens.
+            let network = sys::fs::open(format!("/proc/{pid}/ns/net")).map(OwnedFd::from).map_err(Error::from);
+            let led = network.map_err(failed("open the network namespace")).and_then(|network| {
+                let console = lead(launch, plan, &trees, (pid, &network), &ours);
+                let console = console.inspect_err(|_| crate::nic::take_back(&launch.spec.nics, &network))?;
+                Ok((console, network))
+            });
             drop(trees);
-            match result {
-                Ok((console, network, lent_links)) => Ok(Made { pid, pidfd, console, network, lent_links }),
+            match led {
+                Ok((console, network)) => Ok(Made { pid, pidfd, console, network }),
                 Err(failure) => {
                     drop(sys::process::pidfd_signal(&pidfd, KILL));
                     drop(sys::process::wait_pidfd(&pidfd));
@@ -157,9 +163,14 @@ fn make(launch: &Launch, plan: &Plan, trees: Vec<Option<OwnedFd>>) -> std::resul
 /// One-byte signals to the child.
 const GO: &[u8] = b"go";
 
-type Led = (Terminal, OwnedFd, Vec<(String, String)>);
-
-fn lead(launch: &Launch, plan: &Plan, trees: &[Option<OwnedFd>], pid: i32, socket: &OwnedFd) -> std::result::Result<Led, StepFailure> {
+/// Leads the child to the exec of init; returns its console.
+fn lead(
+    launch: &Launch,
+    plan: &Plan,
+    trees: &[Option<OwnedFd>],
+    (pid, network): (i32, &OwnedFd),
+    socket: &OwnedFd,
+) -> std::result::Result<Terminal, StepFailure> {
     let failed = |step: &'static str| move |error: Error| StepFailure { step: step.into(), reason: error.to_string() };
     map_ids(launch, plan, trees, pid).map_err(failed("map user and group ids"))?;
     let groups = Groups::new(launch.layout.clone(), &launch.cgroup_tag, &launch.spec.name);
@@ -174,9 +185,7 @@ fn lead(launch: &Launch, plan: &Plan, trees: &[Option<OwnedFd>], pid: i32, socke
     if is_real_root {
         enter()?;
     }
-    let network = sys::fs::open(format!("/proc/{pid}/ns/net")).map_err(Error::from).map_err(failed("open the network namespace"))?;
-    let network = OwnedFd::from(network);
-    let lent_links = make_nics(&launch.spec.nics, &network).map_err(failed("set up the network"))?;
+    make_nics(&launch.spec.nics, network).map_err(failed("set up the network"))?;
     sys::socket::send(socket, GO, &[]).map_err(Error::from).map_err(failed("finish the container's set-up"))?;
     let mut console = None;
     // Two messages at most: the console, and a failure. The end of the stream is the exec of init.
@@ -189,7 +198,7 @@ fn lead(launch: &Launch, plan: &Plan, trees: &[Option<OwnedFd>], pid: i32, socke
         }
     }
     match console {
-        Some(console) => Ok((console, network, lent_links)),
+        Some(console) => Ok(console),
         None => Err(StepFailure { step: "start init".into(), reason: "the container's first process died".into() }),
     }
 }
@@ -210,18 +219,11 @@ fn map_ids(launch: &Launch, plan: &Plan, trees: &[Option<OwnedFd>], pid: i32) ->
     Ok(())
 }
 
-/// Makes network cards; returns lent host links as (name on the host, name inside).
-fn make_nics(nics: &[Nic], network: &OwnedFd) -> Result<Vec<(String, String)>> {
-    let mut lent = Vec::new();
+/// Makes network cards.
+fn make_nics(nics: &[Nic], network: &OwnedFd) -> Result<()> {
     if nics.is_empty() {
-        return Ok(lent);
+        return Ok(());
     }
     let mut netlink = netlink::Netlink::open().map_err(|error| Error::Network(error.to_string()))?;
-    for nic in nics {
-        crate::nic::attach(&mut netlink, nic, network.as_fd())?;
-        if let NicKind::Physical { parent } = &nic.kind {
-            lent.push((parent.clone(), nic.name.clone()));
-        }
-    }
-    Ok(lent)
+    nics.iter().try_for_each(|nic| crate::nic::attach(&mut netlink, nic, network.as_fd()))
 }

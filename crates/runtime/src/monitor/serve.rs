@@ -9,7 +9,7 @@ use sys::process::Ended;
 use super::console::Console;
 use super::{EXIT_FILE, Made, SOCKET_FILE};
 use crate::error::Result;
-use crate::protocol::{self, MonitorReply, MonitorRequest, REQUEST_BYTES};
+use crate::protocol::{self, Launch, MonitorReply, MonitorRequest, REQUEST_BYTES};
 use crate::spec::{Exit, ExitTarget};
 
 /// The most connections at once; the daemon needs two.
@@ -36,12 +36,14 @@ struct Monitor {
 
 /// Serves until init ends, then records and reports the exit.
 pub(super) fn serve(run_dir: &Path, made: Made, listener: OwnedFd, control: OwnedFd) {
-    let Made { pid, pidfd, console, network, lent_links } = made;
+    let Made { pid, pidfd, console, network } = made;
     let Ok(console) = Console::new(console.master, console.slave) else { return };
     let mut monitor = Monitor { made_pid: pid, pidfd, console, console_open: true, listener, clients: vec![control] };
     while !monitor.turn() {}
     let exit = exit_of(sys::process::wait_pidfd(&monitor.pidfd));
-    crate::nic::take_back(&lent_links, &network);
+    // The record has the cards that were added since the start, too.
+    let nics = Launch::read(run_dir).map(|launch| launch.spec.nics).unwrap_or_default();
+    crate::nic::take_back(&nics, &network);
     let record = serde_json::to_vec(&exit).unwrap_or_default();
     drop(sys::fs::write_atomic(run_dir.join(EXIT_FILE), &record, 0o600));
     drop(sys::fs::remove_file(run_dir.join(SOCKET_FILE)));

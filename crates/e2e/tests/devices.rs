@@ -1,0 +1,100 @@
+//! Devices that come and go, on the host and in containers.
+
+use testkit::{Options, Sandbox};
+
+#[test]
+fn device_nodes() {
+    let Some(sandbox) = Sandbox::start("device_nodes", Options::storage("overlay")) else { return };
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["init", "busybox", "c1"]);
+    sandbox.lxc_ok(&["config", "device", "add", "c1", "one", "unix-char", "source=/dev/zero", "path=/dev/one", "mode=0666"]);
+    sandbox.lxc_ok(&["start", "c1"]);
+    sandbox.lxc_ok(&["config", "device", "add", "c1", "two", "unix-char", "source=/dev/full", "path=/dev/two"]);
+    assert_eq!(sandbox.exec_ok("c1", "head -c 3 /dev/one | wc -c; test -c /dev/two && echo two"), "3\ntwo");
+    sandbox.lxc_ok(&["config", "device", "remove", "c1", "one"]);
+    sandbox.lxc_ok(&["config", "device", "remove", "c1", "two"]);
+    assert_eq!(sandbox.exec_ok("c1", "test -c /dev/one || test -c /dev/two || echo none"), "none");
+    sandbox.finish();
+}
+
+#[test]
+fn lent_interfaces_come_home() {
+    let Some(sandbox) = Sandbox::start("lent_interfaces_come_home", Options::storage("overlay")) else { return };
+    sandbox.build_busybox();
+    sandbox.sh_ok("ip link add lent0 type veth peer name far0 && ip link add lent1 type veth peer name far1");
+    let home = || sandbox.sh_ok("ls /sys/class/net | grep -c ^lent");
+    let lend = |name: &str, number: &str| {
+        let (parent, inside) = (format!("parent=lent{number}"), format!("name=lan{number}"));
+        sandbox.lxc_ok(&["config", "device", "add", name, &format!("card{number}"), "nic", "nictype=physical", &parent, &inside]);
+    };
+    // Both are lent at the start of a container that has no init.
+    sandbox.lxc_ok(&["init", "busybox", "c1"]);
+    lend("c1", "0");
+    lend("c1", "1");
+    let init = sandbox.sh_ok("find $LXD_DIR/storage-pools/default -path '*/sbin/init' | head -1");
+    sandbox.sh_ok(&format!("mv {init} {init}.away"));
+    sandbox.lxc_fails(&["start", "c1"]);
+    assert_eq!(home(), "2", "lost in a failed start");
+    sandbox.sh_ok(&format!("mv {init}.away {init}"));
+    sandbox.lxc_ok(&["config", "device", "remove", "c1", "card1"]);
+    sandbox.lxc_ok(&["start", "c1"]);
+    // One more while it runs, and the daemon forgets everything.
+    lend("c1", "1");
+    assert_eq!(sandbox.exec_ok("c1", "ls -d /sys/class/net/lan0 /sys/class/net/lan1 | wc -l"), "2");
+    sandbox.kill_daemon();
+    sandbox.start_daemon();
+    sandbox.lxc_ok(&["stop", "--force", "c1"]);
+    assert_eq!(home(), "2", "lost at the container's end");
+    sandbox.sh_ok("ip link delete lent0 && ip link delete lent1");
+    sandbox.finish();
+}
+
+#[test]
+fn a_source_that_vanished() {
+    let Some(sandbox) = Sandbox::start("a_source_that_vanished", Options::storage("overlay")) else { return };
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    sandbox.sh_ok("mkdir $SANDBOX_DIR/share $SANDBOX_DIR/other && touch $SANDBOX_DIR/other/here");
+    let source = |name: &str| format!("source={}", sandbox.dir().join(name).display());
+    sandbox.lxc_ok(&["config", "device", "add", "c1", "gone", "disk", &source("share"), "path=/gone"]);
+    sandbox.lxc_ok(&["config", "device", "add", "c1", "eth5", "nic", "nictype=p2p", "name=eth5"]);
+    sandbox.sh_ok("rmdir $SANDBOX_DIR/share");
+    for round in ["one", "two"] {
+        sandbox.lxc_ok(&["config", "set", "c1", "limits.processes", "200"]);
+        sandbox.lxc_ok(&["config", "device", "add", "c1", round, "disk", &source("other"), &format!("path=/{round}")]);
+        sandbox.exec_ok("c1", &format!("test -e /{round}/here && test -e /sys/class/net/eth5"));
+        // A new daemon takes the devices from what it finds.
+        sandbox.kill_daemon();
+        sandbox.start_daemon();
+    }
+    for device in ["gone", "one", "two", "eth5"] {
+        sandbox.lxc_ok(&["config", "device", "remove", "c1", device]);
+    }
+    assert_eq!(
+        sandbox.exec_ok("c1", "grep -cE ' /(gone|one|two) ' /proc/self/mountinfo; ls /sys/class/net | grep -c eth5 || true"),
+        "0\n0"
+    );
+    sandbox.finish();
+}
+
+#[test]
+fn a_profile_that_its_users_cannot_follow() {
+    let Some(sandbox) = Sandbox::start("a_profile_that_its_users_cannot_follow", Options::default()) else { return };
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["storage", "create", "second", "dir"]);
+    sandbox.lxc_ok(&["init", "busybox", "c1"]);
+    let before = sandbox.lxc_ok(&["profile", "show", "default"]);
+    for change in
+        [&["profile", "device", "set", "default", "root", "pool", "second"][..], &["profile", "device", "remove", "default", "root"]]
+    {
+        let said = sandbox.lxc_fails(change);
+        assert!(said.contains("'c1'"), "{said}");
+        assert_eq!(sandbox.lxc_ok(&["profile", "show", "default"]), before, "saved all the same");
+    }
+    sandbox.lxc_ok(&["config", "set", "c1", "user.x", "y"]);
+    sandbox.lxc_ok(&["delete", "c1"]);
+    sandbox.lxc_ok(&["profile", "device", "set", "default", "root", "pool", "second"]);
+    sandbox.lxc_ok(&["profile", "device", "set", "default", "root", "pool", "default"]);
+    sandbox.lxc_ok(&["storage", "delete", "second"]);
+    sandbox.finish();
+}

@@ -1,0 +1,131 @@
+//! Devices and limits of a container, changed while it runs.
+//!
+//! Each change is also made in the launch record. A device is written down before it is there and
+//! struck out after it has gone, so whoever reads the record (the monitor at the end, a daemon that
+//! comes back) misses nothing; that something in it may not be there is no failure of taking it away.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
+
+use crate::container::Container;
+use crate::error::{Error, Result};
+use crate::protocol::{FilesMessage, Launch};
+use crate::spec::{Bind, ContainerSpec, DeviceNode, Limits, Nic};
+
+impl Container {
+    /// Changes limits at once, all of them or none: `change` gets those that hold now and gives
+    /// those that are to. Returns the old ones.
+    pub fn change_limits(&self, change: impl FnOnce(&Limits) -> Limits) -> Result<Limits> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_running()?;
+        let old = self.spec().limits.clone();
+        let new = change(&old);
+        self.groups.change_limits(&old, &new)?;
+        self.record(|spec| spec.limits = new.clone()).inspect_err(|_| drop(self.groups.change_limits(&new, &old)))?;
+        Ok(old)
+    }
+
+    /// Adds a network card.
+    pub fn attach_nic(&self, nic: &Nic) -> Result<()> {
+        let namespace = self.network_namespace()?;
+        let mut netlink = netlink::Netlink::open().map_err(|error| Error::Network(error.to_string()))?;
+        self.revise(|spec| spec.nics.push(nic.clone()))?;
+        if let Err(error) = crate::nic::attach(&mut netlink, nic, namespace.as_fd()) {
+            drop(self.revise(|spec| spec.nics.retain(|other| other != nic)));
+            return Err(error);
+        }
+        crate::nic::bring_up(nic, namespace.as_fd()).inspect_err(|_| drop(self.detach_nic(nic)))
+    }
+
+    /// Removes a network card; a lent host interface goes home.
+    pub fn detach_nic(&self, nic: &Nic) -> Result<()> {
+        let namespace = self.network_namespace()?;
+        crate::nic::detach(nic, namespace.as_fd())?;
+        self.revise(|spec| spec.nics.retain(|other| other.name != nic.name))
+    }
+
+    /// Shows a host path inside.
+    pub fn attach_bind(&self, bind: &Bind) -> Result<()> {
+        let tree = self.tree(bind)?;
+        self.revise(|spec| spec.mounts.push(bind.clone()))?;
+        self.show(bind, &tree).inspect_err(|_| drop(self.revise(|spec| spec.mounts.retain(|other| other != bind))))
+    }
+
+    /// Removes a mount inside.
+    pub fn detach_bind(&self, target: &Path) -> Result<()> {
+        self.hide(target)?;
+        self.revise(|spec| spec.mounts.retain(|bind| bind.target != target))
+    }
+
+    /// Makes a device node and shows it inside.
+    pub fn attach_node(&self, node: &DeviceNode) -> Result<()> {
+        self.check_running()?;
+        self.revise(|spec| spec.nodes.push(node.clone()))?;
+        let bind = Bind { source: node.source.clone(), target: node.target.clone(), ..Bind::default() };
+        let result = crate::nodes::create(std::slice::from_ref(node), &self.spec().idmap);
+        result.and_then(|()| self.show(&bind, &self.tree(&bind)?)).inspect_err(|_| {
+            drop(sys::fs::remove_file(&node.source));
+            drop(self.revise(|spec| spec.nodes.retain(|other| other != node)));
+        })
+    }
+
+    /// Removes a device node.
+    pub fn detach_node(&self, node: &DeviceNode) -> Result<()> {
+        self.hide(&node.target)?;
+        sys::fs::remove_file(&node.source)?;
+        self.revise(|spec| spec.nodes.retain(|other| other.target != node.target))
+    }
+
+    /// Fetches lent host interfaces out of a container whose monitor cannot do it any more.
+    pub(crate) fn take_back_links(&self) {
+        let Ok(namespace) = self.network_namespace() else { return };
+        for nic in self.spec().nics.iter().filter(|nic| crate::nic::lent(nic).is_some()) {
+            if let Err(error) = crate::nic::detach(nic, namespace.as_fd()) {
+                tracing::warn!(container = self.name(), %error, "a lent interface could not be taken back");
+            }
+        }
+    }
+
+    fn tree(&self, bind: &Bind) -> Result<OwnedFd> {
+        let label = bind.source.display().to_string();
+        let tree = sys::mount::clone_tree(&bind.source, bind.recursive)?;
+        sys::mount::set_private(&tree, &label)?;
+        if bind.read_only {
+            sys::mount::set_read_only(&tree, bind.recursive, &label)?;
+        }
+        if bind.idmapped && !self.spec().idmap.is_empty() {
+            let userns = sys::fs::open(format!("/proc/{}/ns/user", self.pid))?;
+            self.check_running()?;
+            sys::mount::set_idmap(&tree, &userns, bind.recursive, &label)?;
+        }
+        Ok(tree)
+    }
+
+    fn show(&self, bind: &Bind, tree: &OwnedFd) -> Result<()> {
+        let directory = sys::fs::metadata(&bind.source)?.is_dir();
+        self.inside()?.ask(&FilesMessage::Attach { target: bind.target.clone(), directory }, Some(tree)).map(drop)
+    }
+
+    fn hide(&self, target: &Path) -> Result<()> {
+        self.inside()?.ask(&FilesMessage::Detach { target: target.to_owned() }, None).map(drop)
+    }
+
+    fn revise(&self, change: impl FnOnce(&mut ContainerSpec)) -> Result<()> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that has ended has no record any more, and the place may be another's.
+        self.check_running()?;
+        self.record(change)
+    }
+
+    fn record(&self, change: impl FnOnce(&mut ContainerSpec)) -> Result<()> {
+        let old = self.spec();
+        let mut spec = ContainerSpec::clone(&old);
+        change(&mut spec);
+        if spec != *old {
+            Launch { spec: spec.clone(), ..Launch::read(&self.run_dir)? }.write(&self.run_dir)?;
+            *self.spec.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(spec);
+        }
+        Ok(())
+    }
+}
