@@ -175,3 +175,11 @@ fn flags_after_words() {
     }
     check(&["config", "profile", "list"], 1, "", "`lxc config profile` is deprecated, use `lxc profile`\nLXD socket not found");
 }
+
+#[test]
+fn the_reference_page_is_up_to_date() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/cli.md");
+    let found = std::fs::read_to_string(page).unwrap_or_default();
+    let made = String::from_utf8(lxc(&["help", "--markdown"]).stdout).expect("text");
+    assert!(found == made, "{page} is out of date: run `cargo xtask docs`");
+}

@@ -9,6 +9,9 @@ fn generated() -> Vec<(PathBuf, String)> {
     vec![(PathBuf::from("docs/reference/keys.md"), keys::reference::render())]
 }
 
+/// The page of the command line. Its own test keeps it up to date, since only `lxc` knows its commands.
+const CLI_PAGE: &str = "docs/reference/cli.md";
+
 /// Writes all generated files.
 pub fn write(root: &Path) -> Result<()> {
     for (name, content) in generated() {
@@ -18,7 +21,16 @@ pub fn write(root: &Path) -> Result<()> {
         }
         std::fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
     }
-    Ok(())
+    write_cli_page(root)
+}
+
+fn write_cli_page(root: &Path) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = std::process::Command::new(cargo);
+    command.current_dir(root).args(["run", "--quiet", "--package", "lxc", "--", "help", "--markdown"]);
+    let output = command.stderr(std::process::Stdio::inherit()).output().context("run lxc")?;
+    ensure!(output.status.success(), "`lxc help --markdown` failed");
+    std::fs::write(root.join(CLI_PAGE), output.stdout).with_context(|| format!("write {CLI_PAGE}"))
 }
 
 /// Fails if a generated file is not what would be written now.
