@@ -21,6 +21,7 @@ pub mod networks;
 pub mod operations;
 pub mod profiles;
 mod patch;
+mod points;
 mod records;
 pub mod server;
 pub mod storage_pools;
