@@ -208,6 +208,29 @@ fn a_hung_restart_can_be_ended() {
     sandbox.finish();
 }
 
+/// The daemon dies while the guest is on its way down, which it then goes on with by itself.
+#[test]
+fn a_restart_outlives_the_daemon_that_waits_for_it() {
+    let test = "a_restart_outlives_the_daemon_that_waits_for_it";
+    let Some(sandbox) = Sandbox::start(test, Options::storage("overlay")) else { return };
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["init", "busybox", "c1", "--ephemeral"]);
+    make_deaf(&sandbox, "c1");
+    sandbox.lxc_ok(&["start", "c1"]);
+    let pid = sandbox.init_pid("c1");
+    let mut client = in_background(&sandbox, "lxc", &["restart", "c1"]);
+    std::thread::sleep(Duration::from_millis(400));
+    sandbox.kill_daemon();
+    client.wait().expect("lxc");
+    sandbox.start_daemon();
+    assert_eq!(sandbox.init_pid("c1"), pid);
+    sandbox.sh_ok(&format!("kill -9 {pid}"));
+    wait_until("the start that belongs to the restart", Duration::from_secs(10), || ![0, pid].contains(&sandbox.init_pid("c1")));
+    sandbox.lxc_ok(&["stop", "--force", "c1"]);
+    assert_eq!(sandbox.state_of("c1"), "");
+    sandbox.finish();
+}
+
 #[test]
 fn nothing_starts_during_a_shutdown() {
     let Some(sandbox) = Sandbox::start("nothing_starts_during_a_shutdown", Options::storage("overlay")) else { return };
