@@ -19,13 +19,13 @@ pub mod instances;
 mod live;
 pub mod networks;
 pub mod operations;
-pub mod profiles;
 mod patch;
 mod points;
+pub mod profiles;
 mod records;
 pub mod server;
-pub mod storage_pools;
 mod slots;
+pub mod storage_pools;
 mod sync;
 mod undo;
 

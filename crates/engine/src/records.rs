@@ -11,7 +11,9 @@ use std::sync::{Arc, RwLock};
 
 use store::{CommitError, Guard, Record, Revision, Store, Table, Write};
 
-pub(crate) use kinds::{AliasRecord, ImageRecord, InstanceRecord, IntentRecord, NetworkRecord, PoolRecord, ProfileRecord, ServerRecord, SnapshotRecord};
+pub(crate) use kinds::{
+    AliasRecord, ImageRecord, InstanceRecord, IntentRecord, NetworkRecord, PoolRecord, ProfileRecord, ServerRecord, SnapshotRecord,
+};
 
 use crate::error::Context;
 use crate::sync::{read, write};
@@ -226,9 +228,9 @@ impl<'a> Changes<'a> {
     pub(crate) fn commit(self) -> Result<()> {
         let revision = self.records.store.commit(&self.guards, &self.writes).map_err(|error| match &error {
             CommitError::Conflict { expected: None, .. } => Error::conflict("already exists").caused_by(error),
-            CommitError::Conflict { .. } => {
-                Error::new(ErrorKind::PreconditionFailed, "changed by somebody else meanwhile").caused_by(error).hint("look at it again and repeat the change")
-            }
+            CommitError::Conflict { .. } => Error::new(ErrorKind::PreconditionFailed, "changed by somebody else meanwhile")
+                .caused_by(error)
+                .hint("look at it again and repeat the change"),
             CommitError::Store(_) => Error::internal("store the change").caused_by(error),
         })?;
         for apply in self.applies {

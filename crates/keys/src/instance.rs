@@ -2,7 +2,8 @@
 
 use crate::row::keys;
 use crate::types::{
-    Count, Cpu, CpuAllowance, Environment, Expiry, Memory, MemoryEnforce, Modules, Priority, RawIdmap, Schedule, SnapshotPattern, Text, Uint32,
+    Count, Cpu, CpuAllowance, Environment, Expiry, Memory, MemoryEnforce, Modules, Priority, RawIdmap, Schedule, SnapshotPattern, Text,
+    Uint32,
 };
 use crate::{Config, KeyError, Refused, Table};
 
@@ -95,7 +96,10 @@ static REFUSED: &[Refused] = &[
     Refused { name: "security.protection.shift", reason: "files are mapped at mount time, not rewritten" },
     Refused { name: "security.secureboot", reason: "it concerns virtual machines, and this server runs containers" },
     Refused { name: "security.sev*", reason: "it concerns virtual machines, and this server runs containers" },
-    Refused { name: "security.syscalls.*", reason: "the system call filter is fixed; security.nesting permits what nested containers need" },
+    Refused {
+        name: "security.syscalls.*",
+        reason: "the system call filter is fixed; security.nesting permits what nested containers need",
+    },
 ];
 
 /// All keys of instances.

@@ -64,7 +64,8 @@ impl Shift<'_> {
             return Ok(found);
         }
         let names = xattr::list(object, buffer)?;
-        for name in [ACL_ACCESS, ACL_DEFAULT, CAPABILITY].into_iter().filter(|name| names.iter().any(|present| present.as_c_str() == *name)) {
+        for name in [ACL_ACCESS, ACL_DEFAULT, CAPABILITY].into_iter().filter(|name| names.iter().any(|present| present.as_c_str() == *name))
+        {
             let Some(value) = xattr::get(object, name, buffer)? else { continue };
             let value = if name == CAPABILITY { self.capability(value) } else { self.acl(value) };
             found.push((name, value));

@@ -36,13 +36,7 @@ pub fn write_kernel(path: impl AsRef<Path>, content: &str) -> Result<()> {
 pub fn write_durable(path: impl AsRef<Path>, content: &[u8], mode: u32) -> Result<()> {
     let path = path.as_ref();
     let temporary = path.with_extension(format!("tmp{}", std::process::id()));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(&temporary)
-        .on_path("create", &temporary)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary).on_path("create", &temporary)?;
     file.write_all(content).and_then(|()| file.sync_all()).on_path("write", &temporary)?;
     fs::rename(&temporary, path).on_path("rename to", path)?;
     if let Some(parent) = path.parent() {

@@ -42,7 +42,8 @@ pub fn listen_seqpacket(path: &Path) -> Result<OwnedFd> {
 
 /// Connects to a listening message socket.
 pub fn connect_seqpacket(path: &Path) -> Result<OwnedFd> {
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).on_path("socket", path)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).on_path("socket", path)?;
     with_short_address(path, |address| rustix::net::connect(&socket, address))?;
     Ok(socket)
 }

@@ -289,7 +289,9 @@ fn unlink(dir: &OwnedFd, name: &OsStr, flags: AtFlags) -> std::result::Result<Un
     let mut result = rustix::fs::unlinkat(dir, name, flags);
     if result == Err(Errno::PERM) {
         clear_flags(dir);
-        if let Ok(entry) = rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()) {
+        if let Ok(entry) =
+            rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+        {
             clear_flags(&entry);
         }
         result = rustix::fs::unlinkat(dir, name, flags);

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::{Images, UPLOAD_PREFIX};
+use crate::Result;
 use crate::error::Context;
 use crate::operations::Operation;
 use crate::sync::lock;
-use crate::Result;
 
 /// Length of a fingerprint, hexadecimal.
 const FINGERPRINT_DIGITS: usize = 64;
@@ -72,7 +72,8 @@ impl Images {
     pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
         let is_left = |name: &String| {
             let fingerprint = name.trim_end_matches(".rootfs");
-            name.starts_with(UPLOAD_PREFIX) || (fingerprint.len() == FINGERPRINT_DIGITS && !self.engine.records.images.contains(fingerprint))
+            name.starts_with(UPLOAD_PREFIX)
+                || (fingerprint.len() == FINGERPRINT_DIGITS && !self.engine.records.images.contains(fingerprint))
         };
         let names = sys::fs::list_dir(self.dir()).unwrap_or_default();
         names.into_iter().filter(is_left).map(|name| self.dir().join(name)).collect()

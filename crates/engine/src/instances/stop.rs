@@ -262,7 +262,8 @@ impl Instances {
     fn stop_in_order(&self, names: &[String]) {
         let mut groups: BTreeMap<i64, Vec<(&str, u64)>> = BTreeMap::new();
         for name in names {
-            let config = self.record(name).map(|record| super::expand::expand_record(&self.engine.records, &record).config).unwrap_or_default();
+            let config =
+                self.record(name).map(|record| super::expand::expand_record(&self.engine.records, &record).config).unwrap_or_default();
             let priority = keys::instance::BOOT_STOP_PRIORITY.get(&config).unwrap_or(0);
             let seconds = keys::instance::BOOT_HOST_SHUTDOWN_TIMEOUT.get(&config).unwrap_or(30);
             groups.entry(priority).or_default().push((name, seconds));

@@ -40,13 +40,25 @@ pub(crate) struct SnapshotRecord {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum IntentRecord {
     /// Its volume is being made; there is no record of it yet.
-    Creating { pool: String },
+    Creating {
+        pool: String,
+    },
     /// Its volume is getting another name.
-    Renaming { to: String },
-    Snapshotting { snapshot: String },
-    RenamingSnapshot { from: String, to: String },
+    Renaming {
+        to: String,
+    },
+    Snapshotting {
+        snapshot: String,
+    },
+    RenamingSnapshot {
+        from: String,
+        to: String,
+    },
     /// Content and configuration of a snapshot take the place of its own; then it is to run or not.
-    Restoring { snapshot: String, start: bool },
+    Restoring {
+        snapshot: String,
+        start: bool,
+    },
     /// It is on its way down, and is to be started after that.
     Restarting,
     /// Nothing of it runs, and it is to be started.
