@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use runtime::{Runtime, RuntimeConfig};
@@ -13,9 +13,9 @@ use crate::error::Context;
 use crate::events::Events;
 use crate::host::Host;
 use crate::images::{ImageState, Images};
-use crate::instances::Instances;
 use crate::instances::admission::Gates;
 use crate::instances::idmap::{HostIds, read_host_ids};
+use crate::instances::{Instances, Unsettled};
 use crate::live::Live;
 use crate::networks::{NetworkTable, Networks};
 use crate::operations::Operations;
@@ -60,6 +60,8 @@ pub struct Engine {
     pub(crate) host_ids: std::result::Result<HostIds, String>,
     /// Held while an isolated id range is chosen and stored.
     pub(crate) id_allocation: Mutex<()>,
+    /// Read by each start from its check for a shutdown until its container is published.
+    pub(crate) starts: RwLock<()>,
     ready: Ready,
     shutting_down: AtomicBool,
     /// Keeps other daemons off the state directory.
@@ -129,6 +131,7 @@ impl Engine {
             host,
             host_ids,
             id_allocation: Mutex::default(),
+            starts: RwLock::default(),
             ready: Ready::default(),
             shutting_down: AtomicBool::new(false),
             config,
@@ -138,23 +141,24 @@ impl Engine {
         engine.ensure_default_profile()?;
         engine.pools.expect(&engine.records.pools.ids());
         engine.networks.expect(&engine.records.networks.ids());
-        let ended = engine.instances().recover();
+        let unsettled = engine.instances().recover();
         let leftovers = engine.images().leftovers();
         let worker = engine.clone();
-        let start = std::thread::Builder::new().name("start-up".into()).spawn(move || worker.finish_start(ended, leftovers));
+        let start = std::thread::Builder::new().name("start-up".into()).spawn(move || worker.finish_start(unsettled, leftovers));
         start.map(drop).context_as(crate::ErrorKind::Unavailable, "start a thread")?;
         Ok(engine)
     }
 
     /// The slow part of starting.
-    fn finish_start(self: Arc<Self>, ended: Vec<(String, runtime::Exit)>, leftovers: Vec<PathBuf>) {
+    fn finish_start(self: Arc<Self>, unsettled: Vec<Unsettled>, leftovers: Vec<PathBuf>) {
         let pools = self.storage_pools();
         let networks = self.networks();
         std::thread::scope(|scope| {
             scope.spawn(|| pools.open_all());
             scope.spawn(|| networks.bring_up_all());
         });
-        self.instances().settle_ended(ended);
+        crate::points::reach("settle");
+        self.instances().settle_all(unsettled);
         self.instances().rebalance_cpus();
         if self.config.autostart {
             self.instances().autostart();

@@ -13,6 +13,7 @@ mod files;
 mod freeze;
 pub(crate) mod idmap;
 mod instance_type;
+mod intents;
 pub(crate) mod limits;
 mod logs;
 mod names;
@@ -33,6 +34,7 @@ mod update;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+pub(crate) use recovery::Unsettled;
 pub(crate) use start::runtime_rootfs;
 
 use crate::records::{Held, InstanceRecord};

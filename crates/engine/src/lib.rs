@@ -21,6 +21,7 @@ mod live;
 pub mod networks;
 pub mod operations;
 mod patch;
+mod points;
 pub mod profiles;
 mod records;
 pub mod server;

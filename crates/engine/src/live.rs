@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use api::StatusCode;
-use runtime::Container;
+use runtime::{Container, Exit};
 
 use crate::sync::{lock, read, write};
 
@@ -35,6 +35,8 @@ impl Run {
 #[derive(Default)]
 pub(crate) struct Live {
     runs: RwLock<HashMap<String, Arc<Run>>>,
+    /// Ends that could not be dealt with yet, for instance because the disk is full.
+    unsettled: Mutex<HashMap<String, Exit>>,
 }
 
 impl Live {
@@ -43,6 +45,7 @@ impl Live {
     }
 
     pub(crate) fn insert(&self, name: &str, container: Arc<Container>) {
+        self.set_unsettled(name, None);
         let is_frozen = AtomicBool::new(container.is_frozen());
         write(&self.runs).insert(name.to_owned(), Arc::new(Run { container, is_frozen, watchers: Mutex::default() }));
     }
@@ -51,6 +54,20 @@ impl Live {
         let run = write(&self.runs).remove(name);
         let watchers = run.map(|run| std::mem::take(&mut *lock(&run.watchers)));
         watchers.into_iter().flatten().for_each(|call| call());
+    }
+
+    /// How the last run ended, where what follows an end is still to be done.
+    pub(crate) fn unsettled(&self, name: &str) -> Option<Exit> {
+        lock(&self.unsettled).get(name).copied()
+    }
+
+    /// Notes an end that is still to be dealt with, or (`None`) that there is no such end any more.
+    pub(crate) fn set_unsettled(&self, name: &str, exit: Option<Exit>) {
+        let mut unsettled = lock(&self.unsettled);
+        match exit {
+            Some(exit) => drop(unsettled.insert(name.to_owned(), exit)),
+            None => drop(unsettled.remove(name)),
+        }
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Run>> {

@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use store::{CommitError, Guard, Record, Revision, Store, Table, Write};
 
-pub(crate) use kinds::{AliasRecord, ImageRecord, InstanceRecord, NetworkRecord, PoolRecord, ProfileRecord, ServerRecord, SnapshotRecord};
+pub(crate) use kinds::{
+    AliasRecord, ImageRecord, InstanceRecord, IntentRecord, NetworkRecord, PoolRecord, ProfileRecord, ServerRecord, SnapshotRecord,
+};
 
 use crate::error::Context;
 use crate::sync::{lock, read, write};
@@ -115,6 +117,7 @@ pub(crate) struct Records {
     committing: Mutex<()>,
     pub instances: Kind<InstanceRecord>,
     pub snapshots: Kind<SnapshotRecord>,
+    pub intents: Kind<IntentRecord>,
     pub profiles: Kind<ProfileRecord>,
     pub images: Kind<ImageRecord>,
     pub aliases: Kind<AliasRecord>,
@@ -128,6 +131,7 @@ impl Records {
         Ok(Self {
             instances: Kind::load(&store)?,
             snapshots: Kind::load(&store)?,
+            intents: Kind::load(&store)?,
             profiles: Kind::load(&store)?,
             images: Kind::load(&store)?,
             aliases: Kind::load(&store)?,
@@ -152,14 +156,25 @@ impl Records {
     /// Changes one record on behalf of the engine itself, again and again until no one else was
     /// faster. `None` if there is no such record. No commit if nothing changes.
     pub(crate) fn modify<T: Stored + Clone + PartialEq>(&self, id: &str, change: impl Fn(&mut T)) -> Result<Option<Arc<T>>> {
+        self.modify_with(id, change, |_| Ok(()))
+    }
+
+    /// Like [`Self::modify`], with further changes in the same commit.
+    pub(crate) fn modify_with<T: Stored + Clone + PartialEq>(
+        &self,
+        id: &str,
+        change: impl Fn(&mut T),
+        also: impl Fn(&mut Changes<'_>) -> Result<()>,
+    ) -> Result<Option<Arc<T>>> {
         for _ in 0..MAX_RETRIES {
             let Some(held) = T::kind(self).get(id) else { return Ok(None) };
             let mut record = T::clone(&held.record);
             change(&mut record);
-            if record == *held.record {
+            let mut changes = self.changes();
+            also(&mut changes)?;
+            if record == *held.record && changes.writes.is_empty() {
                 return Ok(Some(held.record));
             }
-            let mut changes = self.changes();
             changes.update(id, &held, record)?;
             match changes.commit() {
                 Err(error) if error.kind() == ErrorKind::PreconditionFailed => {}
@@ -207,7 +222,8 @@ impl<'a> Changes<'a> {
         self.applies.push(Box::new(move |revision| T::kind(records).apply(id, revision, None)));
     }
 
-    fn put<T: Stored>(&mut self, id: &str, record: T) -> Result<()> {
+    /// A record, whatever is there now.
+    pub(crate) fn put<T: Stored>(&mut self, id: &str, record: T) -> Result<()> {
         self.writes.push(Table::<T>::put(id, &record).context("write a record")?);
         let (records, id) = (self.records, id.to_owned());
         self.applies.push(Box::new(move |revision| T::kind(records).apply(id, revision, Some(Arc::new(record)))));

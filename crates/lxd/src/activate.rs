@@ -72,6 +72,9 @@ pub fn run(is_debug: bool, paths: &Paths) -> Result<()> {
 
 /// Why the daemon is needed, if it is.
 fn reason(store: Arc<dyn Store>) -> Result<Option<&'static str>, store::StoreError> {
+    if !store.range("intents/")?.is_empty() {
+        return Ok(Some("interrupted work to settle"));
+    }
     let server = Table::<Server>::new(Arc::clone(&store)).all()?;
     if server.iter().any(|server| keys::server::CORE_HTTPS_ADDRESS.text(&server.record.config).is_some()) {
         return Ok(Some("core.https_address set"));

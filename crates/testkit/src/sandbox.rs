@@ -288,6 +288,23 @@ impl Sandbox {
     /// When it is not within 20 s.
     pub fn start_daemon(&self) {
         self.spawn_daemon(&[]);
+        self.wait_daemon_ready();
+    }
+
+    /// Starts `lxd` so that it dies or pauses at one of the engine's named points: `NAME:die`,
+    /// `NAME:pause`. Does not wait until it is ready.
+    ///
+    /// # Panics
+    /// When there is no such program.
+    pub fn spawn_daemon_with_point(&self, point: &str) {
+        self.spawn_daemon_in(&[], &[("LXD_TEST_POINT", point)]);
+    }
+
+    /// Waits until the daemon is ready.
+    ///
+    /// # Panics
+    /// When it is not within 20 s.
+    pub fn wait_daemon_ready(&self) {
         let outcome = self.lxd(&["waitready", "--timeout=20"]);
         assert!(outcome.ok(), "{}: the daemon did not come up:\n{}", self.test, self.report(&outcome));
     }
@@ -297,6 +314,10 @@ impl Sandbox {
     /// # Panics
     /// When there is no such program.
     pub fn spawn_daemon(&self, args: &[&str]) {
+        self.spawn_daemon_in(args, &[]);
+    }
+
+    fn spawn_daemon_in(&self, args: &[&str], environment: &[(&str, &str)]) {
         let script = r#"for procs in /sys/fs/cgroup/host/cgroup.procs /sys/fs/cgroup/*/host/cgroup.procs; do
     [ ! -e "$procs" ] || echo 0 > "$procs"
 done
@@ -309,6 +330,7 @@ exec setsid -f bash -c 'echo $$ > "$SANDBOX_DIR/daemon.pid"; exec "$@" < /dev/nu
         if let Some(path) = &self.path {
             command.env("PATH", path);
         }
+        command.envs(environment.iter().copied());
         let status = command.stdin(Stdio::null()).status().expect("run nsenter");
         assert!(status.success(), "{}: start lxd", self.test);
         let pid = || std::fs::read_to_string(&pid_file).ok()?.trim().parse().ok();
@@ -336,6 +358,15 @@ exec setsid -f bash -c 'echo $$ > "$SANDBOX_DIR/daemon.pid"; exec "$@" < /dev/nu
         self.sh_ok(&format!("kill -{signal} {pid}"));
         wait_until("the daemon's end", Duration::from_secs(20), || !self.process_runs(pid.into()));
         self.daemon.set(None);
+    }
+
+    /// Waits until the daemon has died by itself.
+    ///
+    /// # Panics
+    /// When it is still there after 20 s.
+    pub fn wait_daemon_death(&self) {
+        let pid = self.daemon.take().expect("the daemon runs");
+        wait_until("the daemon's death", Duration::from_secs(20), || !self.process_runs(pid.into()));
     }
 
     /// Kills the daemon as a crash would.

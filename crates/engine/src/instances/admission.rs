@@ -21,6 +21,8 @@ pub(crate) enum Action {
     /// Killing it.
     Kill,
     Restart,
+    /// Killing it and starting it again.
+    ForceRestart,
     Freeze,
     Unfreeze,
     Update,
@@ -40,7 +42,7 @@ impl Action {
             Self::Create => "create",
             Self::Start => "start",
             Self::Stop | Self::Kill => "stop",
-            Self::Restart => "restart",
+            Self::Restart | Self::ForceRestart => "restart",
             Self::Freeze => "freeze",
             Self::Unfreeze => "unfreeze",
             Self::Update => "update",
@@ -63,6 +65,8 @@ pub(crate) enum Admission {
     Join,
     /// Kill the guest; the action that waits for its end then goes on by itself. Then join.
     Escalate,
+    /// Tell the present action not to go on, and kill the guest that it waits for. Then join.
+    Overrule,
     /// Wait for the present action to end, within limits.
     Queue,
     /// Not now.
@@ -71,18 +75,19 @@ pub(crate) enum Admission {
 
 /// The table: what is wanted against what is being done.
 pub(crate) fn admit(wanted: Action, current: Option<Action>) -> Admission {
-    use Action::{Create, Delete, Freeze, GuestExit, Kill, Restart, Start, Stop, Unfreeze};
+    use Action::{Create, Delete, ForceRestart, Freeze, GuestExit, Kill, Restart, Start, Stop, Unfreeze};
     let Some(current) = current else { return Admission::Accept };
     match (wanted, current) {
         // What follows the guest's end waits however long it takes.
         (GuestExit, _) => Admission::Queue,
-        (Start, Start) | (Stop | Kill, Kill) | (Stop, Stop) | (Delete, Delete) => Admission::Join,
+        (Start, Start) | (Stop | Kill, Kill) | (Stop, Stop) | (Delete, Delete) | (ForceRestart, ForceRestart) => Admission::Join,
         // A clean stop can last for ever, a forced one ends it.
-        (Kill, Stop) => Admission::Escalate,
-        (Kill, Restart) => Admission::Queue,
+        (Kill, Stop) | (ForceRestart, Restart) => Admission::Escalate,
+        // Who kills wants it dead, not started again.
+        (Kill, Restart | ForceRestart) => Admission::Overrule,
         // A frozen guest cannot stop cleanly; thawing it helps the stop along.
         (_, Create) | (_, Delete) => Admission::Refuse,
-        (Start | Restart | Freeze | Unfreeze, Stop | Restart) => Admission::Refuse,
+        (Start | Restart | ForceRestart | Freeze | Unfreeze, Stop | Restart | ForceRestart) => Admission::Refuse,
         _ => Admission::Queue,
     }
 }
@@ -92,6 +97,13 @@ pub(crate) fn admit(wanted: Action, current: Option<Action>) -> Admission {
 pub(crate) struct Permit {
     gates: Arc<Gates>,
     name: String,
+}
+
+impl Permit {
+    /// Whether somebody else has ended what this is for, so that it must not go on.
+    pub(crate) fn is_overruled(&self) -> bool {
+        lock(&self.gates.current).get(&self.name).is_some_and(|current| current.is_overruled)
+    }
 }
 
 impl Drop for Permit {
@@ -110,36 +122,46 @@ pub(crate) enum Entry {
     Joined,
 }
 
+/// What is going on with one instance.
+#[derive(Clone, Copy, Debug)]
+struct Current {
+    action: Action,
+    is_overruled: bool,
+}
+
 /// What is going on with each instance.
 #[derive(Debug, Default)]
 pub(crate) struct Gates {
-    current: Mutex<HashMap<String, Action>>,
+    current: Mutex<HashMap<String, Current>>,
     changed: Condvar,
     /// Instances about which nobody knows whether they run, and why. Nothing may be done with them.
     unreachable: Mutex<HashMap<String, String>>,
 }
 
 impl Gates {
-    /// Asks to act. `kill` is called, once, where the answer is to escalate.
+    /// Asks to act. `kill` is called, once, where the answer is to escalate or to overrule.
     pub(crate) fn enter(self: &Arc<Self>, name: &str, wanted: Action, kill: impl Fn() -> Result<()>) -> Result<Entry> {
         self.check_reachable(name)?;
         let end = (wanted != Action::GuestExit).then(|| Instant::now() + PATIENCE);
         let mut joining = false;
         let mut current = lock(&self.current);
         loop {
-            let now = current.get(name).copied();
+            let now = current.get(name).map(|current| current.action);
             if joining && now.is_none() {
                 return Ok(Entry::Joined);
             }
             match admit(wanted, now) {
                 Admission::Accept => {
-                    current.insert(name.to_owned(), wanted);
+                    current.insert(name.to_owned(), Current { action: wanted, is_overruled: false });
                     return Ok(Entry::Act(Permit { gates: self.clone(), name: name.to_owned() }));
                 }
                 Admission::Refuse => return Err(busy(now)),
                 Admission::Join => joining = true,
-                Admission::Escalate if joining => {}
-                Admission::Escalate => {
+                Admission::Escalate | Admission::Overrule if joining => {}
+                answer @ (Admission::Escalate | Admission::Overrule) => {
+                    if let Some(current) = current.get_mut(name) {
+                        current.is_overruled |= answer == Admission::Overrule;
+                    }
                     drop(current);
                     kill()?;
                     joining = true;
@@ -189,7 +211,7 @@ impl Gates {
 
     /// What is going on now.
     pub(crate) fn current(&self, name: &str) -> Option<Action> {
-        lock(&self.current).get(name).copied()
+        lock(&self.current).get(name).map(|current| current.action)
     }
 }
 
@@ -204,7 +226,7 @@ mod tests {
     use Action::*;
 
     const ALL: &[Action] =
-        &[Create, Start, Stop, Kill, Restart, Freeze, Unfreeze, Update, Snapshot, Restore, Rename, Delete, Copy, GuestExit];
+        &[Create, Start, Stop, Kill, Restart, ForceRestart, Freeze, Unfreeze, Update, Snapshot, Restore, Rename, Delete, Copy, GuestExit];
 
     #[test]
     fn table_of_special_cases() {
@@ -214,6 +236,8 @@ mod tests {
         }
         assert_eq!(admit(Start, Some(Start)), Admission::Join);
         assert_eq!(admit(Kill, Some(Stop)), Admission::Escalate);
+        assert_eq!(admit(Kill, Some(Restart)), Admission::Overrule);
+        assert_eq!(admit(ForceRestart, Some(Restart)), Admission::Escalate);
         assert_eq!(admit(Stop, Some(Kill)), Admission::Join);
         assert_eq!(admit(Start, Some(Stop)), Admission::Refuse);
         assert_eq!(admit(Update, Some(Delete)), Admission::Refuse);
@@ -231,15 +255,16 @@ mod tests {
         assert!(gates.permit("c", Delete).is_ok());
     }
 
-    #[test]
-    fn second_waits_for_first_and_escalation_joins() {
+    /// A second action that meets a first one, and kills; then the first ends. How often it killed,
+    /// and whether the first was overruled.
+    fn meet(first: Action, second: Action) -> (i32, bool) {
         let gates = Arc::new(Gates::default());
-        let permit = gates.permit("c", Stop).expect("first");
+        let permit = gates.permit("c", first).expect("first");
         let other = gates.clone();
         let killed = Arc::new(Mutex::new(0));
         let count = killed.clone();
         let thread = std::thread::spawn(move || {
-            other.enter("c", Kill, || {
+            other.enter("c", second, || {
                 *lock(&count) += 1;
                 Ok(())
             })
@@ -247,10 +272,18 @@ mod tests {
         while *lock(&killed) == 0 {
             std::thread::yield_now();
         }
+        let is_overruled = permit.is_overruled();
         drop(permit);
         assert!(matches!(thread.join().expect("thread").expect("enter"), Entry::Joined));
-        assert_eq!(*lock(&killed), 1);
         assert_eq!(gates.current("c"), None);
-        assert!(gates.permit("c", Start).is_ok());
+        assert!(!gates.permit("c", Start).expect("free again").is_overruled());
+        (*lock(&killed), is_overruled)
+    }
+
+    #[test]
+    fn second_waits_for_first_and_escalation_joins() {
+        assert_eq!(meet(Stop, Kill), (1, false));
+        assert_eq!(meet(Restart, ForceRestart), (1, false));
+        assert_eq!(meet(Restart, Kill), (1, true));
     }
 }

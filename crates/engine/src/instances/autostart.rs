@@ -13,7 +13,9 @@ impl Instances {
     pub(crate) fn autostart(&self) {
         let engine = &self.engine;
         let all = engine.records.instances.all().into_iter().map(|(name, record)| (name, expand_record(&engine.records, &record).config));
-        let mut due: Vec<(String, Config)> = all.filter(|(name, config)| is_due(config) && engine.live.get(name).is_none()).collect();
+        let mut due: Vec<(String, Config)> = all
+            .filter(|(name, config)| is_due(config) && engine.live.get(name).is_none() && engine.live.unsettled(name).is_none())
+            .collect();
         due.sort_by_key(|(name, config)| (std::cmp::Reverse(BOOT_AUTOSTART_PRIORITY.get(config).unwrap_or(0)), name.clone()));
         for (name, config) in due {
             if engine.is_shutting_down() {

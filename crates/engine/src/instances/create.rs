@@ -13,9 +13,8 @@ use super::expand::{Expanded, check_profiles, expand_record};
 use super::{Instances, names};
 use crate::error::Context;
 use crate::operations::{New, Operation};
-use crate::records::{Held, ImageRecord, InstanceRecord};
-use crate::undo::Undo;
-use crate::{Error, ErrorKind, Result, devices, host};
+use crate::records::{Held, ImageRecord, InstanceRecord, IntentRecord};
+use crate::{Error, ErrorKind, Result, devices, host, points};
 
 /// What the new volume is made of.
 pub(super) enum Origin {
@@ -143,30 +142,32 @@ impl Instances {
         // Until the record says that the pool is in use, this does.
         let _in_use = engine.use_pool(&record.pool);
         let pool = engine.pool(&record.pool)?;
-        let mut undo = Undo::default();
-        self.clear_leftover(&*pool, name)?;
+        self.settle_leftover(name)?;
+        self.check_no_volume(&*pool, &VolumeRef::instance(name))?;
+        let intent = self.intend(name, IntentRecord::Creating { pool: record.pool.clone() })?;
         self.fill_volume(&*pool, (name, &record.pool), &origin, operation)?;
-        undo.push("remove the new instance's volume", || pool.delete(name));
+        points::reach("create.filled");
         set_quota(&*pool, name, &expanded.devices, false)?;
         self.insert(name, record, &origin)?;
-        undo.keep();
+        intent.done();
         engine.lifecycle("instance-created", "instances", name);
         Ok(())
     }
 
-    /// Removes a volume of this name that a crash left before its record was stored. Where there
-    /// is a record, even one that cannot be read, nothing is touched.
-    fn clear_leftover(&self, pool: &dyn Pool, name: &str) -> Result<()> {
-        if !sys::fs::exists(pool.dir(&VolumeRef::instance(name))) {
+    /// Refuses a place on the pool where something lies that no record and no intent accounts for:
+    /// it may be the only copy of somebody's data.
+    pub(super) fn check_no_volume(&self, pool: &dyn Pool, volume: &VolumeRef) -> Result<()> {
+        let dir = pool.dir(volume);
+        if !sys::fs::exists(&dir) {
             return Ok(());
         }
-        if self.engine.records.is_stored::<InstanceRecord>(name)? {
-            return Err(
-                Error::conflict(format!("Container '{name}' already exists")).hint("its record cannot be read, see the daemon's log")
-            );
-        }
-        tracing::warn!(instance = name, "removing a volume that an interrupted creation left");
-        pool.delete(name).context(format!("remove what an interrupted creation of `{name}` left"))
+        let hint = if volume.snapshot.is_none() && self.engine.records.is_stored::<InstanceRecord>(&volume.instance)? {
+            "its record cannot be read, see the daemon's log".to_owned()
+        } else {
+            format!("{} belongs to nothing that is recorded: move it away, or choose another name", dir.display())
+        };
+        let name = volume.snapshot.as_ref().map_or_else(|| volume.instance.clone(), |snapshot| format!("{}/{snapshot}", volume.instance));
+        Err(Error::conflict(format!("Storage volume '{name}' already exists")).hint(hint))
     }
 
     fn fill_volume(&self, pool: &dyn Pool, (name, pool_name): (&str, &str), origin: &Origin, operation: &Operation) -> Result<()> {
@@ -194,6 +195,7 @@ impl Instances {
         self.allocate_ids(name, &mut record)?;
         let mut changes = engine.records.changes();
         changes.insert(name, record.clone())?;
+        changes.delete::<IntentRecord>(name);
         if let Origin::Image(fingerprint) = origin
             && let Some(image) = engine.records.images.get(fingerprint)
         {
@@ -205,6 +207,7 @@ impl Instances {
             Err(error) if error.kind() == ErrorKind::PreconditionFailed => {
                 let mut changes = engine.records.changes();
                 changes.insert(name, record)?;
+                changes.delete::<IntentRecord>(name);
                 changes.commit()
             }
             other => other,

@@ -9,7 +9,7 @@ use super::admission::{Action, Entry};
 use super::expand::expand_record;
 use crate::error::Context;
 use crate::operations::{New, Operation};
-use crate::records::{InstanceRecord, SnapshotRecord};
+use crate::records::{InstanceRecord, IntentRecord, SnapshotRecord};
 use crate::{Error, Result};
 
 impl Instances {
@@ -50,13 +50,16 @@ impl Instances {
         let record = self.record(name)?;
         let expanded = expand_record(&engine.records, &record);
         let pool = engine.pool(&record.pool)?;
+        self.settle_leftover(name)?;
         pool.delete(name).context(format!("delete the volume of `{name}`"))?;
         let mut changes = engine.records.changes();
         changes.delete::<InstanceRecord>(name);
+        changes.delete::<IntentRecord>(name);
         for (snapshot, _) in engine.records.snapshots.below(&format!("{name}/")) {
             changes.delete::<SnapshotRecord>(&format!("{name}/{snapshot}"));
         }
         changes.commit()?;
+        engine.live.set_unsettled(name, None);
         for (network, host) in engine.hosts_of(name, &expanded.config, &expanded.devices) {
             engine.withdraw_host(&network, &host.hwaddr);
         }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use api::instances::InstancePost;
 use keys::instance::volatile;
+use storage::VolumeRef;
 
 use super::Instances;
 use super::admission::Action;
 use super::expand::expand_record;
 use crate::error::Context;
 use crate::operations::{New, Operation};
-use crate::records::{InstanceRecord, SnapshotRecord};
-use crate::undo::Undo;
-use crate::{Error, Result};
+use crate::records::{InstanceRecord, IntentRecord, SnapshotRecord};
+use crate::{Error, Result, points};
 
 impl Instances {
     /// Renames a stopped instance (`migration` is not offered).
@@ -38,11 +38,15 @@ impl Instances {
             return Err(Error::bad_request("Renaming of running container not allowed").hint("stop it first"));
         }
         let pool = engine.pool(&held.pool)?;
-        let mut undo = Undo::default();
+        self.settle_leftover(old)?;
+        self.settle_leftover(new)?;
+        self.check_no_volume(&*pool, &VolumeRef::instance(new))?;
+        let intent = self.intend(old, IntentRecord::Renaming { to: new.to_owned() })?;
         pool.rename(old, new).context(format!("rename the volume of `{old}`"))?;
-        undo.push("rename the volume back", || pool.rename(new, old));
+        points::reach("rename.moved");
         let mut changes = engine.records.changes();
         changes.delete::<InstanceRecord>(old);
+        changes.delete::<IntentRecord>(old);
         let mut renamed = InstanceRecord::clone(&held.record);
         // The trigger of a creation or a copy that was not started yet covers the name, too.
         if volatile::APPLY_TEMPLATE.text(&renamed.config).is_none() {
@@ -54,7 +58,7 @@ impl Instances {
             changes.insert(&format!("{new}/{snapshot}"), SnapshotRecord::clone(&record.record))?;
         }
         changes.commit()?;
-        undo.keep();
+        intent.done();
         self.move_belongings(old, new, &held);
         engine.lifecycle("instance-renamed", "instances", new);
         Ok(())

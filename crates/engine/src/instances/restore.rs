@@ -1,15 +1,13 @@
 //! Restoring a snapshot: its content and its configuration.
 
-use storage::Pool;
-
 use super::Instances;
 use super::admission::Action;
 use super::expand::check_profiles;
 use super::snapshot::is_kept_at_restore;
 use super::stop::Manner;
 use crate::error::Context;
-use crate::records::{Held, InstanceRecord};
-use crate::{Error, Result};
+use crate::records::{InstanceRecord, IntentRecord};
+use crate::{Error, Result, points};
 
 impl Instances {
     /// Puts an instance back to what a snapshot holds; a running one is killed and started again.
@@ -17,21 +15,27 @@ impl Instances {
         let engine = &self.engine;
         let snapshot = snapshot.strip_prefix(&format!("{name}/")).unwrap_or(snapshot);
         let _permit = engine.gates.permit(name, Action::Restore)?;
-        let source = engine.records.snapshots.get(&format!("{name}/{snapshot}"));
-        let source = source.ok_or_else(|| Error::not_found(format!("snapshot {name}/{snapshot} does not exist")))?;
-        let mut wanted = source.instance.clone();
-        check_profiles(&engine.records, &wanted.profiles)?;
-        let held = self.record(name)?;
-        let pool = engine.pool(&held.pool)?;
-        let was_running = engine.live.get(name).is_some();
-        if was_running {
+        check_profiles(&engine.records, &self.restored(name, snapshot)?.profiles)?;
+        let start = engine.live.get(name).is_some();
+        let intent = self.intend(name, IntentRecord::Restoring { snapshot: snapshot.to_owned(), start })?;
+        self.restore_held(name, snapshot, start)?;
+        intent.done();
+        Ok(())
+    }
+
+    /// What [`Self::restore`] does once that is stored, and what a daemon that finds it stored goes
+    /// on with: all of it can be done again.
+    pub(super) fn restore_held(&self, name: &str, snapshot: &str, start: bool) -> Result<()> {
+        let engine = &self.engine;
+        if engine.live.get(name).is_some() {
             self.bring_down(name, Manner::Force)?;
             engine.live.remove(name);
         }
-        let result = self.exchange((name, snapshot), &*pool, &mut wanted);
-        if was_running {
+        points::reach("restore.down");
+        let result = self.exchange(name, snapshot, start);
+        if start {
             // Also where the restore failed: the old content is still there.
-            let started = self.start_held(name);
+            let started = self.start_again(name);
             result.and(started)?;
         } else {
             result?;
@@ -40,9 +44,18 @@ impl Instances {
         Ok(())
     }
 
-    fn exchange(&self, (name, snapshot): (&str, &str), pool: &dyn Pool, wanted: &mut InstanceRecord) -> Result<()> {
-        let held: Held<InstanceRecord> = self.record(name)?;
+    /// The instance as the snapshot has it.
+    fn restored(&self, name: &str, snapshot: &str) -> Result<InstanceRecord> {
+        let source = self.engine.records.snapshots.get(&format!("{name}/{snapshot}"));
+        source.map(|source| source.instance.clone()).ok_or_else(|| Error::not_found(format!("snapshot {name}/{snapshot} does not exist")))
+    }
+
+    fn exchange(&self, name: &str, snapshot: &str, start: bool) -> Result<()> {
+        let mut wanted = self.restored(name, snapshot)?;
+        let held = self.record(name)?;
+        let pool = self.engine.pool(&held.pool)?;
         pool.restore(name, snapshot).context(format!("restore snapshot `{name}/{snapshot}`"))?;
+        points::reach("restore.exchanged");
         wanted.config.retain(|key, _| !is_kept_at_restore(key));
         wanted
             .config
@@ -51,7 +64,12 @@ impl Instances {
         wanted.created_at = held.created_at;
         wanted.last_used_at = held.last_used_at;
         let mut changes = self.engine.records.changes();
-        changes.update(name, &held, wanted.clone())?;
+        changes.update(name, &held, wanted)?;
+        if start {
+            changes.put(name, IntentRecord::Starting)?;
+        } else {
+            changes.delete::<IntentRecord>(name);
+        }
         changes.commit()
     }
 }

@@ -41,9 +41,6 @@ impl Instances {
 
     /// Starts an instance; a frozen one goes on, as clients expect of `start`.
     pub(crate) fn start(&self, name: &str) -> Result<()> {
-        if self.engine.is_shutting_down() {
-            return Err(Error::unavailable("the daemon is shutting down"));
-        }
         if self.engine.live.status(name) == api::StatusCode::FROZEN {
             return self.unfreeze(name);
         }

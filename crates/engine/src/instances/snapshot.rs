@@ -5,15 +5,15 @@ use std::sync::Arc;
 use api::Timestamp;
 use api::snapshots::{Snapshot, SnapshotsPost};
 use keys::instance::{SNAPSHOTS_EXPIRY, SNAPSHOTS_PATTERN, volatile};
+use storage::VolumeRef;
 
 use super::Instances;
 use super::admission::Action;
 use super::expand::expand_record;
 use crate::error::Context;
 use crate::operations::{New, Operation};
-use crate::records::{Held, InstanceRecord, SnapshotRecord};
-use crate::undo::Undo;
-use crate::{Error, Result, Tagged, etag};
+use crate::records::{Held, InstanceRecord, IntentRecord, SnapshotRecord};
+use crate::{Error, Result, Tagged, etag, points};
 
 impl Instances {
     /// Names of the snapshots of an instance (without its own name), oldest first.
@@ -63,16 +63,19 @@ impl Instances {
             return Err(Error::conflict(format!("Snapshot '{id}' already exists")));
         }
         let pool = engine.pool(&held.pool)?;
-        let mut undo = Undo::default();
+        self.settle_leftover(name)?;
+        self.check_no_volume(&*pool, &VolumeRef::snapshot(name, snapshot.as_str()))?;
+        let intent = self.intend(name, IntentRecord::Snapshotting { snapshot: snapshot.clone() })?;
         pool.snapshot(name, &snapshot).context(format!("take snapshot `{id}`"))?;
-        undo.push("remove the new snapshot", || pool.delete_snapshot(name, &snapshot));
+        points::reach("snapshot.taken");
         let now = Timestamp::now();
         let expires_at =
             SNAPSHOTS_EXPIRY.get(&expanded.config).map_or(Timestamp::NEVER, |seconds| Timestamp::from_unix(now.unix() + seconds as i64));
         let mut changes = engine.records.changes();
         changes.insert(&id, SnapshotRecord { taken_at: now, expires_at, instance: InstanceRecord::clone(&held.record) })?;
+        changes.delete::<IntentRecord>(name);
         changes.commit()?;
-        undo.keep();
+        intent.done();
         engine.lifecycle("instance-snapshot-created", "instances", &format!("{name}/snapshots/{snapshot}"));
         Ok(())
     }
@@ -85,21 +88,26 @@ impl Instances {
             return Err(Error::conflict(format!("Snapshot '{name}/{new}' already exists")));
         }
         let (this, instance, snapshot, new) = (self.clone(), name.to_owned(), snapshot.to_owned(), new.to_owned());
-        self.engine.operations.run(New::instance("Renaming snapshot", name), move |_| {
-            let _permit = this.engine.gates.permit(&instance, Action::Snapshot)?;
-            let held = this.snapshot_record(&instance, &snapshot)?;
-            let pool = this.engine.pool(&this.record(&instance)?.pool)?;
-            let mut undo = Undo::default();
-            pool.rename_snapshot(&instance, &snapshot, &new).context(format!("rename snapshot `{instance}/{snapshot}`"))?;
-            undo.push("rename the snapshot back", || pool.rename_snapshot(&instance, &new, &snapshot));
-            let mut changes = this.engine.records.changes();
-            changes.delete::<SnapshotRecord>(&format!("{instance}/{snapshot}"));
-            changes.insert(&format!("{instance}/{new}"), SnapshotRecord::clone(&held.record))?;
-            changes.commit()?;
-            undo.keep();
-            this.engine.lifecycle("instance-snapshot-renamed", "instances", &format!("{instance}/snapshots/{new}"));
-            Ok(None)
-        })
+        let work = move |_: &Arc<Operation>| this.rename_snapshot_now(&instance, &snapshot, &new).map(|()| None);
+        self.engine.operations.run(New::instance("Renaming snapshot", name), work)
+    }
+
+    fn rename_snapshot_now(&self, name: &str, old: &str, new: &str) -> Result<()> {
+        let engine = &self.engine;
+        let _permit = engine.gates.permit(name, Action::Snapshot)?;
+        let held = self.snapshot_record(name, old)?;
+        let pool = engine.pool(&self.record(name)?.pool)?;
+        let intent = self.intend(name, IntentRecord::RenamingSnapshot { from: old.to_owned(), to: new.to_owned() })?;
+        pool.rename_snapshot(name, old, new).context(format!("rename snapshot `{name}/{old}`"))?;
+        points::reach("snapshot.renamed");
+        let mut changes = engine.records.changes();
+        changes.delete::<SnapshotRecord>(&format!("{name}/{old}"));
+        changes.insert(&format!("{name}/{new}"), SnapshotRecord::clone(&held.record))?;
+        changes.delete::<IntentRecord>(name);
+        changes.commit()?;
+        intent.done();
+        engine.lifecycle("instance-snapshot-renamed", "instances", &format!("{name}/snapshots/{new}"));
+        Ok(())
     }
 
     /// Deletes a snapshot.

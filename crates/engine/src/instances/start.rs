@@ -1,31 +1,37 @@
 //! Starting: from a record to a running init.
 
-use std::sync::Arc;
-
 use api::{Config, Timestamp};
 use keys::instance::{LINUX_KERNEL_MODULES, volatile};
-use runtime::{Container, ContainerSpec, Rootfs};
+use runtime::{ContainerSpec, Rootfs};
 use storage::VolumeRef;
 
 use super::expand::{Expanded, expand_record};
 use super::{Instances, spec, templates};
 use crate::devices::{self, Owner};
 use crate::error::Context;
-use crate::records::InstanceRecord;
-use crate::{Error, Result};
+use crate::records::{Held, InstanceRecord};
+use crate::sync::read;
+use crate::undo::Undo;
+use crate::{Error, Result, points};
 
 /// Everything that was worked out before anything is done.
 struct Prepared {
     spec: ContainerSpec,
     /// Configuration with the values generated for this start.
     expanded: Expanded,
-    /// Keys to store once it runs.
+    /// Keys to store before it runs.
     volatile: Config,
 }
 
 impl Instances {
     /// Starts a stopped instance; the caller holds its permit.
     pub(crate) fn start_held(&self, name: &str) -> Result<()> {
+        // The shutdown waits for this; after that it sees the flag.
+        let _starting = read(&self.engine.starts);
+        if self.engine.is_shutting_down() {
+            return Err(Error::unavailable("the daemon is shutting down"));
+        }
+        self.settle_leftover(name)?;
         let held = self.record(name)?;
         if self.engine.live.get(name).is_some() {
             return Err(Error::bad_request("The container is already running"));
@@ -34,12 +40,14 @@ impl Instances {
         for (network, host) in self.engine.hosts_of(name, &prepared.expanded.config, &prepared.expanded.devices) {
             self.engine.announce_host(&network, host);
         }
+        let mut undo = Undo::default();
+        self.remember_start(name, &prepared.volatile)?;
+        undo.push("store that it does not run", || self.forget_start(name, &held));
+        points::reach("start.stored");
         let container = self.engine.runtime.start(&prepared.spec).context(format!("start container `{name}`"))?;
-        self.engine.live.insert(name, container.clone());
-        if let Err(error) = self.remember_start(name, &prepared.volatile) {
-            self.abandon(name, &container);
-            return Err(error);
-        }
+        undo.keep();
+        points::reach("start.launched");
+        self.engine.live.insert(name, container);
         if keys::instance::LIMITS_CPU.text(&prepared.expanded.config).is_some() {
             self.rebalance_cpus();
         }
@@ -85,7 +93,8 @@ impl Instances {
         call(&Owner { name, config, devices_dir: &devices_dir, bridge: &|network| engine.bridge_facts(network) })
     }
 
-    /// The one durable change of a start.
+    /// The one durable change of a start. It comes first: a container never runs with values that
+    /// are not stored, and a start that a crash interrupts is made up for by the next daemon.
     fn remember_start(&self, name: &str, generated: &Config) -> Result<()> {
         let now = Timestamp::now();
         let found = self.engine.records.modify::<InstanceRecord>(name, |record| {
@@ -97,15 +106,18 @@ impl Instances {
         found.map(drop).ok_or_else(|| Error::not_found(format!("Instance '{name}' not found")))
     }
 
-    /// Takes a start back whose record could not be written.
-    fn abandon(&self, name: &str, container: &Arc<Container>) {
-        if let Err(error) = container.kill() {
-            tracing::warn!(instance = name, "undo: kill the container: {error}");
-        }
-        if container.wait_exit(Some(super::stop::KILL_PATIENCE)).is_none() {
-            tracing::warn!(instance = name, "undo: the killed container does not end");
-        }
-        self.engine.live.remove(name);
+    /// Takes [`Self::remember_start`] back; generated values may stay.
+    fn forget_start(&self, name: &str, before: &Held<InstanceRecord>) -> Result<()> {
+        let modified = self.engine.records.modify::<InstanceRecord>(name, |record| {
+            for key in [volatile::APPLY_TEMPLATE.name, volatile::LAST_STATE_POWER.name] {
+                match before.config.get(key) {
+                    Some(value) => drop(record.config.insert(key.to_owned(), value.clone())),
+                    None => drop(record.config.remove(key)),
+                }
+            }
+            record.last_used_at = before.last_used_at;
+        });
+        modified.map(drop)
     }
 }
 

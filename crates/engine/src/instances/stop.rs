@@ -1,5 +1,6 @@
 //! Stopping and restarting: asking with a limit, or killing; and what follows an end.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use keys::instance::volatile;
@@ -8,9 +9,13 @@ use runtime::{Exit, ExitEvent, ExitTarget};
 use super::Instances;
 use super::admission::{Action, Entry};
 use crate::error::Context;
-use crate::records::InstanceRecord;
-use crate::{Error, Result};
+use crate::records::{InstanceRecord, IntentRecord};
+use crate::sync::write;
+use crate::{Error, Result, points};
 
+/// Pause before what follows an end is tried again; it doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long a killed container may take to vanish.
 pub(crate) const KILL_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -40,20 +45,25 @@ impl Instances {
     pub(crate) fn stop(&self, name: &str, manner: Manner) -> Result<()> {
         self.record(name)?;
         self.engine.gates.check_reachable(name)?;
-        if self.engine.live.get(name).is_none() && self.engine.gates.current(name).is_none() {
+        let was_live = self.engine.live.get(name).is_some();
+        if !was_live && self.engine.gates.current(name).is_none() {
             return Err(not_running());
         }
         let action = if manner == Manner::Force { Action::Kill } else { Action::Stop };
-        let kill = || match self.engine.live.get(name) {
-            Some(run) => run.container.kill().context(format!("kill container `{name}`")),
-            None => Ok(()),
-        };
-        match self.engine.gates.enter(name, action, kill)? {
-            Entry::Joined if self.engine.live.get(name).is_none() => Ok(()),
-            Entry::Joined => Err(Error::internal("The other stop operation failed")),
-            Entry::Act(permit) => {
-                let exit = self.bring_down(name, manner)?;
-                self.settle(name, exit, Some(permit))
+        loop {
+            let entry = self.engine.gates.enter(name, action, || self.kill(name))?;
+            let is_live = self.engine.live.get(name).is_some();
+            match entry {
+                // It ended by itself while this waited.
+                Entry::Joined | Entry::Act(_) if !is_live && was_live => return Ok(()),
+                Entry::Joined if !is_live => return Ok(()),
+                // What the kill came in the middle of has started it again.
+                Entry::Joined if manner == Manner::Force => {}
+                Entry::Joined => return Err(Error::internal("The other stop operation failed")),
+                Entry::Act(_permit) => {
+                    let exit = self.bring_down(name, manner)?;
+                    return self.settle(name, exit);
+                }
             }
         }
     }
@@ -61,32 +71,51 @@ impl Instances {
     /// Stops and starts again; the instance stays, ephemeral or not.
     pub(crate) fn restart(&self, name: &str, manner: Manner) -> Result<()> {
         self.record(name)?;
-        let _permit = self.engine.gates.permit(name, Action::Restart)?;
+        let action = if manner == Manner::Force { Action::ForceRestart } else { Action::Restart };
+        let permit = match self.engine.gates.enter(name, action, || self.kill(name))? {
+            Entry::Act(permit) => permit,
+            Entry::Joined if self.engine.live.get(name).is_some() => return Ok(()),
+            Entry::Joined => return Err(Error::internal("The other restart operation failed")),
+        };
         let run = self.engine.live.get(name).ok_or_else(|| Error::bad_request("container is not running"))?;
         if manner != Manner::Force && run.is_frozen.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(Error::bad_request("container is not running").hint("it is frozen: unfreeze it, or use force"));
         }
-        self.bring_down(name, manner)?;
-        self.mark_stopped(name)?;
-        self.start_held(name)?;
+        let intent = self.intend(name, IntentRecord::Restarting)?;
+        let exit = self.bring_down(name, manner)?;
+        points::reach("restart.down");
+        if permit.is_overruled() {
+            self.settle(name, exit)?;
+            return Err(Error::bad_request(format!("The instance `{name}` was stopped by another request before it was started again")));
+        }
+        self.start_again(name)?;
+        intent.done();
         self.engine.lifecycle("instance-restarted", "instances", name);
         Ok(())
     }
 
-    /// Ends the container and waits until nothing of it is left; the caller holds the permit.
+    fn kill(&self, name: &str) -> Result<()> {
+        match self.engine.live.get(name) {
+            Some(run) => unless_ended(run.container.kill()).context(format!("kill container `{name}`")),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the container and waits until nothing of it is left; the caller holds the permit. One
+    /// that ends by itself at this moment is as good.
     pub(crate) fn bring_down(&self, name: &str, manner: Manner) -> Result<Exit> {
         let run = self.engine.live.get(name).ok_or_else(not_running)?;
         let container = &run.container;
         let limit = match manner {
             Manner::Force => {
-                container.kill().context(format!("kill container `{name}`"))?;
+                self.kill(name)?;
                 Some(KILL_PATIENCE)
             }
             Manner::Clean(limit) => {
                 if run.is_frozen.swap(false, std::sync::atomic::Ordering::Relaxed) {
-                    container.thaw().context(format!("unfreeze container `{name}`"))?;
+                    unless_ended(container.thaw()).context(format!("unfreeze container `{name}`"))?;
                 }
-                container.request_stop().context(format!("ask container `{name}` to stop"))?;
+                unless_ended(container.request_stop()).context(format!("ask container `{name}` to stop"))?;
                 limit
             }
         };
@@ -100,80 +129,143 @@ impl Instances {
         })
     }
 
-    /// What follows an end: the record, then deletion of an ephemeral instance. Gives up the permit.
-    fn settle(&self, name: &str, _exit: Exit, permit: Option<super::admission::Permit>) -> Result<()> {
-        self.mark_stopped(name)?;
-        self.engine.lifecycle("instance-stopped", "instances", name);
-        let ephemeral = self.engine.records.instances.get(name).is_some_and(|record| record.ephemeral);
-        if ephemeral && !self.engine.is_shutting_down() {
-            self.delete_held(name)?;
+    /// What follows an end: the record, or deletion of an ephemeral instance; the caller holds the
+    /// permit. Where it fails, [`Self::guest_ended`] tries again.
+    fn settle(&self, name: &str, exit: Exit) -> Result<()> {
+        let live = &self.engine.live;
+        let is_first = live.unsettled(name).is_none();
+        live.remove(name);
+        live.set_unsettled(name, Some(exit));
+        let is_ephemeral = self.engine.records.instances.get(name).is_some_and(|record| record.ephemeral);
+        // Not even marked as stopped, which a full disk would not take: deleting makes room.
+        let is_deleted = is_ephemeral && !self.engine.is_shutting_down();
+        let marked = if is_deleted { Ok(()) } else { self.mark_stopped(name, None) };
+        if is_first {
+            self.engine.lifecycle("instance-stopped", "instances", name);
         }
-        drop(permit);
+        let result = if is_deleted { self.delete_held(name) } else { marked };
+        result.map_err(|error| {
+            Error::new(error.kind(), format!("`{name}` is stopped, and what follows is tried again until it succeeds")).caused_by(error)
+        })?;
+        live.set_unsettled(name, None);
         Ok(())
     }
 
-    /// Takes an ended container out of the published state and stores that it is stopped. During
-    /// the host's shutdown the record keeps saying that it ran, so that it comes back.
-    fn mark_stopped(&self, name: &str) -> Result<()> {
+    /// Takes an ended container out of the published state and stores that it is stopped, and
+    /// whether it is to be started again. During the host's shutdown the record keeps saying that
+    /// it ran, so that it comes back.
+    fn mark_stopped(&self, name: &str, next: Option<IntentRecord>) -> Result<()> {
+        let records = &self.engine.records;
         self.engine.live.remove(name);
         if self.engine.is_shutting_down() {
             return Ok(());
         }
-        self.engine.records.modify::<InstanceRecord>(name, |record| {
+        let change = |record: &mut InstanceRecord| {
             volatile::LAST_STATE_POWER.set(&mut record.config, "STOPPED");
             record.config.retain(|key, _| !(key.starts_with("volatile.") && key.ends_with(".host_name")));
+        };
+        records.modify_with(name, change, |changes| {
+            match &next {
+                Some(next) => changes.put(name, next.clone())?,
+                None if records.intents.get(name).is_some_and(|intent| intent.is_start()) => changes.delete::<IntentRecord>(name),
+                None => {}
+            }
+            Ok(())
         })?;
         Ok(())
     }
 
-    /// A container ended: called by the runtime, on a thread of its own. A stop that is under way
-    /// does what follows by itself; then there is nothing left to do here.
+    /// Starts an instance whose container has ended, also if this daemon dies before it is done;
+    /// the caller holds the permit. One that cannot be started stays stopped.
+    pub(super) fn start_again(&self, name: &str) -> Result<()> {
+        self.settle_leftover(name)?;
+        self.mark_stopped(name, Some(IntentRecord::Starting))?;
+        points::reach("restart.stopped");
+        let started = self.start_held(name);
+        let forgotten = self.forget_intent(name);
+        started.and(forgotten)
+    }
+
+    /// A container ended: called by the runtime, on a thread of its own; when it returns, the
+    /// runtime forgets the exit. A stop that is under way does what follows by itself; then there
+    /// is nothing left to do here. What fails is tried again: a record or a deletion until it
+    /// succeeds, the start after a reboot for about a minute.
     pub(crate) fn guest_ended(&self, event: ExitEvent) {
         let name = &event.name;
         self.engine.operations.instance_ended(name);
-        let Ok(Entry::Act(permit)) = self.engine.gates.enter(name, Action::GuestExit, || Ok(())) else { return };
-        let is_over = self.engine.live.get(name).is_some_and(|run| !run.container.is_running());
-        if is_over {
-            self.follow_exit(name, event.exit, permit);
+        let mut pause = FIRST_PAUSE;
+        while !self.deal_with_end(name, event.exit) {
+            if pause == LONGEST_PAUSE && self.is_stored_as_stopped(name) {
+                tracing::error!(instance = name, "it stays stopped");
+                return self.engine.live.set_unsettled(name, None);
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    /// A guest that ended by itself: a reboot starts it again.
-    fn follow_exit(&self, name: &str, exit: Exit, permit: super::admission::Permit) {
+    /// Then only a start can be left to be done.
+    fn is_stored_as_stopped(&self, name: &str) -> bool {
+        let record = self.engine.records.instances.get(name);
+        record.is_none_or(|record| volatile::LAST_STATE_POWER.text(&record.config) == Some("STOPPED"))
+    }
+
+    /// False if it is to be tried again.
+    fn deal_with_end(&self, name: &str, exit: Exit) -> bool {
+        let live = &self.engine.live;
+        let Ok(Entry::Act(_permit)) = self.engine.gates.enter(name, Action::GuestExit, || Ok(())) else { return true };
+        let is_over = live.get(name).is_some_and(|run| !run.container.is_running());
+        let Some(exit) = is_over.then_some(exit).or(live.unsettled(name)) else { return true };
+        self.follow_exit(name, exit);
+        live.unsettled(name).is_none()
+    }
+
+    /// A guest that ended by itself: a reboot starts it again, and so does a restart that another
+    /// daemon had begun. The caller holds the permit.
+    pub(super) fn follow_exit(&self, name: &str, exit: Exit) {
         if exit.target == ExitTarget::Crash {
             tracing::warn!(instance = name, code = exit.code, signal = exit.signal, "init ended unexpectedly");
         }
-        let result = if exit.target == ExitTarget::Reboot && !self.engine.is_shutting_down() {
-            let result = self.mark_stopped(name).and_then(|()| self.start_held(name));
-            drop(permit);
-            result.inspect(|()| self.engine.lifecycle("instance-restarted", "instances", name))
+        let is_restart = self.engine.records.intents.get(name).is_some_and(|intent| *intent.record == IntentRecord::Restarting);
+        let result = if (exit.target == ExitTarget::Reboot || is_restart) && !self.engine.is_shutting_down() {
+            self.engine.live.set_unsettled(name, Some(exit));
+            self.start_again(name).inspect(|()| self.engine.lifecycle("instance-restarted", "instances", name))
         } else {
-            self.settle(name, exit, Some(permit))
+            self.settle(name, exit)
         };
         if let Err(error) = result {
             tracing::error!(instance = name, "after the end of the container: {}", error.report());
         }
     }
 
-    /// What ended while no daemon looked.
-    pub(crate) fn settle_ended(&self, ended: Vec<(String, Exit)>) {
-        for (name, exit) in ended {
-            match self.engine.gates.permit(&name, Action::GuestExit) {
-                Ok(permit) => self.follow_exit(&name, exit, permit),
-                Err(error) => tracing::error!(instance = name, "{}", error.report()),
+    /// Stops everything for the host's shutdown, also what is being started meanwhile, and what an
+    /// action kept busy for a time.
+    pub(crate) fn stop_all(&self) {
+        let engine = &self.engine;
+        let mut tried = BTreeSet::new();
+        let mut is_closed = false;
+        loop {
+            let names = engine.live.all().into_iter().map(|run| run.container.name().to_owned());
+            let due: Vec<String> = names.filter(|name| !tried.contains(name) || engine.gates.current(name).is_some()).collect();
+            if due.is_empty() && is_closed {
+                return;
             }
-            self.engine.runtime.forget(&name);
+            self.stop_in_order(&due);
+            tried.extend(due);
+            // Whoever is past the check in `start_held` has published what it started once this
+            // is had; all others are refused.
+            drop(write(&engine.starts));
+            is_closed = true;
         }
     }
 
-    /// Stops everything for the host's shutdown: higher `boot.stop.priority` first, those of one
-    /// priority together, each with its own time and then by force.
-    pub(crate) fn stop_all(&self) {
-        let mut groups: std::collections::BTreeMap<i64, Vec<(String, u64)>> = std::collections::BTreeMap::new();
-        for run in self.engine.live.all() {
-            let name = run.container.name().to_owned();
+    /// Higher `boot.stop.priority` first, those of one priority together, each with its own time
+    /// and then by force.
+    fn stop_in_order(&self, names: &[String]) {
+        let mut groups: BTreeMap<i64, Vec<(&str, u64)>> = BTreeMap::new();
+        for name in names {
             let config =
-                self.record(&name).map(|record| super::expand::expand_record(&self.engine.records, &record).config).unwrap_or_default();
+                self.record(name).map(|record| super::expand::expand_record(&self.engine.records, &record).config).unwrap_or_default();
             let priority = keys::instance::BOOT_STOP_PRIORITY.get(&config).unwrap_or(0);
             let seconds = keys::instance::BOOT_HOST_SHUTDOWN_TIMEOUT.get(&config).unwrap_or(30);
             groups.entry(priority).or_default().push((name, seconds));
@@ -181,7 +273,7 @@ impl Instances {
         for group in groups.into_values().rev() {
             std::thread::scope(|scope| {
                 for (name, seconds) in group {
-                    scope.spawn(move || self.stop_for_shutdown(&name, Duration::from_secs(seconds)));
+                    scope.spawn(move || self.stop_for_shutdown(name, Duration::from_secs(seconds)));
                 }
             });
         }
@@ -195,6 +287,15 @@ impl Instances {
                 tracing::error!(instance = name, "{}", error.report());
             }
         }
+    }
+}
+
+/// A container that has just ended has done as it was told.
+fn unless_ended(result: runtime::Result<()>) -> runtime::Result<()> {
+    match result {
+        Err(runtime::Error::NotRunning(_)) => Ok(()),
+        Err(error) if error.errno() == Some(sys::Errno::SRCH) => Ok(()),
+        other => other,
     }
 }
 

@@ -38,6 +38,44 @@ pub(crate) struct SnapshotRecord {
     pub instance: InstanceRecord,
 }
 
+/// What is under way with an instance; the key is the instance's name. It is stored before the first
+/// step and removed with the last, so that a daemon that died in between is found out by the next.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum IntentRecord {
+    /// Its volume is being made; there is no record of it yet.
+    Creating {
+        pool: String,
+    },
+    /// Its volume is getting another name.
+    Renaming {
+        to: String,
+    },
+    Snapshotting {
+        snapshot: String,
+    },
+    RenamingSnapshot {
+        from: String,
+        to: String,
+    },
+    /// Content and configuration of a snapshot take the place of its own; then it is to run or not.
+    Restoring {
+        snapshot: String,
+        start: bool,
+    },
+    /// It is on its way down, and is to be started after that.
+    Restarting,
+    /// Nothing of it runs, and it is to be started.
+    Starting,
+}
+
+impl IntentRecord {
+    /// Whether nothing but starting the instance is left to be done.
+    pub(crate) fn is_start(&self) -> bool {
+        matches!(self, Self::Restarting | Self::Starting)
+    }
+}
+
 /// A profile; the key is its name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -121,6 +159,7 @@ macro_rules! kinds {
 kinds! {
     InstanceRecord = "instances/", instances;
     SnapshotRecord = "snapshots/", snapshots;
+    IntentRecord = "intents/", intents;
     ProfileRecord = "profiles/", profiles;
     ImageRecord = "images/", images;
     AliasRecord = "aliases/", aliases;
