@@ -11,13 +11,26 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Errno, Result};
 
 /// A program that can be started but not changed.
 #[derive(Debug)]
 pub struct SealedProgram {
     memfd: OwnedFd,
     name: &'static str,
+}
+
+/// The kernel refuses while anybody holds one of the pages, as it does itself for moments (reclaim,
+/// compaction), and gives up waiting after a fraction of a second.
+fn seal(memfd: &OwnedFd, seals: SealFlags) -> std::result::Result<(), Errno> {
+    const ATTEMPTS: u32 = 20;
+    for _ in 1..ATTEMPTS {
+        match rustix::fs::fcntl_add_seals(memfd, seals) {
+            Err(Errno::BUSY) => std::thread::sleep(std::time::Duration::from_millis(20)),
+            other => return other,
+        }
+    }
+    rustix::fs::fcntl_add_seals(memfd, seals)
 }
 
 impl SealedProgram {
@@ -31,7 +44,7 @@ impl SealedProgram {
         let memfd = OwnedFd::from(file);
         rustix::fs::fchmod(&memfd, rustix::fs::Mode::from_raw_mode(0o500)).context("chmod", name)?;
         let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-        rustix::fs::fcntl_add_seals(&memfd, seals).context("seal", name)?;
+        seal(&memfd, seals).context("seal", name)?;
         Ok(Self { memfd, name })
     }
 
