@@ -36,6 +36,7 @@ test_needs="
 bzip2 bzip2
 zstd zstd
 script bsdutils
+lxcfs lxcfs
 "
 
 fail() {

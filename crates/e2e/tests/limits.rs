@@ -57,3 +57,17 @@ fn processors_are_kept_and_given_back() {
     assert_eq!(cpus(&sandbox, "c1"), all);
     sandbox.finish();
 }
+
+/// What a container sees of memory and processors is what it may use.
+#[test]
+fn lxcfs_shows_the_limits() {
+    let Some(sandbox) = Sandbox::start("lxcfs_shows_the_limits", Options::default()) else { return };
+    sandbox.sh_ok("lxcfs /var/lib/lxcfs > /dev/null 2>&1 & until mountpoint -q /var/lib/lxcfs; do sleep 0.05; done");
+    sandbox.mark();
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["launch", "busybox", "c1", "-c", "limits.memory=64MB", "-c", "limits.cpu=1"]);
+    assert_eq!(sandbox.exec_ok("c1", "awk '/MemTotal/ { print $2 }' /proc/meminfo; grep -c ^processor /proc/cpuinfo"), "65536\n1");
+    sandbox.lxc_ok(&["config", "set", "c1", "limits.memory", "128MB"]);
+    assert_eq!(sandbox.exec_ok("c1", "awk '/MemTotal/ { print $2 }' /proc/meminfo"), "131072");
+    sandbox.finish();
+}
