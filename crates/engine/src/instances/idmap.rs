@@ -70,7 +70,7 @@ pub(crate) fn choose(config: &Config, host: &std::result::Result<HostIds, String
         let range = isolated(config, host, taken)?;
         (IdMap::contiguous(range.start, range.start, range.count), Some(range.start))
     } else {
-        let entry = |is_uid, range: SubidRange| Entry { is_uid, is_gid: !is_uid, host: range.start, guest: 0, count: range.count };
+        let entry = |is_uid, range: SubidRange| Entry { is_uid, is_gid: !is_uid, host: range.start, guest: 0, count: shared_count(range) };
         (IdMap { entries: vec![entry(true, host.uid), entry(false, host.gid)] }, None)
     };
     let map = match key::RAW_IDMAP.text(config) {
@@ -80,19 +80,24 @@ pub(crate) fn choose(config: &Config, host: &std::result::Result<HostIds, String
     Ok(Choice { map, base })
 }
 
+/// How many ids of the host's range the instances without isolation share. The rest is for isolated
+/// ones: root of a shared map must not own files of theirs, on a disk that both have.
+fn shared_count(range: SubidRange) -> u32 {
+    (range.count / 2).max(65_536).min(range.count)
+}
+
 /// The instance's own range: asked for, kept from before, or the first gap.
 fn isolated(config: &Config, host: &HostIds, taken: &[SubidRange]) -> Result<SubidRange> {
     let count = key::SECURITY_IDMAP_SIZE.get(config).unwrap_or(65_536).max(1);
     if let Some(start) = key::SECURITY_IDMAP_BASE.text(config).and(key::SECURITY_IDMAP_BASE.get(config)) {
         return Ok(SubidRange { start, count });
     }
-    let first = host.uid.start.max(host.gid.start);
+    let first = |range: SubidRange| u64::from(range.start) + u64::from(shared_count(range));
+    let mut start = first(host.uid).max(first(host.gid));
     let end = end_of(host.uid).min(end_of(host.gid));
-    // The very first block stays with the instances that share the whole range.
-    let mut start = u64::from(first) + 65_536;
     if let Some(kept) = keys::instance::volatile::IDMAP_BASE.get(config).filter(|base| *base != 0) {
         let kept = SubidRange { start: kept, count };
-        if kept.start >= first && end_of(kept) <= end && !taken.iter().any(|other| overlaps(*other, kept)) {
+        if u64::from(kept.start) >= start && end_of(kept) <= end && !taken.iter().any(|other| overlaps(*other, kept)) {
             return Ok(kept);
         }
     }
@@ -226,18 +231,20 @@ mod tests {
     #[test]
     fn isolated_ranges_do_not_meet() {
         let mut taken = Vec::new();
-        for expected in [1_065_536, 1_131_072, 1_196_608] {
+        for expected in [1_500_000, 1_565_536, 1_631_072] {
             let map = idmap(&config(&[("security.idmap.isolated", "true")]), &host(), &taken).expect("map");
             assert_eq!(map.to_host(Kind::Uid, 0), Some(expected));
             taken.push(SubidRange { start: expected, count: 65_536 });
         }
         taken.remove(1);
         let gap = config(&[("security.idmap.isolated", "true")]);
-        assert_eq!(idmap(&gap, &host(), &taken).expect("map").to_host(Kind::Gid, 0), Some(1_131_072));
-        let big = config(&[("security.idmap.isolated", "true"), ("security.idmap.size", "900000")]);
+        assert_eq!(idmap(&gap, &host(), &taken).expect("map").to_host(Kind::Gid, 0), Some(1_565_536));
+        let big = config(&[("security.idmap.isolated", "true"), ("security.idmap.size", "400000")]);
         assert!(idmap(&big, &host(), &taken).is_err());
-        let kept = config(&[("security.idmap.isolated", "true"), ("volatile.idmap.base", "1500000")]);
-        assert_eq!(idmap(&kept, &host(), &taken).expect("map").to_host(Kind::Uid, 0), Some(1_500_000));
+        let kept = config(&[("security.idmap.isolated", "true"), ("volatile.idmap.base", "1800000")]);
+        assert_eq!(idmap(&kept, &host(), &taken).expect("map").to_host(Kind::Uid, 0), Some(1_800_000));
+        let of_the_shared = config(&[("security.idmap.isolated", "true"), ("volatile.idmap.base", "1200000")]);
+        assert_eq!(idmap(&of_the_shared, &host(), &taken).expect("map").to_host(Kind::Uid, 0), Some(1_565_536));
     }
 
     #[test]
@@ -246,7 +253,7 @@ mod tests {
         assert_eq!(map.to_host(Kind::Uid, 1000), Some(1000));
         assert_eq!(map.to_host(Kind::Uid, 999), Some(1_000_999));
         assert_eq!(map.to_host(Kind::Gid, 1001), Some(1_001_001));
-        assert_eq!(map.of(Kind::Uid).map(|entry| u64::from(entry.count)).sum::<u64>(), 1_000_000);
+        assert_eq!(map.of(Kind::Uid).map(|entry| u64::from(entry.count)).sum::<u64>(), 500_000);
         assert!(idmap(&config(&[("raw.idmap", "uid 1000005 5")]), &host(), &[]).is_err());
         let edge = idmap(&config(&[("raw.idmap", "uid 7 0")]), &host(), &[]).expect("map");
         assert_eq!((edge.to_host(Kind::Uid, 0), edge.to_host(Kind::Uid, 1)), (Some(7), Some(1_000_001)));
@@ -257,7 +264,7 @@ mod tests {
         let ids = host().expect("ids");
         let map = |pairs: &[(&str, &str)]| idmap(&config(pairs), &host(), &[]).expect("map");
         let range = |start, count| SubidRange { start, count };
-        assert_eq!(in_use(&map(&[("security.idmap.isolated", "true")]), &ids), [range(1_065_536, 65_536); 2]);
+        assert_eq!(in_use(&map(&[("security.idmap.isolated", "true")]), &ids), [range(1_500_000, 65_536); 2]);
         assert!(in_use(&map(&[]), &ids).is_empty());
         assert!(in_use(&map(&[("raw.idmap", "both 1000 1000")]), &ids).is_empty());
         assert!(in_use(&IdMap::default(), &ids).is_empty());
@@ -274,6 +281,6 @@ mod tests {
     #[test]
     fn the_base_is_not_what_raw_maps() {
         let choice = choose(&config(&[("security.idmap.isolated", "true"), ("raw.idmap", "both 0 0")]), &host(), &[]).expect("choice");
-        assert_eq!(choice.base, Some(1_065_536));
+        assert_eq!(choice.base, Some(1_500_000));
     }
 }
