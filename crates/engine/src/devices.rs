@@ -98,7 +98,7 @@ pub(crate) fn attach(container: &Container, name: &str, part: &Part) -> Result<(
         Part::Disk(bind) => container.attach_bind(bind),
         Part::Node(node) => {
             unix::make_node(node, &container.spec().idmap)?;
-            container.attach_bind(&unix::node_bind(node))
+            container.attach_node(node)
         }
     };
     result.context(format!("add device '{name}' to the running container"))
@@ -109,7 +109,7 @@ pub(crate) fn detach(container: &Container, name: &str, part: &Part) -> Result<(
     let result = match part {
         Part::Nic(nic) => container.detach_nic(nic),
         Part::Disk(bind) => container.detach_bind(&bind.target),
-        Part::Node(node) => container.detach_bind(&node.target).inspect(|()| {
+        Part::Node(node) => container.detach_node(node).inspect(|()| {
             if let Err(error) = sys::fs::remove_file(&node.source) {
                 tracing::warn!("{error}");
             }

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use crate::cgroup::{Counters, Groups};
 use crate::error::{Error, Result};
 use crate::exec::{self, ExecSession, ExecSpec, ExecStdio};
-use crate::files::FileTree;
+use crate::files::{Crew, FileTree, Helper, MAX_HELPERS};
 use crate::monitor::SOCKET_FILE;
+use crate::plan::Tree;
 use crate::protocol::{
     self, ATTACH_PATIENCE, AttachRequest, FILES_PATIENCE, FilesMessage, MESSAGE_BYTES, MONITOR_PATIENCE, MonitorReply, MonitorRequest,
 };
 use crate::runtime::Runtime;
-use crate::spec::{Bind, ContainerSpec, Exit, ExitTarget, Limits, Nic};
+use crate::spec::{Bind, ContainerSpec, DeviceNode, Exit, ExitTarget, Limits, Nic};
 use crate::watcher::Watched;
 
 const SIGKILL: i32 = 9;
@@ -43,11 +44,15 @@ pub struct Container {
     socket: OwnedFd,
     monitor: Mutex<Option<Child>>,
     exit: Mutex<Option<Exit>>,
+    /// Those that it was started with and those given since.
+    nodes: Mutex<Vec<DeviceNode>>,
+    crew: Arc<Crew>,
     changed: Condvar,
 }
 
 impl Container {
     pub(crate) fn new(runtime: &Arc<Runtime>, spec: ContainerSpec, (pid, pidfd): (i32, OwnedFd), socket: OwnedFd, monitor: Option<Child>) -> Arc<Self> {
+        let nodes = Mutex::new(spec.nodes.clone());
         Arc::new(Self {
             run_dir: runtime.run_dir(&spec.name),
             groups: runtime.groups(&spec.name),
@@ -58,6 +63,8 @@ impl Container {
             socket,
             monitor: Mutex::new(monitor),
             exit: Mutex::new(None),
+            nodes,
+            crew: Arc::default(),
             changed: Condvar::new(),
         })
     }
@@ -79,7 +86,7 @@ impl Container {
 
     /// Whether init runs.
     pub fn is_running(&self) -> bool {
-        self.exit.lock().unwrap_or_else(PoisonError::into_inner).is_none() && sys::process::pidfd_is_alive(&self.pidfd)
+        lock(&self.exit).is_none() && sys::process::pidfd_is_alive(&self.pidfd)
     }
 
     /// Whether it is frozen.
@@ -99,11 +106,17 @@ impl Container {
     pub fn kill(&self) -> Result<()> {
         self.check_running()?;
         sys::process::pidfd_signal(&self.pidfd, SIGKILL)?;
+        self.let_go();
         // A group frozen by cgroup v1 dies only once it is let go.
         if self.groups.is_frozen() {
             drop(self.groups.freeze(false));
         }
         Ok(())
+    }
+
+    /// Ends what is being done with its files and mounts: the guest's file systems may never answer.
+    pub fn let_go(&self) {
+        self.crew.dismiss();
     }
 
     /// Stops every process until [`Self::thaw`].
@@ -121,7 +134,7 @@ impl Container {
     /// Waits until the container has ended and nothing of it is left. `None` at the timeout.
     pub fn wait_exit(&self, timeout: Option<Duration>) -> Option<Exit> {
         let end = timeout.map(|timeout| Instant::now() + timeout);
-        let mut exit = self.exit.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut exit = lock(&self.exit);
         while exit.is_none() {
             exit = match end {
                 None => self.changed.wait(exit).unwrap_or_else(PoisonError::into_inner),
@@ -231,31 +244,58 @@ impl Container {
 
     /// Shows a host path inside.
     pub fn attach_bind(&self, bind: &Bind) -> Result<()> {
-        let label = bind.source.display().to_string();
-        let tree = sys::mount::clone_tree(&bind.source, bind.recursive)?;
-        sys::mount::set_private(&tree, &label)?;
-        if bind.read_only {
-            sys::mount::set_read_only(&tree, bind.recursive, &label)?;
-        }
+        let tree = crate::staging::open(&Tree::guarded(bind, &self.spec))?;
         if bind.idmapped && !self.spec.idmap.is_empty() {
             let userns = sys::fs::open(format!("/proc/{}/ns/user", self.pid))?;
             self.check_running()?;
-            sys::mount::set_idmap(&tree, &userns, bind.recursive, &label)?;
+            sys::mount::set_idmap(&tree, &userns, bind.recursive, &bind.source.display().to_string())?;
         }
         let directory = sys::fs::metadata(&bind.source)?.is_dir();
-        self.inside()?.ask(&FilesMessage::Attach { target: bind.target.clone(), directory }, Some(&tree)).map(drop)
+        self.inside_with(&[&tree])?.ask(&FilesMessage::Attach { target: bind.target.clone(), directory }, &[]).map(drop)
     }
 
     /// Removes a mount inside.
     pub fn detach_bind(&self, target: &Path) -> Result<()> {
-        self.inside()?.ask(&FilesMessage::Detach { target: target.to_owned() }, None).map(drop)
+        self.inside()?.ask(&FilesMessage::Detach { target: target.to_owned() }, &[]).map(drop)
     }
 
-    fn inside(&self) -> Result<crate::files::Helper> {
+    /// Shows a device node, which has been made, inside, and lets it be used.
+    pub fn attach_node(&self, node: &DeviceNode) -> Result<()> {
+        self.groups.allow_device(node)?;
+        lock(&self.nodes).push(node.clone());
+        let bind = Bind { source: node.source.clone(), target: node.target.clone(), ..Bind::default() };
+        let attached = self.attach_bind(&bind);
+        if attached.is_err() {
+            self.deny_node(node)?;
+        }
+        attached
+    }
+
+    /// Removes a device node inside and forbids the device, if no other node stands for it.
+    pub fn detach_node(&self, node: &DeviceNode) -> Result<()> {
+        self.detach_bind(&node.target)?;
+        self.deny_node(node)
+    }
+
+    fn deny_node(&self, node: &DeviceNode) -> Result<()> {
+        let number = |node: &DeviceNode| (node.block, node.major, node.minor);
+        let mut nodes = lock(&self.nodes);
+        nodes.retain(|other| other.target != node.target);
+        if nodes.iter().any(|other| number(other) == number(node)) { Ok(()) } else { self.groups.deny_device(node) }
+    }
+
+    fn inside(&self) -> Result<Helper> {
+        self.inside_with(&[])
+    }
+
+    /// A files helper that takes mount trees along.
+    fn inside_with(&self, trees: &[&OwnedFd]) -> Result<Helper> {
         self.check_running()?;
-        let (socket, child) = self.runtime()?.spawn_helper("files", FILES_PATIENCE)?;
-        let helper = crate::files::Helper::new(socket, child, &self.spec.name);
-        helper.ask(&FilesMessage::Enter { privileged: self.spec.idmap.is_empty() }, Some(&self.pidfd))?;
+        let busy = || Error::Busy { name: self.spec.name.clone(), count: MAX_HELPERS };
+        let place = self.crew.join().ok_or_else(busy)?;
+        let helper = Helper::new(self.runtime()?.spawn_helper("files", FILES_PATIENCE)?, place, &self.spec.name);
+        let fds: Vec<&OwnedFd> = [&self.pidfd].into_iter().chain(trees.iter().copied()).collect();
+        helper.ask(&FilesMessage::Enter { privileged: self.spec.idmap.is_empty() }, &fds)?;
         Ok(helper)
     }
 
@@ -298,7 +338,7 @@ impl Container {
             drop(sys::process::pidfd_signal(&self.pidfd, SIGKILL));
             Exit { target: ExitTarget::Crash, code: None, signal: None }
         });
-        if let Some(mut monitor) = self.monitor.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(mut monitor) = lock(&self.monitor).take() {
             drop(monitor.wait());
         }
         if let Err(error) = self.groups.remove() {
@@ -308,12 +348,16 @@ impl Container {
         if let Some(runtime) = &runtime {
             runtime.retire(&self.spec.name);
         }
-        *self.exit.lock().unwrap_or_else(PoisonError::into_inner) = Some(exit);
+        *lock(&self.exit) = Some(exit);
         self.changed.notify_all();
         if let Some(runtime) = runtime {
             runtime.report_exit(&self.spec.name, exit);
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Watched for Container {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use api::Config;
 use keys::devices::unix as key;
-use runtime::{Bind, DeviceNode};
+use runtime::DeviceNode;
 use sys::idmap::{IdMap, Kind};
 
 use super::{Device, Owner, Part};
@@ -80,11 +80,6 @@ pub(super) fn make_node(node: &DeviceNode, idmap: &IdMap) -> Result<()> {
     context(sys::fs::set_mode(&node.source, node.mode))?;
     let id = |kind, guest| idmap.to_host(kind, guest).unwrap_or(guest);
     context(sys::fs::chown(&node.source, id(Kind::Uid, node.uid), id(Kind::Gid, node.gid)))
-}
-
-/// The mount that shows a node inside.
-pub(super) fn node_bind(node: &DeviceNode) -> Bind {
-    Bind { source: node.source.clone(), target: node.target.clone(), ..Bind::default() }
 }
 
 #[cfg(test)]

@@ -43,6 +43,10 @@ impl Instances {
         if self.engine.live.get(name).is_none() && self.engine.gates.current(name).is_none() {
             return Err(not_running());
         }
+        if let (Manner::Force, Some(run)) = (manner, self.engine.live.get(name)) {
+            // What waits for a file system of the guest must not keep it alive.
+            run.container.let_go();
+        }
         let action = if manner == Manner::Force { Action::Kill } else { Action::Stop };
         let kill = || match self.engine.live.get(name) {
             Some(run) => run.container.kill().context(format!("kill container `{name}`")),
