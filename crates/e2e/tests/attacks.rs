@@ -259,3 +259,137 @@ fn secrets_are_not_for_everybody() {
     assert_eq!(open, "", "containers' directories open to everybody on the host");
     sandbox.finish();
 }
+
+#[test]
+fn a_read_only_disk_stays_read_only() {
+    let Some(sandbox) = Sandbox::start("a_read_only_disk_stays_read_only", Options::default()) else { return };
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    sandbox.sh_ok("mkdir -m 777 $SANDBOX_DIR/ro && echo precious > $SANDBOX_DIR/ro/file && chmod 666 $SANDBOX_DIR/ro/file");
+    let source = format!("source={}", sandbox.dir().join("ro").display());
+    sandbox.lxc_ok(&["config", "device", "add", "c1", "ro", "disk", &source, "path=/mnt/ro", "readonly=true"]);
+    let file = format!("{source}/file");
+    sandbox.lxc_ok(&["config", "device", "add", "c1", "one", "disk", &file, "path=/mnt/one", "readonly=true", "shift=true"]);
+    let attack = "mkdir -p /x; touch /y; mount --bind /mnt/ro /x; mount --bind /mnt/one /y; \
+        for m in /mnt/ro /x /mnt/one /y; do mount -o remount,bind,rw none $m; done 2>/dev/null; \
+        for f in /mnt/ro/file /x/file /mnt/one /y; do echo changed > $f; done 2>/dev/null; touch /mnt/ro/new /x/new 2>/dev/null; cat /mnt/ro/file";
+    for how in ["hot-plugged", "started with"] {
+        assert_eq!(sandbox.exec_ok("c1", attack), "precious", "{how}");
+        assert_eq!(sandbox.sh_ok("cd $SANDBOX_DIR/ro && ls && cat file"), "file\nprecious", "{how}");
+        sandbox.lxc_ok(&["restart", "--force", "c1"]);
+    }
+    sandbox.finish();
+}
+
+#[test]
+fn device_nodes_do_not_outlive_privilege() {
+    let Some(sandbox) = Sandbox::start("device_nodes_do_not_outlive_privilege", Options::default()) else { return };
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["launch", "busybox", "c1", "-c", "security.privileged=true"]);
+    let prepare =
+        "cd $SANDBOX_DIR && truncate -s 1M disk && echo precious | dd of=disk conv=notrunc status=none && losetup --find --show disk";
+    let disk = sandbox.sh_ok(prepare);
+    let minor = sandbox.sh_ok(&format!("echo $((16#$(stat -c %T {disk})))"));
+    sandbox.exec_ok("c1", &format!("mknod -m 666 /root/disk b 7 {minor}; mknod -m 666 /root/zero c 1 5; ! head -c 8 /root/disk"));
+    sandbox.lxc_ok(&["config", "set", "c1", "security.privileged", "false"]);
+    sandbox.lxc_ok(&["restart", "--force", "c1"]);
+    let attack = "mkdir -p /x; mount --bind / /x; mount -o remount,bind,dev none / 2>/dev/null; mount -o remount,bind,dev none /x 2>/dev/null; \
+        for f in /root/disk /root/zero /x/root/disk /x/root/zero; do ! head -c 8 $f 2>/dev/null || exit 1; done; head -c 1 /dev/zero | wc -c";
+    assert_eq!(sandbox.exec_ok("c1", attack), "1", "a node made by the privileged container works");
+    // What is given on purpose works, and only while it is given.
+    sandbox.lxc_ok(&["config", "device", "add", "c1", "disk", "unix-block", &format!("source={disk}"), "path=/dev/given", "mode=0666"]);
+    assert_eq!(sandbox.exec_ok("c1", "head -c 8 /dev/given"), "precious");
+    sandbox.lxc_ok(&["restart", "--force", "c1"]);
+    assert_eq!(sandbox.exec_ok("c1", "head -c 8 /dev/given"), "precious");
+    let held = sandbox.exec_ok("c1", "mkdir -p /keep; touch /keep/disk; mount --bind /dev/given /keep/disk; head -c 8 /keep/disk");
+    assert_eq!(held, "precious");
+    sandbox.lxc_ok(&["config", "device", "remove", "c1", "disk"]);
+    assert!(
+        !sandbox.sh("[ -d /sys/fs/cgroup/devices ]").ok() || !sandbox.lxc(&["exec", "c1", "--", "head", "-c", "8", "/keep/disk"]).ok(),
+        "a device that was taken away is still open to the guest"
+    );
+    sandbox.lxc_ok(&["delete", "--force", "c1"]);
+    sandbox.sh_ok(&format!("losetup -d {disk}"));
+    sandbox.finish();
+}
+
+/// A file system in the guest, at `/host/mnt`, that never answers: perl of the host, whose root the guest
+/// sees at `/host`, says hello to FUSE and then nothing more.
+const HANG: &str = r#"exec 3<>/dev/fuse; echo '
+    open(F, "+<&=3") or die; ($to, $type, $options) = ("/mnt", "fuse", "fd=3,rootmode=40000,user_id=0,group_id=0,allow_other");
+    syscall(165, $type, $to, $type, 0, $options) == 0 or die "mount: $!";
+    exit 0 if fork; sysread(F, $b, 70000); my ($len, $op, $unique) = unpack("VVQ", $b);
+    syswrite(F, pack("VlQ V4 vv V V vv V V7", 80, 0, $unique, 7, 31, 0, 0, 0, 0, 65536, 0, 0, 0, 0, (0) x 7)); sleep 1000' | chroot /host /usr/bin/perl > /root/log 2>&1 || { cat /root/log; exit 1; }"#;
+
+#[test]
+fn a_file_system_that_never_answers_holds_nobody_up() {
+    let Some(sandbox) = Sandbox::start("a_file_system_that_never_answers_holds_nobody_up", Options::default()) else { return };
+    if !cfg!(target_arch = "x86_64") || !sandbox.sh("[ -x /usr/bin/perl ] && [ -c /dev/fuse ]").ok() {
+        return;
+    }
+    sandbox.build_busybox();
+    // A node for everybody, as distributions have it.
+    sandbox.sh_ok("mknod -m 666 $SANDBOX_DIR/fuse c 10 229; chmod 666 $SANDBOX_DIR/fuse; mount --bind $SANDBOX_DIR/fuse /dev/fuse; mkdir $SANDBOX_DIR/disk");
+    sandbox.launch_busybox("c1");
+    let quick = |what: &str, args: &[&str]| {
+        let outcome = sandbox.lxc(args);
+        assert!(outcome.ok() && outcome.elapsed.as_secs() < 10, "{what}: {}", outcome.report());
+    };
+    for (what, script) in [
+        ("pulling", "for i in 1 2 3 4 5 6 7 8; do lxc file pull c1/host/mnt/x - > /dev/null 2>&1 < /dev/null & done; sleep 1"),
+        (
+            "hot-plugging",
+            "lxc config device add c1 d disk source=$SANDBOX_DIR/disk path=/host/mnt/x > /dev/null 2>&1 < /dev/null & sleep 1",
+        ),
+    ] {
+        sandbox.lxc_ok(&["config", "device", "add", "c1", "host", "disk", "source=/", "path=/host"]);
+        sandbox.exec_ok("c1", HANG);
+        sandbox.sh_ok(&format!("PATH=$(dirname $(command -v lxd)):$PATH; {script}"));
+        if what == "pulling" {
+            let refused = sandbox.lxc(&["file", "pull", "c1/etc/inittab", "-"]);
+            assert!(refused.stderr.contains("under way already") && refused.elapsed.as_secs() < 5, "{}", refused.report());
+        }
+        quick(what, &["list"]);
+        quick(what, &["exec", "c1", "--", "true"]);
+        quick(what, &["stop", "--force", "c1"]);
+        quick(what, &["start", "c1"]);
+        quick(what, &["config", "device", "remove", "c1", "host"]);
+        quick(what, &["file", "pull", "c1/etc/inittab", "-"]);
+    }
+    quick("the end", &["delete", "--force", "c1"]);
+    sandbox.sh_ok("umount /dev/fuse");
+    sandbox.finish();
+}
+
+#[test]
+fn recorded_output_ends_with_the_command() {
+    let Some(sandbox) = Sandbox::start("recorded_output_ends_with_the_command", Options::default()) else { return };
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    let script = "ls -l /proc/self/fd/1; (sleep 1; while echo more; do :; done) & exit 3";
+    let request = serde_json::json!({"command": ["sh", "-c", script], "record-output": true});
+    let answer = sandbox.http("POST", "/1.0/instances/c1/exec", Some(&request));
+    let operation = answer.body["operation"].as_str().expect("an operation").to_owned();
+    let ended = sandbox.http("GET", &format!("{operation}/wait"), None);
+    assert_eq!(ended.metadata()["metadata"]["return"], 3, "{}", ended.body);
+    let size = || sandbox.sh_ok("cat $LXD_DIR/logs/c1/exec_*.stdout | wc -c");
+    assert!(sandbox.sh_ok("cat $LXD_DIR/logs/c1/exec_*.stdout").contains("pipe:"), "the guest holds a file of the host");
+    let before = size();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    assert_eq!(size(), before, "the record grows after the end");
+    sandbox.finish();
+}
+
+#[test]
+fn guests_get_limits_of_their_own() {
+    let Some(sandbox) = Sandbox::start("guests_get_limits_of_their_own", Options::default()) else { return };
+    sandbox.build_busybox();
+    // As the service may have it; not every machine lets root raise a limit.
+    sandbox.sh("prlimit --pid $(cat $SANDBOX_DIR/daemon.pid) --memlock=unlimited");
+    sandbox.launch_busybox("c1");
+    for limits in [sandbox.exec_ok("c1", "cat /proc/1/limits"), sandbox.exec_ok("c1", "cat /proc/self/limits")] {
+        let line = limits.lines().find(|line| line.starts_with("Max locked memory")).expect("a limit of locked memory");
+        assert_eq!(line.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["8388608", "8388608"], "{line}");
+    }
+    sandbox.finish();
+}

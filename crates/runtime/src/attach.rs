@@ -47,6 +47,7 @@ fn serve(socket: &OwnedFd) -> Failing<i32> {
         return Err(failed("read the request")(Error::Invalid("the descriptor of init is missing".into())));
     }
     let init = fds.remove(0);
+    sys::process::set_guest_limits();
     enter(&request, &init).map_err(failed("enter the container"))?;
     drop(init);
     let pty = match request.pty {
@@ -132,6 +133,7 @@ fn become_command(
         (None, [stdin, stdout, stderr, ..]) => sys::process::set_stdio(stdin.as_fd(), stdout.as_fd(), stderr.as_fd()).map_err(failed)?,
         (None, _) => return Err((NOT_EXECUTABLE, "no standard streams were given".into())),
     }
+    // A guest may have used up its quota; then it keeps the empty one that this program began with.
     drop(sys::process::new_session_keyring());
     if request.privileged {
         sys::process::drop_bounding(crate::plan::PRIVILEGED_DROPS).map_err(failed)?;

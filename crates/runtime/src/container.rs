@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::cgroup::{Counters, Groups};
 use crate::error::{Error, Result};
 use crate::exec::{self, ExecSession, ExecSpec, ExecStdio};
-use crate::files::FileTree;
+use crate::files::{Crew, FileTree, Helper, MAX_HELPERS};
 use crate::monitor::SOCKET_FILE;
 use crate::protocol::{
     self, ATTACH_PATIENCE, AttachRequest, FILES_PATIENCE, FilesMessage, MESSAGE_BYTES, MONITOR_PATIENCE, MonitorReply, MonitorRequest,
@@ -46,6 +46,7 @@ pub struct Container {
     socket: OwnedFd,
     monitor: Mutex<Option<Child>>,
     exit: Mutex<Option<Exit>>,
+    crew: Arc<Crew>,
     changed: Condvar,
 }
 
@@ -69,6 +70,7 @@ impl Container {
             socket,
             monitor: Mutex::new(monitor),
             exit: Mutex::new(None),
+            crew: Arc::default(),
             changed: Condvar::new(),
         })
     }
@@ -90,7 +92,7 @@ impl Container {
 
     /// Whether init runs.
     pub fn is_running(&self) -> bool {
-        self.exit.lock().unwrap_or_else(PoisonError::into_inner).is_none() && sys::process::pidfd_is_alive(&self.pidfd)
+        lock(&self.exit).is_none() && sys::process::pidfd_is_alive(&self.pidfd)
     }
 
     /// Whether it is frozen.
@@ -110,11 +112,17 @@ impl Container {
     pub fn kill(&self) -> Result<()> {
         self.check_running()?;
         sys::process::pidfd_signal(&self.pidfd, SIGKILL)?;
+        self.let_go();
         // A group frozen by cgroup v1 dies only once it is let go.
         if self.groups.is_frozen() {
             drop(self.groups.freeze(false));
         }
         Ok(())
+    }
+
+    /// Ends what is being done with its files and mounts: the guest's file systems may never answer.
+    pub fn let_go(&self) {
+        self.crew.dismiss();
     }
 
     /// Stops every process until [`Self::thaw`].
@@ -132,7 +140,7 @@ impl Container {
     /// Waits until the container has ended and nothing of it is left. `None` at the timeout.
     pub fn wait_exit(&self, timeout: Option<Duration>) -> Option<Exit> {
         let end = timeout.map(|timeout| Instant::now() + timeout);
-        let mut exit = self.exit.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut exit = lock(&self.exit);
         while exit.is_none() {
             exit = match end {
                 None => self.changed.wait(exit).unwrap_or_else(PoisonError::into_inner),
@@ -221,11 +229,18 @@ impl Container {
         Ok(FileTree::running(self.inside()?))
     }
 
-    pub(crate) fn inside(&self) -> Result<crate::files::Helper> {
+    pub(crate) fn inside(&self) -> Result<Helper> {
+        self.inside_with(&[])
+    }
+
+    /// A files helper that takes mount trees along.
+    pub(crate) fn inside_with(&self, trees: &[&OwnedFd]) -> Result<Helper> {
         self.check_running()?;
-        let (socket, child) = self.runtime()?.spawn_helper("files", FILES_PATIENCE)?;
-        let helper = crate::files::Helper::new(socket, child, &self.name);
-        helper.ask(&FilesMessage::Enter { privileged: self.spec().idmap.is_empty() }, Some(&self.pidfd))?;
+        let busy = || Error::Busy { name: self.name.clone(), count: MAX_HELPERS };
+        let place = self.crew.join().ok_or_else(busy)?;
+        let helper = Helper::new(self.runtime()?.spawn_helper("files", FILES_PATIENCE)?, place, &self.name);
+        let fds: Vec<&OwnedFd> = [&self.pidfd].into_iter().chain(trees.iter().copied()).collect();
+        helper.ask(&FilesMessage::Enter { privileged: self.spec().idmap.is_empty() }, &fds)?;
         Ok(helper)
     }
 
@@ -269,7 +284,7 @@ impl Container {
             drop(sys::process::pidfd_signal(&self.pidfd, SIGKILL));
             Exit { target: ExitTarget::Crash, code: None, signal: None }
         });
-        if let Some(mut monitor) = self.monitor.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(mut monitor) = lock(&self.monitor).take() {
             drop(monitor.wait());
         }
         if let Err(error) = self.groups.remove() {
@@ -279,12 +294,16 @@ impl Container {
         if let Some(runtime) = &runtime {
             runtime.retire(&self.name);
         }
-        *self.exit.lock().unwrap_or_else(PoisonError::into_inner) = Some(exit);
+        *lock(&self.exit) = Some(exit);
         self.changed.notify_all();
         if let Some(runtime) = runtime {
             runtime.report_exit(&self.name, exit);
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Watched for Container {

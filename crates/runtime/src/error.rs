@@ -43,6 +43,14 @@ pub enum Error {
     /// The container is frozen, and what was wanted takes a running one.
     #[error("the container `{0}` is frozen")]
     Frozen(String),
+    /// As many operations as may be under way inside are: its file systems may be slow, or hang.
+    #[error("{count} operations on files of container `{name}` are under way already")]
+    Busy {
+        /// Container.
+        name: String,
+        /// How many.
+        count: usize,
+    },
     /// A file operation inside the container failed.
     #[error("{message}")]
     File {

@@ -206,7 +206,7 @@ pub(crate) fn begin(
     let reply = match reply {
         Ok(reply) => reply,
         Err(error) => {
-            crate::runtime::dispose(helper);
+            crate::runtime::dispose(helper, ());
             return Err(error);
         }
     };

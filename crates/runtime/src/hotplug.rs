@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError};
 
 use crate::container::Container;
 use crate::error::{Error, Result};
+use crate::plan::Tree;
 use crate::protocol::{FilesMessage, Launch};
 use crate::spec::{Bind, ContainerSpec, DeviceNode, Limits, Nic};
 
@@ -64,9 +65,11 @@ impl Container {
         self.revise(|spec| spec.nodes.push(node.clone()))?;
         let bind = Bind { source: node.source.clone(), target: node.target.clone(), ..Bind::default() };
         let result = crate::nodes::create(std::slice::from_ref(node), &self.spec().idmap);
+        let result = result.and_then(|()| self.groups.allow_device(node));
         result.and_then(|()| self.show(&bind, &self.tree(&bind)?)).inspect_err(|_| {
             drop(sys::fs::remove_file(&node.source));
             drop(self.revise(|spec| spec.nodes.retain(|other| other != node)));
+            drop(self.deny_node(node));
         })
     }
 
@@ -74,7 +77,14 @@ impl Container {
     pub fn detach_node(&self, node: &DeviceNode) -> Result<()> {
         self.hide(&node.target)?;
         sys::fs::remove_file(&node.source)?;
-        self.revise(|spec| spec.nodes.retain(|other| other.target != node.target))
+        self.revise(|spec| spec.nodes.retain(|other| other.target != node.target))?;
+        self.deny_node(node)
+    }
+
+    /// Forbids a device, if no node of the container stands for it any more.
+    fn deny_node(&self, node: &DeviceNode) -> Result<()> {
+        let number = |node: &DeviceNode| (node.block, node.major, node.minor);
+        if self.spec().nodes.iter().any(|other| number(other) == number(node)) { Ok(()) } else { self.groups.deny_device(node) }
     }
 
     /// Fetches lent host interfaces out of a container whose monitor cannot do it any more.
@@ -88,27 +98,23 @@ impl Container {
     }
 
     fn tree(&self, bind: &Bind) -> Result<OwnedFd> {
-        let label = bind.source.display().to_string();
-        let tree = sys::mount::clone_tree(&bind.source, bind.recursive)?;
-        sys::mount::set_private(&tree, &label)?;
-        if bind.read_only {
-            sys::mount::set_read_only(&tree, bind.recursive, &label)?;
-        }
-        if bind.idmapped && !self.spec().idmap.is_empty() {
+        let spec = self.spec();
+        let tree = crate::staging::open(&Tree::guarded(bind, &spec))?;
+        if bind.idmapped && !spec.idmap.is_empty() {
             let userns = sys::fs::open(format!("/proc/{}/ns/user", self.pid))?;
             self.check_running()?;
-            sys::mount::set_idmap(&tree, &userns, bind.recursive, &label)?;
+            sys::mount::set_idmap(&tree, &userns, bind.recursive, &bind.source.display().to_string())?;
         }
         Ok(tree)
     }
 
     fn show(&self, bind: &Bind, tree: &OwnedFd) -> Result<()> {
         let directory = sys::fs::metadata(&bind.source)?.is_dir();
-        self.inside()?.ask(&FilesMessage::Attach { target: bind.target.clone(), directory }, Some(tree)).map(drop)
+        self.inside_with(&[tree])?.ask(&FilesMessage::Attach { target: bind.target.clone(), directory }, &[]).map(drop)
     }
 
     fn hide(&self, target: &Path) -> Result<()> {
-        self.inside()?.ask(&FilesMessage::Detach { target: target.to_owned() }, None).map(drop)
+        self.inside()?.ask(&FilesMessage::Detach { target: target.to_owned() }, &[]).map(drop)
     }
 
     fn revise(&self, change: impl FnOnce(&mut ContainerSpec)) -> Result<()> {

@@ -20,9 +20,11 @@ mod nic;
 mod nodes;
 mod plan;
 mod protocol;
+mod recording;
 mod runtime;
 mod seccomp;
 mod spec;
+mod staging;
 mod watcher;
 
 pub use cgroup::{Counters, Hierarchy, Layout};
@@ -30,5 +32,6 @@ pub use container::{Container, Usage};
 pub use error::{Error, Result};
 pub use exec::{ExecProcess, ExecSession, ExecSpec, ExecStdio};
 pub use files::{FileAttrs, FileKind, FileStat, FileTree, open_rootfs};
+pub use recording::Recording;
 pub use runtime::{ExitEvent, HostFacts, Recovered, Runtime, RuntimeConfig};
 pub use spec::{Bind, ContainerSpec, DeviceNode, Exit, ExitTarget, Limits, Nic, NicKind, Rootfs};

@@ -3,7 +3,7 @@
 //! The monitor opens the [`Tree`]s on the host, the child carries out the [`Step`]s. A tree's
 //! place in the list is its name in the steps.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sys::mount::MountAttrFlags;
 
@@ -12,7 +12,7 @@ use crate::protocol::Launch;
 use crate::spec::{Bind, ContainerSpec, Rootfs};
 
 /// A host path whose mount tree the container gets a copy of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tree {
     /// On the host.
     pub source: PathBuf,
@@ -24,11 +24,37 @@ pub struct Tree {
     pub idmapped: bool,
     /// Refuse writes.
     pub read_only: bool,
+    /// Refuse to open device nodes in it.
+    pub no_devices: bool,
+    /// The guest must not be able to undo these two, see [`crate::staging`].
+    pub locked: bool,
+}
+
+impl Tree {
+    /// As a bind says.
+    fn of(bind: &Bind) -> Self {
+        Self {
+            source: bind.source.clone(),
+            recursive: bind.recursive,
+            optional: bind.optional,
+            idmapped: bind.idmapped,
+            read_only: bind.read_only,
+            ..Self::default()
+        }
+    }
+
+    /// A disk of a container. The root of a privileged one could undo any lock.
+    pub(crate) fn guarded(bind: &Bind, spec: &ContainerSpec) -> Self {
+        let guarded = !spec.idmap.is_empty();
+        Self { no_devices: guarded, locked: guarded, ..Self::of(bind) }
+    }
 }
 
 /// One step of the child, in its new namespaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Go from the staging namespace to the container's own and take the locked trees along.
+    TakeLocked,
     /// Keep mount events of host and container apart.
     MakePrivate,
     /// Attach a tree as the new root.
@@ -161,7 +187,10 @@ pub fn plan(launch: &Launch) -> Plan {
     for node in &spec.nodes {
         plan.bind(&Bind { source: node.source.clone(), target: node.target.clone(), ..Default::default() });
     }
-    spec.mounts.iter().for_each(|bind| plan.bind(bind));
+    spec.mounts.iter().for_each(|bind| plan.disk(bind, spec));
+    if plan.has_locked() {
+        plan.steps.insert(0, Step::TakeLocked);
+    }
     plan.steps.push(Step::Hostname(spec.hostname.clone()));
     plan.steps.push(Step::OpenConsole);
     plan.steps.push(Step::AwaitPlacement);
@@ -174,6 +203,11 @@ pub fn plan(launch: &Launch) -> Plan {
 }
 
 impl Plan {
+    /// Whether there are trees that must go through a staging namespace.
+    pub(crate) fn has_locked(&self) -> bool {
+        self.trees.iter().any(|tree| tree.locked)
+    }
+
     fn tree(&mut self, tree: Tree) -> usize {
         self.trees.push(tree);
         self.trees.len() - 1
@@ -181,10 +215,14 @@ impl Plan {
 
     fn root(&mut self, spec: &ContainerSpec) {
         let idmapped = spec.idmapped && !spec.idmap.is_empty();
-        let layer = |source: PathBuf, read_only| Tree { source, recursive: false, optional: false, idmapped, read_only };
+        // The layers of an overlay are out of reach once it is mounted, and the overlay itself, being
+        // mounted in the user namespace, knows no devices: nothing of it needs a lock.
+        let layer = |source: PathBuf, read_only| Tree { source, idmapped, read_only, ..Tree::default() };
         match &spec.rootfs {
             Rootfs::Dir { path } => {
-                let tree = self.tree(Tree { recursive: true, ..layer(path.clone(), false) });
+                // Device nodes may be left from when the container was privileged.
+                let guarded = !spec.idmap.is_empty();
+                let tree = self.tree(Tree { recursive: true, no_devices: guarded, locked: guarded, ..layer(path.clone(), false) });
                 self.steps.push(Step::AttachRoot { tree });
             }
             Rootfs::Overlay { lower, upper, work } => {
@@ -254,14 +292,16 @@ impl Plan {
     }
 
     fn bind(&mut self, bind: &Bind) {
-        let tree = self.tree(Tree {
-            source: bind.source.clone(),
-            recursive: bind.recursive,
-            optional: bind.optional,
-            idmapped: bind.idmapped,
-            read_only: bind.read_only,
-        });
-        self.steps.push(Step::AttachTree { tree, target: bind.target.clone() });
+        self.attach(Tree::of(bind), &bind.target);
+    }
+
+    fn disk(&mut self, bind: &Bind, spec: &ContainerSpec) {
+        self.attach(Tree::guarded(bind, spec), &bind.target);
+    }
+
+    fn attach(&mut self, tree: Tree, target: &Path) {
+        let tree = self.tree(tree);
+        self.steps.push(Step::AttachTree { tree, target: target.to_owned() });
     }
 
     /// Each v1 hierarchy separately, beside the unified one: what systemd calls hybrid. Docker and
@@ -389,6 +429,22 @@ mod tests {
         assert!(read_only(&privileged).contains(&"/proc/sysrq-trigger".to_owned()));
         assert!(privileged.steps.contains(&Step::DropCapabilities(PRIVILEGED_DROPS.to_vec())));
         assert!(!privileged.trees[0].idmapped);
+    }
+
+    #[test]
+    fn what_a_guest_could_loosen_is_locked() {
+        let mut launch = launch(IdMap::contiguous(100_000, 100_000, 65_536), false);
+        assert!(!plan(&launch).steps.contains(&Step::TakeLocked), "an overlay needs no lock, and locking takes time");
+        launch.spec.mounts = vec![Bind { source: "/srv".into(), target: "/mnt".into(), read_only: true, ..Default::default() }];
+        let with_disk = plan(&launch);
+        assert_eq!(with_disk.steps[0], Step::TakeLocked);
+        let locked: Vec<_> = with_disk.trees.iter().filter(|tree| tree.locked).collect();
+        assert!(matches!(&locked[..], [tree] if tree.source == Path::new("/srv") && tree.read_only && tree.no_devices));
+        launch.spec.rootfs = Rootfs::Dir { path: "/pool/c1/rootfs".into() };
+        let on_dir = plan(&launch);
+        assert!(on_dir.trees[0].locked && on_dir.trees[0].no_devices && !on_dir.trees[0].read_only);
+        launch.spec.idmap = IdMap::default();
+        assert!(!plan(&launch).has_locked());
     }
 
     #[test]

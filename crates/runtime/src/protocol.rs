@@ -42,7 +42,7 @@ pub const LAUNCH_PATIENCE: Duration = Duration::from_secs(120);
 /// How long it may take until a command runs inside.
 pub const ATTACH_PATIENCE: Duration = Duration::from_secs(30);
 /// How long one operation on a guest's files may take: the guest chooses its file systems.
-pub const FILES_PATIENCE: Duration = Duration::from_secs(60);
+pub const FILES_PATIENCE: Duration = Duration::from_secs(20);
 
 impl Launch {
     /// Reads the record of a run directory.
@@ -149,7 +149,8 @@ pub enum AttachReply {
     Ended(i32),
 }
 
-/// From the daemon to a files helper. The first message carries init's pidfd.
+/// From the daemon to a files helper. The first message carries init's pidfd and the mount tree that
+/// is to be attached, if any.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum FilesMessage {
     /// Enter the container.
@@ -159,7 +160,7 @@ pub enum FilesMessage {
     },
     /// Do something; answered by a [`FileReply`].
     Request(FileRequest),
-    /// Attach the mount tree that this message carries.
+    /// Attach the mount tree that was taken along.
     Attach {
         /// Where, inside.
         target: PathBuf,

@@ -237,7 +237,13 @@ impl Runtime {
         launch.write(dir)?;
         crate::nodes::create(&spec.nodes, &spec.idmap)?;
         groups.create(&spec.limits, owner)?;
-        if spec.idmap.is_empty() { groups.restrict_devices(&spec.nodes) } else { Ok(()) }
+        if !groups.restrict_devices(&spec.nodes)? && spec.idmap.is_empty() {
+            tracing::warn!(
+                container = spec.name,
+                "without the devices controller of cgroup v1 device access of a privileged container is not restricted"
+            );
+        }
+        Ok(())
     }
 
     fn launch(&self, spec: &ContainerSpec, dir: &Path) -> Result<Arc<Container>> {
@@ -260,7 +266,7 @@ impl Runtime {
                 Err(Error::step(failure.step, failure.reason))
             }
             other => {
-                dispose(child);
+                dispose(child, ());
                 Err(other.err().unwrap_or_else(|| lost("ended without an answer")))
             }
         }
@@ -328,10 +334,14 @@ fn is_nobody(error: &Error) -> bool {
 }
 
 /// Kills a helper that cannot be waited for: it may hang in the kernel until a disk answers or a
-/// container is thawed.
-pub(crate) fn dispose(mut helper: Child) {
+/// container is thawed. `until_gone` is dropped when it is gone.
+pub(crate) fn dispose(mut helper: Child, until_gone: impl Send + 'static) {
     drop(helper.kill());
-    let reaping = std::thread::Builder::new().name("reaper".into()).stack_size(64 * 1024).spawn(move || drop(helper.wait()));
+    let reap = move || {
+        drop(helper.wait());
+        drop(until_gone);
+    };
+    let reaping = std::thread::Builder::new().name("reaper".into()).stack_size(64 * 1024).spawn(reap);
     if let Err(error) = reaping {
         tracing::warn!(%error, "a helper that was killed stays a zombie");
     }

@@ -24,10 +24,11 @@ const CLONE_NEWUTS: u64 = 0x0400_0000;
 /// passes by the directory permissions of a whole file system.
 const REFUSED: &[&str] = &["delete_module", "finit_module", "init_module", "kexec_file_load", "kexec_load", "open_by_handle_at"];
 
-/// Refused for one exact argument value: (call, argument, value).
-const REFUSED_EXACTLY: &[(&str, u32, u64)] = &[("umount2", 1, MNT_FORCE)];
+/// Refused where a flag is set, whatever others are: (call, argument, flag).
+const REFUSED_FLAGS: &[(&str, u32, u64)] = &[("umount2", 1, MNT_FORCE)];
 
-/// systemd gives services namespaces of their own by exactly these two calls. Refused, it logs
+/// Refused for one exact argument value: (call, argument, value). systemd gives services namespaces of
+/// their own by exactly these two calls. Refused, it logs
 /// "ignoring" and runs the service without; container managers use other combinations.
 const NOT_CHECKPOINTABLE: &[(&str, u32, u64)] = &[("unshare", 0, CLONE_NEWUTS), ("unshare", 0, CLONE_NEWNS)];
 
@@ -49,10 +50,11 @@ pub fn compile(policy: Policy) -> Result<Vec<u8>> {
         let call = ScmpSyscall::from_name(name).map_err(failed)?;
         filter.add_rule(refuse, call).map_err(failed)?;
     }
-    let more = if policy.checkpointable { NOT_CHECKPOINTABLE } else { &[] };
-    for (name, argument, value) in REFUSED_EXACTLY.iter().chain(more) {
+    let exact = if policy.checkpointable { NOT_CHECKPOINTABLE } else { &[] };
+    let flags = REFUSED_FLAGS.iter().map(|row| (row, ScmpCompareOp::MaskedEqual(row.2)));
+    for ((name, argument, value), comparison) in flags.chain(exact.iter().map(|row| (row, ScmpCompareOp::Equal))) {
         let call = ScmpSyscall::from_name(name).map_err(failed)?;
-        let compare = ScmpArgCompare::new(*argument, ScmpCompareOp::Equal, *value);
+        let compare = ScmpArgCompare::new(*argument, comparison, *value);
         filter.add_rule_conditional(refuse, call, &[compare]).map_err(failed)?;
     }
     export(&filter).map_err(|error| Error::step("export the system call policy", error))

@@ -311,6 +311,9 @@ fn a_privileged_container_has_its_own_devices_only() {
     let (_, output) = exec(&container, &["/bin/busybox", "sh", "-c", script]);
     let refusals = output.matches("Operation not permitted").count() + output.matches("Read-only file system").count();
     assert!(output.starts_with('1') && refusals == 3, "{output}");
+    // Nor may it write to what is mounted below /sys and /proc/sys.
+    let below = "/bin/busybox awk '{ last[$2] = $4 } END { for (m in last) if (m ~ \"^/(sys/(fs/[bfp]|kernel)|proc/sys/)\" && last[m] !~ /^ro/) print m }' /proc/mounts";
+    assert_eq!(exec(&container, &["sh", "-c", below]), (0, String::new()));
     host.stop(&container);
     host.no_leftovers();
 }
@@ -321,9 +324,10 @@ fn the_system_call_policy_holds_for_init_and_for_commands() {
     let busybox =
         |words: &str| format!("/bin/busybox {words} >> /root/log 2>&1; echo {} $? >> /root/result;", words.split(' ').next().unwrap_or(""));
     let attempts = format!("{}{}{}", busybox("unshare -u true"), busybox("unshare -u -i true"), busybox("umount -f /dev/shm"));
+    let attempts = format!("{attempts}{}", busybox("umount -f -l /dev/shm"));
     let init = format!("#!/bin/sh\ntrap 'exit 0' PWR\n{attempts}\nwhile :; do sleep 1 & wait $!; done\n");
     let container = host.runtime.start(&ContainerSpec { checkpointable: true, ..host.spec(&init) }).expect("start");
-    let refused = "unshare 1\nunshare 0\numount 1\n";
+    let refused = "unshare 1\nunshare 0\numount 1\numount 1\n";
     wait_until(|| exec(&container, &["cat", "/root/result"]).1 == refused);
     let (_, output) = exec(&container, &["sh", "-c", &format!("rm /root/result; {attempts} cat /root/result /root/log")]);
     assert!(output.starts_with(refused) && output.contains("Operation not permitted"), "{output}");
@@ -398,6 +402,34 @@ fn nothing_is_executed_in_a_frozen_container() {
     assert!(error.contains("frozen"), "{error}");
     container.thaw().expect("thaw");
     assert_eq!(exec(&container, &["true"]).0, 0);
+    host.stop(&container);
+    host.no_leftovers();
+}
+
+/// The session keyring of the calling process, printed by perl, whether on the host or in a container.
+#[cfg(target_arch = "x86_64")]
+const KEYRING: &str = "print syscall(250, 0, -3, 0)";
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn no_command_gets_the_keyring_of_the_host() {
+    if !Path::new("/usr/bin/perl").exists() {
+        return;
+    }
+    let host = Host::new("keyring");
+    sys::process::new_session_keyring().expect("a keyring for this thread and what it starts");
+    let own = std::process::Command::new("/usr/bin/perl").args(["-e", KEYRING]).output().expect("perl");
+    let own = String::from_utf8_lossy(&own.stdout).into_owned();
+    assert!(own.parse::<i32>().is_ok_and(|key| key > 0), "{own}");
+    let mounts = vec![Bind { source: "/".into(), target: "/host".into(), read_only: true, ..Default::default() }];
+    let container = host.runtime.start(&ContainerSpec { mounts, ..host.spec(INIT) }).expect("start");
+    // From its standard input, since `perl -e` needs a /dev/null.
+    let perl = |script: &str| exec(&container, &["sh", "-c", &format!("echo '{script}' | /bin/busybox chroot /host /usr/bin/perl")]).1;
+    assert_ne!(perl(KEYRING), own);
+    let fill = "$t = \"user\"; $v = \"x\"; for (1 .. 20000) { $n = \"k$_\"; last if syscall(248, $t, $n, $v, 1, -4) < 0 } print syscall(250, 1, 0) < 0 ? \"full\" : \"free\"";
+    assert_eq!(perl(fill), "full", "the guest's quota of keys");
+    let after = perl(KEYRING);
+    assert!(after.parse::<i32>().is_ok_and(|key| key > 0) && after != own, "{after} {own}");
     host.stop(&container);
     host.no_leftovers();
 }

@@ -92,10 +92,10 @@ pub fn set_idmap(tree: impl AsFd, userns: impl AsFd, recursive: bool, label: &st
     set_attributes(tree.as_fd(), &attr, recursive).context("mount_setattr idmap", label)
 }
 
-/// Makes a mount read-only (and, if asked, all below it).
-pub fn set_read_only(tree: impl AsFd, recursive: bool, label: &str) -> Result<()> {
-    let attr = MountAttr { set: libc::MOUNT_ATTR_RDONLY, ..Default::default() };
-    set_attributes(tree.as_fd(), &attr, recursive).context("mount_setattr read-only", label)
+/// Adds flags to a mount (and, if asked, to all below it).
+pub fn add_flags(tree: impl AsFd, flags: MountAttrFlags, recursive: bool, label: &str) -> Result<()> {
+    let attr = MountAttr { set: flags.bits().into(), ..Default::default() };
+    set_attributes(tree.as_fd(), &attr, recursive).context("mount_setattr", format_args!("{flags:?} on {label}"))
 }
 
 /// Stops a tree from exchanging mount events.

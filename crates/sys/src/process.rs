@@ -234,12 +234,16 @@ pub fn set_personality_32() -> Result<()> {
     if result >= 0 { Ok(()) } else { Err(Error::new("personality", "linux32", last_errno())) }
 }
 
-/// Leaves the manager's session keyring, so that a guest cannot read keys in it.
+/// Leaves the manager's session keyring for an empty one, so that a guest cannot read keys in it. A
+/// kernel without keyrings has nothing to leave.
 pub fn new_session_keyring() -> Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
     // SAFETY: a null name asks for an anonymous keyring.
     let result = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>()) };
-    if result >= 0 { Ok(()) } else { Err(Error::new("keyctl", "session keyring", last_errno())) }
+    match if result >= 0 { Errno::NOSYS } else { last_errno() } {
+        Errno::NOSYS => Ok(()),
+        errno => Err(Error::new("keyctl", "session keyring", errno)),
+    }
 }
 
 /// Removes capabilities from the bounding set of the calling thread, by number.
@@ -342,6 +346,18 @@ pub fn set_nofile(soft: u64) -> Result<()> {
     let current = getrlimit(Resource::Nofile);
     let soft = current.maximum.map_or(soft, |hard| soft.min(hard));
     setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum: current.maximum }).context("setrlimit", "nofile")
+}
+
+/// Gives this process, and what it starts, the limits that a guest expects rather than those of the
+/// manager's service: little locked memory, any number of processes. Best effort, as a manager that
+/// is itself a guest cannot raise a limit.
+pub fn set_guest_limits() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    /// What systemd gives by default.
+    const MEMLOCK_BYTES: u64 = 8 << 20;
+    let allowed = getrlimit(Resource::Memlock).maximum.map_or(MEMLOCK_BYTES, |hard| hard.min(MEMLOCK_BYTES));
+    let _ = setrlimit(Resource::Memlock, Rlimit { current: Some(allowed), maximum: Some(allowed) });
+    let _ = setrlimit(Resource::Nproc, Rlimit { current: None, maximum: None });
 }
 
 /// The kernel's time stamp of a process's start, field 22 of `/proc/PID/stat`: with the pid it

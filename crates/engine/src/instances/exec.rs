@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use api::Config;
 use api::instances::{ExecControl, ExecPost};
-use runtime::{Container, ExecProcess, ExecSession, ExecSpec, ExecStdio};
+use runtime::{Container, ExecProcess, ExecSession, ExecSpec, ExecStdio, Recording};
 use serde_json::json;
 
 use super::Instances;
@@ -21,6 +21,9 @@ const SIGKILL: i32 = 9;
 
 /// The command, known to the control stream once it runs.
 type Running = Arc<OnceLock<Arc<ExecProcess>>>;
+
+/// Standard output and error of a detached command, what records them, and the addresses of the records.
+type Output = ([OwnedFd; 2], Option<Recording>, BTreeMap<&'static str, String>);
 
 /// Why a pipe could not be made.
 const PIPE: &str = "make a pipe";
@@ -65,16 +68,17 @@ impl Instances {
     /// Without streams, or with its output in log files.
     fn exec_detached(&self, name: &str, container: &Container, request: ExecPost, env: Config) -> Result<Arc<Operation>> {
         let operation = self.engine.operations.begin(Class::Task, New::instance("Executing command", name), Sockets::default())?;
-        let started = self.output_files(name, operation.id(), request.record_output).and_then(|(stdout, stderr, urls)| {
+        let started = self.output(name, operation.id(), request.record_output).and_then(|([stdout, stderr], recording, urls)| {
             let stdin = sys::fs::open("/dev/null").context("open /dev/null")?.into();
             let session = start(container, &request, env, ExecStdio::Fds([stdin, stdout, stderr]))?;
-            Ok((session, urls))
+            Ok((session, recording, urls))
         });
         match started {
             Err(error) => operation.end(Err(error)),
-            Ok((session, urls)) => {
+            Ok((session, recording, urls)) => {
                 let ending = operation.clone();
                 session.process.on_end(move |code| {
+                    recording.into_iter().for_each(Recording::finish);
                     let mut metadata = json!({ "return": code });
                     if !urls.is_empty() {
                         metadata["output"] = json!(urls);
@@ -86,10 +90,11 @@ impl Instances {
         Ok(operation)
     }
 
-    fn output_files(&self, name: &str, id: &str, recorded: bool) -> Result<(OwnedFd, OwnedFd, BTreeMap<&'static str, String>)> {
+    /// Where the output goes: nowhere, or to log files at these addresses.
+    fn output(&self, name: &str, id: &str, recorded: bool) -> Result<Output> {
         if !recorded {
             let null = || sys::fs::append("/dev/null", 0o666).map(OwnedFd::from).context("open /dev/null");
-            return Ok((null()?, null()?, BTreeMap::new()));
+            return Ok(([null()?, null()?], None, BTreeMap::new()));
         }
         let dir = self.engine.config.log_dir.join(name);
         sys::fs::ensure_dir(&dir, 0o700).context("make the log directory")?;
@@ -97,10 +102,10 @@ impl Instances {
         let mut file = |number: &'static str, ending: &str| {
             let file = format!("exec_{id}.{ending}");
             urls.insert(number, format!("/1.0/instances/{name}/logs/{file}"));
-            sys::fs::create(dir.join(file), 0o600).map(OwnedFd::from).context("make a file for the output")
+            sys::fs::create(dir.join(file), 0o600).context("make a file for the output")
         };
-        let (stdout, stderr) = (file("1", "stdout")?, file("2", "stderr")?);
-        Ok((stdout, stderr, urls))
+        let (recording, ends) = Recording::start([file("1", "stdout")?, file("2", "stderr")?]).context("record the output")?;
+        Ok((ends, Some(recording), urls))
     }
 
     /// Three streams. The pipes are there from the beginning; the command starts when all are connected.

@@ -77,13 +77,13 @@ impl Instances {
         }
         self.record(name)?;
         if let Some(run) = engine.live.get(name) {
-            let files = run.container.files().context(format!("reach the files of `{name}`"))?;
+            let files = run.container.files().map_err(|error| unreachable(error, name))?;
             return Ok(Tree { files, _permit: None });
         }
         let permit = engine.gates.permit(name, Action::Copy)?;
         // It may have been started while this waited.
         if let Some(run) = engine.live.get(name) {
-            let files = run.container.files().context(format!("reach the files of `{name}`"))?;
+            let files = run.container.files().map_err(|error| unreachable(error, name))?;
             return Ok(Tree { files, _permit: None });
         }
         let record = self.record(name)?;
@@ -100,12 +100,21 @@ fn attrs(attributes: FileAttributes) -> FileAttrs {
     FileAttrs { uid: attributes.uid, gid: attributes.gid, mode: attributes.mode }
 }
 
+fn unreachable(error: runtime::Error, name: &str) -> Error {
+    let kind = match error {
+        runtime::Error::Busy { .. } | runtime::Error::Silent { .. } => ErrorKind::Unavailable,
+        _ => ErrorKind::Internal,
+    };
+    Error::new(kind, format!("reach the files of `{name}`")).caused_by(error)
+}
+
 fn file_error(error: runtime::Error, path: &str) -> Error {
     if error.is_not_found() {
         return Error::not_found(format!("{path}: not found"));
     }
     let kind = match error {
         runtime::Error::File { .. } | runtime::Error::Sys(_) => ErrorKind::BadRequest,
+        runtime::Error::Silent { .. } => ErrorKind::Unavailable,
         _ => ErrorKind::Internal,
     };
     Error::new(kind, error.to_string())

@@ -49,6 +49,10 @@ impl Instances {
         if !was_live && self.engine.gates.current(name).is_none() {
             return Err(not_running());
         }
+        if let (Manner::Force, Some(run)) = (manner, self.engine.live.get(name)) {
+            // What waits for a file system of the guest must not keep it alive.
+            run.container.let_go();
+        }
         let action = if manner == Manner::Force { Action::Kill } else { Action::Stop };
         loop {
             let entry = self.engine.gates.enter(name, action, || self.kill(name))?;

@@ -1,6 +1,7 @@
 //! The helper program of the runtime: monitor, attach, files. Started by the daemon only, with
 //! its socket as standard input.
 
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -11,6 +12,12 @@ fn main() {
     let Ok(socket) = std::io::stdin().as_fd().try_clone_to_owned() else {
         std::process::exit(2);
     };
+    // Here, as the host's root, whose key quota no guest can fill. What runs inside joins one of its own,
+    // but must find nothing of the daemon's where that fails.
+    if let Err(error) = sys::process::new_session_keyring() {
+        drop(writeln!(std::io::stderr(), "{error}"));
+        std::process::exit(1);
+    }
     let code = match words.as_slice() {
         ["monitor", run_dir] => runtime::monitor::run(Path::new(run_dir), socket),
         ["attach"] => runtime::attach::run(&socket),

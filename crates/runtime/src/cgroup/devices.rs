@@ -1,5 +1,7 @@
-//! Which devices a privileged container may use. An unprivileged one needs no list: it cannot make
-//! nodes, and those it is shown are owned by ids that it does not have.
+//! Which devices a container may use, by the devices controller of cgroup v1.
+//!
+//! An unprivileged guest cannot make nodes, but its root file system may hold some from when it was
+//! privileged, and a shared directory may hold some; so the list is for every container.
 
 use super::Groups;
 use crate::error::Result;
@@ -23,17 +25,45 @@ const ALLOWED: &[&str] = &[
     "c 10:200 rwm",
 ];
 
-/// Allows the common devices and the container's own, and nothing else (cgroup v1; on v2, which
-/// has no such files, nothing is restricted).
-pub(super) fn restrict(groups: &Groups, nodes: &[DeviceNode]) -> Result<()> {
-    let Some((dir, false)) = groups.controller("devices") else {
-        tracing::warn!("this host has no cgroup v1 devices controller: device access of a privileged container is not restricted");
-        return Ok(());
-    };
-    sys::fs::write_kernel(dir.join("devices.deny"), "a")?;
-    let own = nodes.iter().map(|node| format!("{} {}:{} rwm", if node.block { 'b' } else { 'c' }, node.major, node.minor));
-    for rule in ALLOWED.iter().map(|&rule| rule.to_owned()).chain(own) {
-        sys::fs::write_kernel(dir.join("devices.allow"), &rule)?;
+/// Allows the common devices and the container's own, and nothing else; false where that cannot be.
+pub(super) fn restrict(groups: &Groups, nodes: &[DeviceNode]) -> Result<bool> {
+    if !is_enforced(groups) {
+        return Ok(false);
     }
-    Ok(())
+    write(groups, false, "a")?;
+    ALLOWED.iter().try_for_each(|rule| write(groups, true, rule))?;
+    nodes.iter().try_for_each(|node| write(groups, true, &rule(node)))?;
+    Ok(true)
+}
+
+/// Allows one more device.
+pub(super) fn allow(groups: &Groups, node: &DeviceNode) -> Result<()> {
+    if is_enforced(groups) { write(groups, true, &rule(node)) } else { Ok(()) }
+}
+
+/// Takes one back, unless every container has it. Nodes for it may still be made, as all may.
+pub(super) fn deny(groups: &Groups, node: &DeviceNode) -> Result<()> {
+    let is_common = ALLOWED.contains(&rule(node).as_str()) || (!node.block && node.major == PTS);
+    if is_common || !is_enforced(groups) {
+        return Ok(());
+    }
+    write(groups, false, &rule(node).replace("rwm", "rw"))
+}
+
+/// Major number of the slave terminals.
+const PTS: u32 = 136;
+
+/// On cgroup v2 there are no such files. In a user namespace they take no rules from anyone, and this
+/// manager is itself a guest, held to its own list.
+fn is_enforced(groups: &Groups) -> bool {
+    matches!(groups.controller("devices"), Some((_, false))) && sys::process::has_all_ids()
+}
+
+fn rule(node: &DeviceNode) -> String {
+    format!("{} {}:{} rwm", if node.block { 'b' } else { 'c' }, node.major, node.minor)
+}
+
+fn write(groups: &Groups, allowed: bool, rule: &str) -> Result<()> {
+    let Some((dir, _)) = groups.controller("devices") else { return Ok(()) };
+    Ok(sys::fs::write_kernel(dir.join(if allowed { "devices.allow" } else { "devices.deny" }), rule)?)
 }

@@ -142,9 +142,19 @@ impl Groups {
         self.layout.hierarchies.iter().try_for_each(|hierarchy| delegate(&self.dir(hierarchy), owner))
     }
 
-    /// Leaves a privileged container only the devices that it is shown.
-    pub fn restrict_devices(&self, nodes: &[DeviceNode]) -> Result<()> {
+    /// Leaves a container only the devices that it is shown. False on cgroup v2, where nothing is restricted.
+    pub fn restrict_devices(&self, nodes: &[DeviceNode]) -> Result<bool> {
         devices::restrict(self, nodes)
+    }
+
+    /// Lets it use one device more.
+    pub fn allow_device(&self, node: &DeviceNode) -> Result<()> {
+        devices::allow(self, node)
+    }
+
+    /// Takes one device back.
+    pub fn deny_device(&self, node: &DeviceNode) -> Result<()> {
+        devices::deny(self, node)
     }
 
     /// Moves a process in.

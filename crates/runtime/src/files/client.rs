@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Child;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use sys::Root;
 use sys::idmap::IdMap;
 
+use super::crew::Place;
 use super::ops::Tree;
 use super::{FileAttrs, FileKind, FileReply, FileRequest, FileStat, stopped};
 use crate::error::{Error, Result};
@@ -26,32 +27,34 @@ enum Access {
 
 /// A files helper inside a container. It ends with its socket.
 pub(crate) struct Helper {
-    socket: Option<OwnedFd>,
+    socket: Option<Arc<OwnedFd>>,
     child: Option<Child>,
+    place: Option<Place>,
     name: String,
-    /// It hangs in a file system of the guest.
-    silent: AtomicBool,
+    /// It may hang in a file system of the guest.
+    lost: AtomicBool,
 }
 
 impl Helper {
-    pub(crate) fn new(socket: OwnedFd, child: Child, name: &str) -> Self {
-        Self { socket: Some(socket), child: Some(child), name: name.to_owned(), silent: AtomicBool::new(false) }
+    pub(crate) fn new((socket, child): (OwnedFd, Child), place: Place, name: &str) -> Self {
+        let socket = Arc::new(socket);
+        place.is_for(&socket);
+        Self { socket: Some(socket), child: Some(child), place: Some(place), name: name.to_owned(), lost: AtomicBool::new(false) }
     }
 
     /// Sends one message and waits for its answer. A helper that did not answer in time is asked
     /// no more: the next answer would be to another question.
-    pub(crate) fn ask(&self, message: &FilesMessage, fd: Option<&OwnedFd>) -> Result<(FileReply, Option<OwnedFd>)> {
+    pub(crate) fn ask(&self, message: &FilesMessage, fds: &[&OwnedFd]) -> Result<(FileReply, Option<OwnedFd>)> {
         let gone = || Error::Helper { program: "files helper", name: self.name.clone(), what: "has ended".into() };
         let socket = self.socket.as_ref().ok_or_else(gone)?;
-        if self.silent.load(Ordering::Relaxed) {
+        if self.lost.load(Ordering::Relaxed) {
             return Err(gone());
         }
-        match fd {
-            Some(fd) => protocol::send(socket, message, &[fd.as_fd()])?,
-            None => protocol::send(socket, message, &[])?,
-        }
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        protocol::send(socket, message, &fds)?;
         let answer = protocol::receive_within::<FilesReply>(socket, FILES_PATIENCE, ("files helper", &self.name));
-        let (reply, fds) = answer.inspect_err(|_| self.silent.store(true, Ordering::Relaxed))?.ok_or_else(gone)?;
+        let answer = answer.and_then(|answer| answer.ok_or_else(gone));
+        let (reply, fds) = answer.inspect_err(|_| self.lost.store(true, Ordering::Relaxed))?;
         match reply {
             Ok(reply) => Ok((reply, fds.into_iter().next())),
             Err(failure) => Err(Error::File { message: failure.message, errno: failure.errno }),
@@ -63,8 +66,9 @@ impl Drop for Helper {
     fn drop(&mut self) {
         self.socket = None;
         let Some(mut child) = self.child.take() else { return };
-        if self.silent.load(Ordering::Relaxed) {
-            crate::runtime::dispose(child);
+        if self.lost.load(Ordering::Relaxed) {
+            // One that hangs keeps its place until it is really gone.
+            crate::runtime::dispose(child, self.place.take());
         } else {
             // It ends with its socket, so this takes no time.
             drop(child.wait());
@@ -148,12 +152,12 @@ impl FileTree {
     fn perform(&self, request: FileRequest) -> Result<(FileReply, Option<OwnedFd>)> {
         match &self.0 {
             Access::Stopped { root, ids } => {
-                let result = Tree { root, ids }.perform(&request);
+                let result = Tree { root, ids, guest_mounts: false }.perform(&request);
                 result.map_err(|error| Error::File { errno: error.errno.raw_os_error(), message: error.to_string() })
             }
             Access::Running(helper) => {
                 let helper = helper.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                helper.ask(&FilesMessage::Request(request), None)
+                helper.ask(&FilesMessage::Request(request), &[])
             }
         }
     }

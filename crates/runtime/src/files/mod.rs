@@ -5,6 +5,7 @@
 //! stopped one directly, through the root file system opened for the purpose.
 
 mod client;
+mod crew;
 mod ops;
 mod server;
 mod stopped;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use client::FileTree;
 pub(crate) use client::Helper;
+pub(crate) use crew::{Crew, MAX_HELPERS};
 pub use server::run;
 pub use stopped::open_rootfs;
 

@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io::{Seek, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, OFlags, Stat, StatxFlags, statx};
 use sys::idmap::{IdMap, Kind};
 use sys::{Errno, Error, Result, Root};
 
@@ -18,6 +18,8 @@ const MODE_BITS: u32 = 0o7777;
 pub(super) struct Tree<'a> {
     pub root: &'a Root,
     pub ids: &'a IdMap,
+    /// The guest runs and may have mounted file systems of its own.
+    pub guest_mounts: bool,
 }
 
 impl Tree<'_> {
@@ -27,6 +29,7 @@ impl Tree<'_> {
             FileRequest::Stat { path } => Ok((FileReply::Stat(self.facts(&self.root.lstat(path)?)), None)),
             FileRequest::Read { path } => {
                 let file = self.root.open_file(path)?;
+                self.check_answers(&file, path)?;
                 let stat = rustix::fs::fstat(&file).map_err(|errno| Error::new("stat", path, errno))?;
                 Ok((FileReply::Stat(self.facts(&stat)), Some(file.into())))
             }
@@ -85,11 +88,33 @@ impl Tree<'_> {
             Err(error) if error.errno == Errno::EXIST => (self.root.create_file(path, position, mode)?, false),
             Err(error) => return Err(error),
         };
+        self.check_answers(&file, path)?;
         self.give(path, attrs, fresh, NEW_FILE_MODE)?;
         if !append {
             file.set_len(0).map_err(|error| Error::io("truncate", path, &error))?;
         }
         Ok(file)
+    }
+
+    /// Refuses a file whose content the guest may keep back for ever: whoever reads it, which is the
+    /// daemon, could not even be killed. Such are those of FUSE, and of an overlay over it.
+    fn check_answers(&self, file: &File, path: &str) -> Result<()> {
+        const FUSE: i64 = 0x6573_5546;
+        const OVERLAY: i64 = 0x794c_7630;
+        let failed = |errno| Error::new("look at the file system of", path, errno);
+        let mount =
+            |fd: BorrowedFd<'_>| statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map(|facts| facts.stx_mnt_id).map_err(failed);
+        let is_doubtful = self.guest_mounts
+            && match rustix::fs::fstatfs(file).map_err(failed)?.f_type {
+                FUSE => true,
+                OVERLAY => mount(file.as_fd())? != mount(self.root.open_at("/", OFlags::PATH, 0)?.as_fd())?,
+                _ => false,
+            };
+        if is_doubtful {
+            Err(Error::new("transfer from or to a file system that the guest serves", path, Errno::OPNOTSUPP))
+        } else {
+            Ok(())
+        }
     }
 
     /// Gives ids and mode: all of them to a fresh file, those asked for to an existing one. The
@@ -146,7 +171,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("dir");
         let root = Root::open(dir.path()).expect("root");
         let ids = IdMap::contiguous(100_000, 100_000, 65_536);
-        let tree = Tree { root: &root, ids: &ids };
+        let tree = Tree { root: &root, ids: &ids, guest_mounts: false };
         let attrs = FileAttrs { uid: Some(33), gid: None, mode: Some(0o4755) };
         let request = FileRequest::Write { path: "/tool".into(), attrs, append: false };
         let (_, file) = tree.perform(&request).expect("write");
@@ -162,7 +187,7 @@ mod tests {
     fn overwriting_keeps_what_was_not_asked_for() {
         let dir = tempfile::tempdir().expect("dir");
         let root = Root::open(dir.path()).expect("root");
-        let tree = Tree { root: &root, ids: &IdMap::default() };
+        let tree = Tree { root: &root, ids: &IdMap::default(), guest_mounts: true };
         let write = |attrs, append, text: &[u8]| {
             let (_, file) = tree.perform(&FileRequest::Write { path: "f".into(), attrs, append }).expect("open");
             File::from(file.expect("file")).write_all(text).expect("write");
@@ -181,7 +206,7 @@ mod tests {
     fn listing_and_deleting() {
         let dir = tempfile::tempdir().expect("dir");
         let root = Root::open(dir.path()).expect("root");
-        let tree = Tree { root: &root, ids: &IdMap::default() };
+        let tree = Tree { root: &root, ids: &IdMap::default(), guest_mounts: true };
         tree.perform(&FileRequest::Mkdir { path: "d".into(), attrs: FileAttrs::default() }).expect("mkdir");
         tree.perform(&FileRequest::Symlink { path: "d/l".into(), target: "/etc".into(), attrs: FileAttrs::default() }).expect("symlink");
         let error = tree.perform(&FileRequest::Delete { path: "d".into() }).expect_err("not empty");

@@ -11,15 +11,16 @@ use sys::{Errno, Root};
 use super::FileReply;
 use super::ops::Tree;
 use crate::protocol::{self, FileFailure, FilesMessage, FilesReply, MESSAGE_BYTES};
+use crate::staging;
 
 /// Runs the helper until the daemon closes the socket.
 pub fn run(socket: &OwnedFd) -> i32 {
     if sys::process::set_not_dumpable().is_err() || sys::root::prepare_reopen().is_err() {
         return 1;
     }
-    let mut root = None;
+    let mut inside = None;
     while let Ok(Some((message, fds))) = protocol::receive::<FilesMessage>(socket, MESSAGE_BYTES) {
-        let (reply, fd) = match handle(&message, &fds, &mut root) {
+        let (reply, fd) = match handle(&message, fds, &mut inside) {
             Ok((reply, fd)) => (Ok(reply), fd),
             Err(error) => (Err(FileFailure { message: error.to_string(), errno: error.errno.raw_os_error() }), None),
         };
@@ -35,29 +36,30 @@ pub fn run(socket: &OwnedFd) -> i32 {
     0
 }
 
-fn handle(message: &FilesMessage, fds: &[OwnedFd], root: &mut Option<Root>) -> sys::Result<(FileReply, Option<OwnedFd>)> {
+/// The container that was entered.
+struct Inside {
+    root: Root,
+    /// To be attached.
+    tree: Option<OwnedFd>,
+}
+
+fn handle(message: &FilesMessage, fds: Vec<OwnedFd>, inside: &mut Option<Inside>) -> sys::Result<(FileReply, Option<OwnedFd>)> {
     let not_inside = || sys::Error::new("use files", "container not entered", Errno::INVAL);
+    if let FilesMessage::Enter { privileged } = message {
+        let mut fds = fds.into_iter();
+        let pidfd = fds.next().ok_or_else(not_inside)?;
+        *inside = Some(enter(&pidfd, *privileged, fds.next())?);
+        return Ok((FileReply::Done, None));
+    }
+    let Inside { root, tree } = inside.as_ref().ok_or_else(not_inside)?;
     match message {
-        FilesMessage::Enter { privileged } => {
-            let pidfd = fds.first().ok_or_else(not_inside)?;
-            let user = if *privileged { 0 } else { namespaces::USER };
-            sys::process::setns(pidfd, user | namespaces::MOUNT)?;
-            sys::process::set_identity(0, 0)?;
-            rustix::process::umask(rustix::fs::Mode::empty());
-            *root = Some(Root::open("/")?);
-            Ok((FileReply::Done, None))
-        }
-        FilesMessage::Request(request) => {
-            let root = root.as_ref().ok_or_else(not_inside)?;
-            Tree { root, ids: &IdMap::default() }.perform(request)
-        }
+        FilesMessage::Enter { .. } => Err(not_inside()),
+        FilesMessage::Request(request) => Tree { root, ids: &IdMap::default(), guest_mounts: true }.perform(request),
         FilesMessage::Attach { target, directory } => {
-            let tree = fds.first().ok_or_else(not_inside)?;
-            attach(root.as_ref().ok_or_else(not_inside)?, tree, target, *directory)?;
+            attach(root, tree.as_ref().ok_or_else(not_inside)?, target, *directory)?;
             Ok((FileReply::Done, None))
         }
         FilesMessage::Detach { target } => {
-            let root = root.as_ref().ok_or_else(not_inside)?;
             let (parent, name) = match root.parent_of("unmount", target) {
                 Err(error) if error.is_not_found() => return Ok((FileReply::Done, None)),
                 other => other?,
@@ -72,6 +74,24 @@ fn handle(message: &FilesMessage, fds: &[OwnedFd], root: &mut Option<Root>) -> s
             }
         }
     }
+}
+
+/// Enters a container, locking the flags of a tree on the way.
+fn enter(pidfd: &OwnedFd, privileged: bool, mut tree: Option<OwnedFd>) -> sys::Result<Inside> {
+    let mut kinds = namespaces::MOUNT;
+    if let (Some(open), false) = (&tree, privileged) {
+        staging::enter()?;
+        staging::put(0, open)?;
+        sys::process::setns(pidfd, namespaces::USER)?;
+        sys::process::unshare(namespaces::MOUNT)?;
+        tree = Some(staging::take(0)?);
+    } else if !privileged {
+        kinds |= namespaces::USER;
+    }
+    sys::process::setns(pidfd, kinds)?;
+    sys::process::set_identity(0, 0)?;
+    rustix::process::umask(rustix::fs::Mode::empty());
+    Ok(Inside { root: Root::open("/")?, tree })
 }
 
 fn attach(root: &Root, tree: &OwnedFd, target: &Path, directory: bool) -> sys::Result<()> {

@@ -23,7 +23,7 @@ const NOFILE: u64 = 1024;
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Runs the child; never returns.
-pub(super) fn run(launch: &Launch, plan: &Plan, trees: &[Option<OwnedFd>], socket: &OwnedFd) -> ! {
+pub(super) fn run(launch: &Launch, plan: &Plan, trees: Vec<Option<OwnedFd>>, socket: &OwnedFd) -> ! {
     let failure = match set_up(launch, plan, trees, socket) {
         Ok(()) => {
             let (program, env) = (&launch.spec.init[0], environment(launch));
@@ -36,14 +36,14 @@ pub(super) fn run(launch: &Launch, plan: &Plan, trees: &[Option<OwnedFd>], socke
     sys::process::exit_now(1)
 }
 
-fn set_up(launch: &Launch, plan: &Plan, trees: &[Option<OwnedFd>], socket: &OwnedFd) -> std::result::Result<(), StepFailure> {
+fn set_up(launch: &Launch, plan: &Plan, trees: Vec<Option<OwnedFd>>, socket: &OwnedFd) -> std::result::Result<(), StepFailure> {
     let failed = |step: String| move |error: Error| StepFailure { step, reason: error.to_string() };
     if launch.spec.init.is_empty() {
         return Err(failed("start init".into())(Error::Invalid("no init program was given".into())));
     }
     await_go(socket).map_err(failed("wait for the monitor".into()))?;
     sys::process::set_identity(0, 0).map_err(Error::from).map_err(failed("become root of the container".into()))?;
-    let mut child = Child { launch, trees, socket, root: None, terminal: None };
+    let mut child = Child { launch, plan, trees, socket, root: None, terminal: None };
     for step in &plan.steps {
         child.perform(step).map_err(failed(describe(step, plan)))?;
     }
@@ -59,7 +59,8 @@ fn await_go(socket: &OwnedFd) -> Result<()> {
 
 struct Child<'a> {
     launch: &'a Launch,
-    trees: &'a [Option<OwnedFd>],
+    plan: &'a Plan,
+    trees: Vec<Option<OwnedFd>>,
     socket: &'a OwnedFd,
     root: Option<Root>,
     terminal: Option<OwnedFd>,
@@ -68,6 +69,7 @@ struct Child<'a> {
 impl Child<'_> {
     fn perform(&mut self, step: &Step) -> Result<()> {
         match step {
+            Step::TakeLocked => self.take_locked(),
             Step::MakePrivate => Ok(sys::mount::make_all_private()?),
             Step::AttachRoot { tree } => {
                 sys::mount::attach(self.tree(*tree)?, STAGE)?;
@@ -93,7 +95,7 @@ impl Child<'_> {
             }
             Step::Session => self.session(),
             Step::Keyring => {
-                // A host may limit keys to few; without one the guest merely shares an empty keyring.
+                // A guest may have used up its quota; then it keeps the empty one that this program began with.
                 drop(sys::process::new_session_keyring());
                 Ok(())
             }
@@ -104,6 +106,17 @@ impl Child<'_> {
             }
             Step::Seccomp => Ok(sys::seccomp::install(&self.launch.seccomp)?),
         }
+    }
+
+    fn take_locked(&mut self) -> Result<()> {
+        sys::process::unshare(namespaces::MOUNT)?;
+        for (index, _) in self.plan.trees.iter().enumerate().filter(|(_, tree)| tree.locked) {
+            // The one that was passed is not locked, and must not be used by mistake.
+            if self.trees[index].take().is_some() {
+                self.trees[index] = Some(crate::staging::take(index)?);
+            }
+        }
+        Ok(())
     }
 
     fn tree(&self, tree: usize) -> Result<&OwnedFd> {
@@ -155,7 +168,7 @@ impl Child<'_> {
         let Ok(fd) = self.root()?.open_at(target, OFlags::PATH, 0) else { return Ok(()) };
         let label = target.display().to_string();
         let tree = sys::mount::clone_tree_fd(&fd, true, &label)?;
-        sys::mount::set_read_only(&tree, false, &label)?;
+        sys::mount::add_flags(&tree, MountAttrFlags::MOUNT_ATTR_RDONLY, true, &label)?;
         Ok(sys::mount::attach_fd(tree, fd, target)?)
     }
 
@@ -244,6 +257,7 @@ fn describe(step: &Step, plan: &Plan) -> String {
     let source = |tree: usize| plan.trees[tree].source.display().to_string();
     let on = |verb: &str, path: &PathBuf| format!("{verb} `{}`", path.display());
     match step {
+        Step::TakeLocked => "make the container's mount namespace".into(),
         Step::MakePrivate => "separate the mounts of host and container".into(),
         Step::AttachRoot { tree } => format!("mount the root file system `{}`", source(*tree)),
         Step::OverlayRoot { writable, .. } => format!("mount the overlay root file system of `{}`", source(*writable)),

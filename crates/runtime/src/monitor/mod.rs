@@ -45,6 +45,8 @@ struct Made {
     pidfd: OwnedFd,
     console: Terminal,
     network: OwnedFd,
+    /// Kept until the daemon knows that init runs: to tear a mount namespace down takes a while.
+    stage: Option<OwnedFd>,
 }
 
 /// Both ends of the console. The monitor keeps the slave open, too: without a holder the master would
@@ -57,10 +59,11 @@ struct Terminal {
 /// Runs a monitor for the container of `run_dir`; `control` leads to the daemon that started it.
 pub fn run(run_dir: &Path, control: OwnedFd) -> i32 {
     match start(run_dir) {
-        Ok((made, listener)) => {
+        Ok((mut made, listener)) => {
             let reply = MonitorReply::Running { pid: made.pid };
             // A daemon that died meanwhile finds the monitor by its socket.
             drop(protocol::send(&control, &reply, &[made.pidfd.as_fd()]));
+            made.stage = None;
             serve::serve(run_dir, made, listener, control);
             0
         }
@@ -103,6 +106,7 @@ fn prepare(run_dir: &Path) -> Result<Launch> {
     sys::process::ignore_signal(HANGUP);
     sys::process::ignore_signal(PIPE);
     sys::process::become_subreaper()?;
+    sys::process::set_guest_limits();
     let launch = Launch::read(run_dir)?;
     sys::process::set_name(&format!("lxd:{}", launch.spec.name.chars().take(11).collect::<String>()))?;
     Ok(launch)
@@ -110,17 +114,9 @@ fn prepare(run_dir: &Path) -> Result<Launch> {
 
 /// Opens the host's part of the plan. A missing optional source leaves an empty place.
 fn open_trees(trees: &[Tree]) -> Result<Vec<Option<OwnedFd>>> {
-    let open = |tree: &Tree| -> Result<Option<OwnedFd>> {
-        let label = tree.source.display().to_string();
-        let fd = match sys::mount::clone_tree(&tree.source, tree.recursive) {
-            Err(error) if tree.optional && matches!(error.errno, sys::Errno::NOENT | sys::Errno::NOTDIR) => return Ok(None),
-            other => other?,
-        };
-        sys::mount::set_private(&fd, &label)?;
-        if tree.read_only {
-            sys::mount::set_read_only(&fd, tree.recursive, &label)?;
-        }
-        Ok(Some(fd))
+    let open = |tree: &Tree| match crate::staging::open(tree) {
+        Err(error) if tree.optional && matches!(error.errno, sys::Errno::NOENT | sys::Errno::NOTDIR) => Ok(None),
+        other => Ok(Some(other?)),
     };
     trees.iter().map(open).collect()
 }
@@ -129,27 +125,39 @@ fn open_trees(trees: &[Tree]) -> Result<Vec<Option<OwnedFd>>> {
 fn make(launch: &Launch, plan: &Plan, trees: Vec<Option<OwnedFd>>) -> std::result::Result<Made, StepFailure> {
     let failed = |step: &'static str| move |error: Error| StepFailure { step: step.into(), reason: error.to_string() };
     let (ours, theirs) = sys::socket::seqpacket_pair().map_err(Error::from).map_err(failed("connect to the container"))?;
-    let mut flags = namespaces::PID | namespaces::MOUNT | namespaces::UTS | namespaces::IPC | namespaces::NET;
+    let mut flags = namespaces::PID | namespaces::UTS | namespaces::IPC | namespaces::NET;
     if !launch.spec.idmap.is_empty() {
         flags |= namespaces::USER;
     }
+    // With trees to lock, the child starts on the stage and makes its mount namespace later.
+    let home = if plan.has_locked() {
+        Some(enter_stage().map_err(failed("make a mount namespace for the disks"))?)
+    } else {
+        flags |= namespaces::MOUNT;
+        None
+    };
     match sys::process::clone_process(flags).map_err(Error::from).map_err(failed("make the container's namespaces"))? {
         Clone::Child => {
             drop(ours);
-            child::run(launch, plan, &trees, &theirs)
+            child::run(launch, plan, trees, &theirs)
         }
         Clone::Parent { pid, pidfd } => {
             drop(theirs);
-            // Held from before any interface is lent, so that all can be had back whatever happens.
-            let network = sys::fs::open(format!("/proc/{pid}/ns/net")).map(OwnedFd::from).map_err(Error::from);
-            let led = network.map_err(failed("open the network namespace")).and_then(|network| {
-                let console = lead(launch, plan, &trees, (pid, &network), &ours);
-                let console = console.inspect_err(|_| crate::nic::take_back(&launch.spec.nics, &network))?;
-                Ok((console, network))
+            let stage = map_ids(launch, plan, &trees, pid).map_err(failed("map user and group ids")).and_then(|()| {
+                let fill = |home| fill_stage(plan, &trees, &home).map_err(failed("prepare the disks"));
+                home.map(fill).transpose()
             });
             drop(trees);
+            let led = stage.and_then(|stage| {
+                // Held from before any interface is lent, so that all can be had back whatever happens.
+                let network = sys::fs::open(format!("/proc/{pid}/ns/net")).map(OwnedFd::from).map_err(Error::from);
+                let network = network.map_err(failed("open the network namespace"))?;
+                let console = lead(launch, (pid, &network), &ours);
+                let console = console.inspect_err(|_| crate::nic::take_back(&launch.spec.nics, &network))?;
+                Ok((console, network, stage))
+            });
             match led {
-                Ok((console, network)) => Ok(Made { pid, pidfd, console, network }),
+                Ok((console, network, stage)) => Ok(Made { pid, pidfd, console, network, stage }),
                 Err(failure) => {
                     drop(sys::process::pidfd_signal(&pidfd, KILL));
                     drop(sys::process::wait_pidfd(&pidfd));
@@ -163,16 +171,28 @@ fn make(launch: &Launch, plan: &Plan, trees: Vec<Option<OwnedFd>>) -> std::resul
 /// One-byte signals to the child.
 const GO: &[u8] = b"go";
 
+/// Enters a new stage; returns the mount namespace to go back to.
+fn enter_stage() -> Result<OwnedFd> {
+    let home = sys::fs::open("/proc/self/ns/mnt")?;
+    crate::staging::enter()?;
+    Ok(home.into())
+}
+
+/// Puts the trees to lock on the stage, where the child is, too, and leaves it. Returns the stage.
+fn fill_stage(plan: &Plan, trees: &[Option<OwnedFd>], home: &OwnedFd) -> Result<OwnedFd> {
+    for (index, (_, tree)) in plan.trees.iter().zip(trees).enumerate().filter(|(_, (tree, _))| tree.locked) {
+        if let Some(tree) = tree {
+            crate::staging::put(index, tree)?;
+        }
+    }
+    let stage = sys::fs::open("/proc/self/ns/mnt")?;
+    sys::process::setns(home, namespaces::MOUNT)?;
+    Ok(stage.into())
+}
+
 /// Leads the child to the exec of init; returns its console.
-fn lead(
-    launch: &Launch,
-    plan: &Plan,
-    trees: &[Option<OwnedFd>],
-    (pid, network): (i32, &OwnedFd),
-    socket: &OwnedFd,
-) -> std::result::Result<Terminal, StepFailure> {
+fn lead(launch: &Launch, (pid, network): (i32, &OwnedFd), socket: &OwnedFd) -> std::result::Result<Terminal, StepFailure> {
     let failed = |step: &'static str| move |error: Error| StepFailure { step: step.into(), reason: error.to_string() };
-    map_ids(launch, plan, trees, pid).map_err(failed("map user and group ids"))?;
     let groups = Groups::new(launch.layout.clone(), &launch.cgroup_tag, &launch.spec.name);
     let enter = || groups.enter(pid).map_err(failed("enter the control groups"));
     // On v1 only the real root may move a process of another user, which the child becomes next.

@@ -36,7 +36,9 @@ struct Monitor {
 
 /// Serves until init ends, then records and reports the exit.
 pub(super) fn serve(run_dir: &Path, made: Made, listener: OwnedFd, control: OwnedFd) {
-    let Made { pid, pidfd, console, network } = made;
+    let Made { pid, pidfd, console, network, stage } = made;
+    // The daemon has its answer, so now there is time for it.
+    drop(stage);
     let Ok(console) = Console::new(console.master, console.slave) else { return };
     let mut monitor = Monitor { made_pid: pid, pidfd, console, console_open: true, listener, clients: vec![control] };
     while !monitor.turn() {}

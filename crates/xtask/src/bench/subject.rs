@@ -46,8 +46,11 @@ impl Subject {
             return Ok(None);
         }
         let mut subject = Self::start("LXD 5.0.2", bin.to_owned(), state.join("theirs"), "[lxc monitor]")?;
-        subject.lxd(&["init", "--auto", "--storage-backend", "btrfs", "--storage-create-loop", "5"])?;
         subject.add_pools(&["btrfs", "dir"])?;
+        // `lxd init` looks for an unused subnet by ping, and the sandbox's way out answers for all.
+        subject.lxc(&["network", "create", "lxdbr0", "ipv4.address=10.88.0.1/24", "ipv6.address=none"])?;
+        subject.lxc(&["profile", "device", "add", "default", "root", "disk", "path=/", "pool=btrfs"])?;
+        subject.lxc(&["profile", "device", "add", "default", "eth0", "nic", "network=lxdbr0", "name=eth0"])?;
         for (alias, dir) in [("busybox", "busybox"), ("debian/12", "debian")] {
             let mut files: Vec<_> = fs::read_dir(images.join(dir))?.filter_map(|entry| Some(entry.ok()?.path())).collect();
             files.sort_by_key(|file| !file.to_string_lossy().contains("/meta-"));
