@@ -36,13 +36,7 @@ pub fn write_kernel(path: impl AsRef<Path>, content: &str) -> Result<()> {
 pub fn write_durable(path: impl AsRef<Path>, content: &[u8], mode: u32) -> Result<()> {
     let path = path.as_ref();
     let temporary = path.with_extension(format!("tmp{}", std::process::id()));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(&temporary)
-        .on_path("create", &temporary)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary).on_path("create", &temporary)?;
     file.write_all(content).and_then(|()| file.sync_all()).on_path("write", &temporary)?;
     fs::rename(&temporary, path).on_path("rename to", path)?;
     if let Some(parent) = path.parent() {
@@ -196,6 +190,14 @@ pub fn fs_space(path: impl AsRef<Path>) -> Result<(u64, u64)> {
     let path = path.as_ref();
     let stat = rustix::fs::statvfs(path).on_path("statvfs", path)?;
     Ok((stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize))
+}
+
+/// Total and available inodes of the file system that holds `path`; `None` where they are not
+/// counted, as on btrfs.
+pub fn fs_inodes(path: impl AsRef<Path>) -> Result<Option<(u64, u64)>> {
+    let path = path.as_ref();
+    let stat = rustix::fs::statvfs(path).on_path("statvfs", path)?;
+    Ok((stat.f_files > 0).then_some((stat.f_files, stat.f_favail)))
 }
 
 /// `f_type` of btrfs.
