@@ -3,12 +3,14 @@
 use testkit::{Options, Sandbox};
 
 /// Unpacks the exported busybox image into `$SANDBOX_DIR/u` for repacking, and makes a victim outside.
-const PREPARE: &str = "cd $SANDBOX_DIR && mkdir -p x u victim && echo precious > victim/file && lxc image export busybox x && tar -C u -xf x/*";
+const PREPARE: &str =
+    "cd $SANDBOX_DIR && mkdir -p x u victim && echo precious > victim/file && lxc image export busybox x && tar -C u -xf x/*";
 
 /// Imports an archive made by `script` (in `$SANDBOX_DIR/u`), tries to launch it, and checks that the
 /// directory outside was neither read into the container nor changed.
 fn try_image(sandbox: &Sandbox, what: &str, script: &str) {
-    let made = format!("cd $SANDBOX_DIR && rm -rf w evil.tar && cp -a u w && cd w && ( {script} ) && [ -e ../evil.tar ] || tar -cf ../evil.tar .");
+    let made =
+        format!("cd $SANDBOX_DIR && rm -rf w evil.tar && cp -a u w && cd w && ( {script} ) && [ -e ../evil.tar ] || tar -cf ../evil.tar .");
     sandbox.sh_ok(&made);
     let imported = sandbox.sh("lxc image import $SANDBOX_DIR/evil.tar --alias evil");
     if imported.ok() {
@@ -83,7 +85,11 @@ fn file_transfer_stays_inside() {
             assert!(!pulled.stdout.contains("precious"), "pull of {path} read the host (running: {running})");
             sandbox.lxc(&["file", "push", &source, &format!("c1/{path}")]);
             sandbox.lxc(&["file", "delete", &format!("c1/{path}")]);
-            assert_eq!(sandbox.sh_ok("cat $SANDBOX_DIR/victim/file; ls $SANDBOX_DIR/victim"), "precious\nfile", "{path} (running: {running})");
+            assert_eq!(
+                sandbox.sh_ok("cat $SANDBOX_DIR/victim/file; ls $SANDBOX_DIR/victim"),
+                "precious\nfile",
+                "{path} (running: {running})"
+            );
         }
     }
     sandbox.finish();
@@ -136,7 +142,8 @@ fn injected_lines_and_options() {
         assert!(!outcome.ok(), "accepted: lxc {args:?}");
     }
     assert_eq!(sandbox.lxc_ok(&["config", "show", "c1"]), before);
-    let published = serde_json::json!({"source": {"type": "instance", "name": "c1"}, "compression_algorithm": "gzip --help; touch /tmp/pwned"});
+    let published =
+        serde_json::json!({"source": {"type": "instance", "name": "c1"}, "compression_algorithm": "gzip --help; touch /tmp/pwned"});
     let answer = sandbox.http("POST", "/1.0/images", Some(&published));
     if answer.status == 202 {
         let operation = answer.body["operation"].as_str().expect("an operation").to_owned();
@@ -163,7 +170,10 @@ fn ways_out_of_a_container() {
         ("loading a module", "echo x > /root/m.ko; ! insmod /root/m.ko 2>&1 | grep -q -e 'not permitted' -e 'not implemented'"),
         ("the host's clock", "date -s '2000-01-01 00:00:00' | grep -q 2000 && date | grep -q 2000"),
         ("mounting a block device", "mount -t ext4 /dev/vda /mnt || mount -t ext4 /dev/loop0 /mnt"),
-        ("a release agent", "find /sys/fs/cgroup -name release_agent -exec sh -c 'echo /bin/sh > {}' ';' -print 2>&1 | grep -q . && find /sys/fs/cgroup -name release_agent -exec cat {} ';' | grep -q /bin/sh"),
+        (
+            "a release agent",
+            "find /sys/fs/cgroup -name release_agent -exec sh -c 'echo /bin/sh > {}' ';' -print 2>&1 | grep -q . && find /sys/fs/cgroup -name release_agent -exec cat {} ';' | grep -q /bin/sh",
+        ),
         ("processes of the host", "ls -d /proc/[0-9]*/exe | wc -l | awk '{ exit !($1 > 40) }'"),
         ("the host's message buffer", "dmesg -c"),
         ("swapping", "dd if=/dev/zero of=/root/s bs=1M count=2; mkswap /root/s; swapon /root/s"),
@@ -175,10 +185,15 @@ fn ways_out_of_a_container() {
     // No descriptor, working directory or namespace of the host comes along.
     let fds = sandbox.exec_ok("c1", "ls -l /proc/self/fd | grep -c -- '->'");
     assert!(fds.parse::<u32>().is_ok_and(|count| count <= 4), "inherited descriptors: {fds}");
-    let leaked = sandbox.exec_ok("c1", "for p in /proc/[0-9]*; do ls -l $p/fd; done 2>/dev/null | grep -F -e lxd-e2e -e unix.socket || true");
+    let leaked =
+        sandbox.exec_ok("c1", "for p in /proc/[0-9]*; do ls -l $p/fd; done 2>/dev/null | grep -F -e lxd-e2e -e unix.socket || true");
     assert_eq!(leaked, "", "descriptors of the host in the container");
     let mounts = sandbox.exec_ok("c1", "cat /proc/mounts");
-    assert!(!mounts.contains("lxd-e2e") || mounts.lines().filter(|line| line.contains("lxd-e2e")).all(|line| line.contains(" / ") || line.starts_with("overlay ")), "{mounts}");
+    assert!(
+        !mounts.contains("lxd-e2e")
+            || mounts.lines().filter(|line| line.contains("lxd-e2e")).all(|line| line.contains(" / ") || line.starts_with("overlay ")),
+        "{mounts}"
+    );
     sandbox.finish();
 }
 
@@ -236,7 +251,8 @@ fn secrets_are_not_for_everybody() {
          sh -c 'while read -r f; do if [ -r \"$f\" ] || [ -w \"$f\" ]; then echo \"$f\"; fi; done'",
     );
     // dnsmasq has an identity of its own and is told names and addresses, which it tells everybody.
-    let open: Vec<&str> = open.lines().filter(|path| !path.starts_with("./networks/lxdbr0/dnsmasq.") && *path != "./run/.boot_id").collect();
+    let open: Vec<&str> =
+        open.lines().filter(|path| !path.starts_with("./networks/lxdbr0/dnsmasq.") && *path != "./run/.boot_id").collect();
     assert!(open.is_empty(), "open to everybody: {open:?}");
     assert_eq!(sandbox.sh_ok("stat -c %a $LXD_DIR/unix.socket"), "660");
     let open = sandbox.sh_ok("cd $LXD_DIR/storage-pools/default && find . -maxdepth 2 -mindepth 2 -type d -perm /o=rw -print");

@@ -69,11 +69,26 @@ fn wrong_words_on_the_command_line() {
 #[test]
 fn wrong_bodies_over_the_api() {
     let Some(sandbox) = Sandbox::start("wrong_bodies_over_the_api", Options::default()) else { return };
-    let bodies = ["", "null", "[]", "{}", "\"x\"", "{\"name\": 5}", "{\"name\": \"a\", \"source\": null}", "{\"name\": \"a\", \"source\": {\"type\": \"x\"}}", "{\"name\": \"a\", \"devices\": []}", "{", "\u{0}"];
+    let bodies = [
+        "",
+        "null",
+        "[]",
+        "{}",
+        "\"x\"",
+        "{\"name\": 5}",
+        "{\"name\": \"a\", \"source\": null}",
+        "{\"name\": \"a\", \"source\": {\"type\": \"x\"}}",
+        "{\"name\": \"a\", \"devices\": []}",
+        "{",
+        "\u{0}",
+    ];
     let routes = ["instances", "containers", "images", "images/aliases", "profiles", "networks", "storage-pools"];
     for route in routes {
         for body in bodies {
-            let request = format!("POST /1.0/{route} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            let request = format!(
+                "POST /1.0/{route} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
             let answer = sandbox.raw_http(request.as_bytes()).expect("an answer");
             let text = String::from_utf8_lossy(&answer);
             // Fields that a resource does not have are passed over, as newer clients send them.

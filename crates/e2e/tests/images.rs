@@ -56,7 +56,9 @@ fn every_format() {
     sandbox.sh_ok("cd $SANDBOX_DIR/u && echo split > rootfs/format && tar -C rootfs -cJf ../root.tar.xz .");
     sandbox.sh_ok("cd $SANDBOX_DIR && lxc image import meta.tar.gz root.tar.xz --alias split");
     starts(&sandbox, "split");
-    sandbox.sh_ok("mkdir $SANDBOX_DIR/y && cd $SANDBOX_DIR/y && lxc image export squashfs . && ls | grep -q '^meta-' && ls | grep -q squashfs");
+    sandbox.sh_ok(
+        "mkdir $SANDBOX_DIR/y && cd $SANDBOX_DIR/y && lxc image export squashfs . && ls | grep -q '^meta-' && ls | grep -q squashfs",
+    );
     sandbox.finish();
 }
 

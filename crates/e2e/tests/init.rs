@@ -65,7 +65,8 @@ fn preseed() {
     assert!(sandbox.lxc_ok(&["config", "show", "c1", "--expanded"]).contains("limits.memory: 64MB"));
     sandbox.sh_ok("ip addr show lxdbr9 | grep -q 10.44.55.1/24");
 
-    for bad in ["nonsense: [", "storage_pools:\n- name: x\n  driver: floppy\n", "profiles:\n- name: default\n  config: {no.such.key: 1}\n"] {
+    for bad in ["nonsense: [", "storage_pools:\n- name: x\n  driver: floppy\n", "profiles:\n- name: default\n  config: {no.such.key: 1}\n"]
+    {
         let before = (sandbox.lxc_ok(&["storage", "list"]), sandbox.lxc_ok(&["profile", "show", "default"]));
         let outcome = lxd(bad);
         assert!(!outcome.ok() && outcome.stderr.len() > 10, "{}", outcome.report());

@@ -24,13 +24,13 @@ fn leases_names_and_neighbours() {
     let text = leases.body.to_string();
     assert!(text.contains("\"c1\"") && text.contains("\"c2\""), "{text}");
     // Router advertisements give a global IPv6 address without any client.
-    wait_until("a global IPv6 address", Duration::from_secs(20), || {
-        sandbox.lxc_ok(&["list", "c1", "-c", "6"]).contains("(eth0)")
-    });
+    wait_until("a global IPv6 address", Duration::from_secs(20), || sandbox.lxc_ok(&["list", "c1", "-c", "6"]).contains("(eth0)"));
     let gateway = sandbox.exec_ok("c1", "ip route | awk '/^default/ { print $3 }'");
     sandbox.exec_ok("c1", &format!("ping -c 1 -W 5 {gateway}"));
     sandbox.lxc_ok(&["delete", "--force", "c2"]);
-    wait_until("a deleted container's name to go", Duration::from_secs(5), || !sandbox.lxc(&["exec", "c1", "--", "nslookup", "c2.lxd"]).ok());
+    wait_until("a deleted container's name to go", Duration::from_secs(5), || {
+        !sandbox.lxc(&["exec", "c1", "--", "nslookup", "c2.lxd"]).ok()
+    });
     sandbox.finish();
 }
 

@@ -30,7 +30,8 @@ fn snapshots(test: &str, backend: &'static str) {
 
     sandbox.lxc_ok(&["copy", "c1/s1", "c2"]);
     sandbox.lxc_ok(&["start", "c2"]);
-    let first = "cat /root/state; stat -c '%u %g' /root/dir; readlink /root/link; test ! -e /root/new && test ! -e /etc/inittab && echo fine";
+    let first =
+        "cat /root/state; stat -c '%u %g' /root/dir; readlink /root/link; test ! -e /root/new && test ! -e /etc/inittab && echo fine";
     assert_eq!(sandbox.exec_ok("c2", first), "one\n5 6\nstate\nfine");
     assert_eq!(sandbox.exec_ok("c2", "hostname"), "c2");
 

@@ -20,12 +20,12 @@ mod leases;
 mod live;
 pub mod networks;
 pub mod operations;
-pub mod profiles;
 mod patch;
+pub mod profiles;
 mod records;
 pub mod server;
-pub mod storage_pools;
 mod slots;
+pub mod storage_pools;
 mod sync;
 mod undo;
 

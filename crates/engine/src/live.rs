@@ -47,7 +47,8 @@ impl Live {
 
     pub(crate) fn insert(&self, name: &str, container: Arc<Container>, parts: Parts) {
         let is_frozen = AtomicBool::new(container.is_frozen());
-        write(&self.runs).insert(name.to_owned(), Arc::new(Run { container, is_frozen, parts: Mutex::new(parts), watchers: Mutex::default() }));
+        write(&self.runs)
+            .insert(name.to_owned(), Arc::new(Run { container, is_frozen, parts: Mutex::new(parts), watchers: Mutex::default() }));
     }
 
     pub(crate) fn remove(&self, name: &str) {

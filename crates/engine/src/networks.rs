@@ -181,7 +181,8 @@ impl Networks {
             return Err(Error::conflict("The network already exists"));
         }
         if network::host_interface(&name).context("look at the host's interfaces")?.is_some() {
-            return Err(Error::conflict(format!("The interface {name} already exists on the host")).hint("choose another name, or use it with nictype=bridged"));
+            return Err(Error::conflict(format!("The interface {name} already exists on the host"))
+                .hint("choose another name, or use it with nictype=bridged"));
         }
         let mut config = request.config;
         config.retain(|_, value| !value.is_empty());
@@ -296,7 +297,8 @@ impl Networks {
         if users.is_empty() {
             return Ok(held);
         }
-        Err(Error::bad_request("The network is currently in use").hint(format!("used by {}; it can be {what} once they do not use it", users.join(", "))))
+        Err(Error::bad_request("The network is currently in use")
+            .hint(format!("used by {}; it can be {what} once they do not use it", users.join(", "))))
     }
 
     fn take_down(&self, name: &str) {
@@ -348,7 +350,9 @@ impl Networks {
         };
         let instances = records.instances.all().into_iter().filter(|(_, record)| uses(&expand_record(records, record).devices));
         let mut urls: Vec<String> = instances.map(|(id, _)| format!("/1.0/instances/{id}")).collect();
-        urls.extend(records.profiles.all().into_iter().filter(|(_, record)| uses(&record.devices)).map(|(id, _)| format!("/1.0/profiles/{id}")));
+        urls.extend(
+            records.profiles.all().into_iter().filter(|(_, record)| uses(&record.devices)).map(|(id, _)| format!("/1.0/profiles/{id}")),
+        );
         urls
     }
 }

@@ -175,8 +175,7 @@ impl Operations {
     /// An operation that somebody ends later with [`Operation::end`]; it holds no thread.
     pub(crate) fn begin(&self, class: Class, new: New, sockets: Sockets) -> Result<Arc<Operation>> {
         let now = Timestamp::now();
-        let mut state =
-            State { status: StatusCode::RUNNING, updated_at: now, metadata: new.metadata, ..State::default() };
+        let mut state = State { status: StatusCode::RUNNING, updated_at: now, metadata: new.metadata, ..State::default() };
         for (kind, names) in new.resources {
             state.add_resources(kind, &names);
         }

@@ -76,7 +76,8 @@ impl Profiles {
     /// Changes only what `patch` names.
     pub fn patch(&self, name: &str, patch: Value, if_match: Option<&str>) -> Result<()> {
         let record = self.record(name)?;
-        let current = ProfilePut { config: record.config.clone(), description: record.description.clone(), devices: record.devices.clone() };
+        let current =
+            ProfilePut { config: record.config.clone(), description: record.description.clone(), devices: record.devices.clone() };
         self.update(name, patch::apply(&current, patch)?, if_match)
     }
 
@@ -87,7 +88,8 @@ impl Profiles {
         if self.engine.records.profiles.contains(new) {
             return Err(Error::conflict(format!("Profile '{new}' already exists")));
         }
-        let follow = |profiles: &[String]| profiles.iter().map(|profile| if profile == name { new } else { profile }.to_owned()).collect::<Vec<_>>();
+        let follow =
+            |profiles: &[String]| profiles.iter().map(|profile| if profile == name { new } else { profile }.to_owned()).collect::<Vec<_>>();
         let records = &self.engine.records;
         let mut changes = records.changes();
         changes.delete::<ProfileRecord>(name);
@@ -112,7 +114,8 @@ impl Profiles {
     pub fn delete(&self, name: &str) -> Result<()> {
         self.record(name)?;
         if !self.users(name).is_empty() {
-            return Err(Error::bad_request(format!("Profile '{name}' is currently in use")).hint("remove it from the instances that `lxc profile show` lists under used_by"));
+            return Err(Error::bad_request(format!("Profile '{name}' is currently in use"))
+                .hint("remove it from the instances that `lxc profile show` lists under used_by"));
         }
         let mut changes = self.engine.records.changes();
         changes.delete::<ProfileRecord>(name);

@@ -220,9 +220,9 @@ impl<'a> Changes<'a> {
         let _order = lock(&self.records.committing);
         let revision = self.records.store.commit(&self.guards, &self.writes).map_err(|error| match &error {
             CommitError::Conflict { expected: None, .. } => Error::conflict("already exists").caused_by(error),
-            CommitError::Conflict { .. } => {
-                Error::new(ErrorKind::PreconditionFailed, "changed by somebody else meanwhile").caused_by(error).hint("look at it again and repeat the change")
-            }
+            CommitError::Conflict { .. } => Error::new(ErrorKind::PreconditionFailed, "changed by somebody else meanwhile")
+                .caused_by(error)
+                .hint("look at it again and repeat the change"),
             CommitError::Store(_) => Error::internal("store the change").caused_by(error),
         })?;
         for apply in self.applies {

@@ -327,7 +327,9 @@ impl StoragePools {
         let instances = records.instances.all().into_iter();
         let on_pool = instances.filter(|(_, record)| record.pool == name || uses(&expand_record(records, record).devices));
         urls.extend(on_pool.map(|(id, _)| format!("/1.0/instances/{id}")));
-        urls.extend(records.profiles.all().into_iter().filter(|(_, record)| uses(&record.devices)).map(|(id, _)| format!("/1.0/profiles/{id}")));
+        urls.extend(
+            records.profiles.all().into_iter().filter(|(_, record)| uses(&record.devices)).map(|(id, _)| format!("/1.0/profiles/{id}")),
+        );
         urls
     }
 }

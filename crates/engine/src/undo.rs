@@ -41,12 +41,21 @@ mod tests {
         let seen = RefCell::new(Vec::new());
         {
             let mut undo = Undo::default();
-            undo.push("one", || { seen.borrow_mut().push(1); Err("does not stop the others") });
-            undo.push("two", || { seen.borrow_mut().push(2); Ok::<_, String>(()) });
+            undo.push("one", || {
+                seen.borrow_mut().push(1);
+                Err("does not stop the others")
+            });
+            undo.push("two", || {
+                seen.borrow_mut().push(2);
+                Ok::<_, String>(())
+            });
         }
         assert_eq!(*seen.borrow(), [2, 1]);
         let mut undo = Undo::default();
-        undo.push("three", || { seen.borrow_mut().push(3); Ok::<_, String>(()) });
+        undo.push("three", || {
+            seen.borrow_mut().push(3);
+            Ok::<_, String>(())
+        });
         undo.keep();
         assert_eq!(*seen.borrow(), [2, 1]);
     }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::StatusCode;
 use api::instances::{ExecPost, InstancePost, InstancePut, InstancesPost, Source, StatePut};
 use api::networks::NetworksPost;
 use api::snapshots::SnapshotsPost;
 use api::storage_pools::StoragePoolsPost;
-use api::StatusCode;
 use engine::instances::{FileAttributes, FileContent};
 use engine::operations::{Connection, Operation};
 use engine::{Config, Engine};
@@ -60,13 +60,16 @@ fn act(engine: &Arc<Engine>, name: &str, action: &str) -> engine::Result<Arc<Ope
 
 /// Runs a command over its streams: exit code and standard output.
 fn exec(engine: &Arc<Engine>, name: &str, command: &[&str], input: &str) -> (i64, String) {
-    let request = ExecPost { command: command.iter().map(|word| (*word).to_owned()).collect(), wait_for_websocket: true, ..ExecPost::default() };
+    let request =
+        ExecPost { command: command.iter().map(|word| (*word).to_owned()).collect(), wait_for_websocket: true, ..ExecPost::default() };
     let operation = engine.instances().exec(name, request).unwrap_or_else(|error| panic!("{}", error.report()));
     let metadata = operation.render().metadata.expect("metadata");
     let mut output = String::new();
     let mut readers = Vec::new();
     for number in ["0", "1", "2"] {
-        let Connection::Data(stream) = operation.connect(metadata["fds"][number].as_str().expect("secret")).expect("connect") else { panic!("no data") };
+        let Connection::Data(stream) = operation.connect(metadata["fds"][number].as_str().expect("secret")).expect("connect") else {
+            panic!("no data")
+        };
         let fds = stream.wait().expect("descriptors");
         if let Some(write) = fds.write {
             std::fs::File::from(write).write_all(input.as_bytes()).expect("write");
@@ -85,7 +88,14 @@ fn build_image(engine: &Arc<Engine>) {
 
 fn launch(engine: &Arc<Engine>, name: &str, ephemeral: bool) {
     let source = Source { kind: "image".into(), alias: "busybox".into(), ..Source::default() };
-    done(engine.instances().create(InstancesPost { name: name.into(), source, ephemeral, start: true, config: [("boot.host_shutdown_timeout".to_owned(), "1".to_owned())].into(), ..InstancesPost::default() }));
+    done(engine.instances().create(InstancesPost {
+        name: name.into(),
+        source,
+        ephemeral,
+        start: true,
+        config: [("boot.host_shutdown_timeout".to_owned(), "1".to_owned())].into(),
+        ..InstancesPost::default()
+    }));
     assert_eq!(engine.instances().get(name).expect("get").value.status, "Running");
 }
 
@@ -148,7 +158,10 @@ fn devices(engine: &Arc<Engine>) {
         "eth1": {"type": "nic", "nictype": "p2p"},
     }))
     .unwrap_or_else(|error| panic!("{}", error.report()));
-    assert_eq!(exec(engine, "c1", &["sh", "-c", "test -e /mnt/etc/passwd && head -c 3 /dev/zero2 | wc -c && ls /sys/class/net"], ""), (0, "3\neth0\neth1\nlo\n".into()));
+    assert_eq!(
+        exec(engine, "c1", &["sh", "-c", "test -e /mnt/etc/passwd && head -c 3 /dev/zero2 | wc -c && ls /sys/class/net"], ""),
+        (0, "3\neth0\neth1\nlo\n".into())
+    );
     let config = engine.instances().get("c1").expect("get").value.config;
     assert!(config.contains_key("volatile.eth1.hwaddr") && config.contains_key("volatile.eth0.host_name"));
     let missing = patch(serde_json::json!({"bad": {"type": "disk", "source": "/no/such", "path": "/mnt/x"}})).expect_err("missing source");
@@ -179,7 +192,8 @@ fn files_of_stopped(engine: &Arc<Engine>) {
 fn together(engine: &Arc<Engine>) {
     let source = || Source { kind: "image".into(), alias: "busybox".into(), ..Source::default() };
     let names: Vec<String> = (0..6).map(|number| format!("t{number}")).collect();
-    let create = |name: &String| engine.instances().create(InstancesPost { name: name.clone(), source: source(), ..InstancesPost::default() });
+    let create =
+        |name: &String| engine.instances().create(InstancesPost { name: name.clone(), source: source(), ..InstancesPost::default() });
     let operations: Vec<_> = names.iter().map(create).collect();
     operations.into_iter().for_each(|operation| drop(done(operation)));
     let again = engine.instances().create(InstancesPost { name: "t0".into(), source: source(), ..InstancesPost::default() });
@@ -289,9 +303,13 @@ fn whole_life() {
     assert!(engine.wait_ready(Some(Duration::from_secs(30))));
     let mut guard = StopAll(Some(engine.clone()));
     build_image(&engine);
-    let config = [("ipv4.address", "10.99.1.1/24"), ("ipv4.nat", "false"), ("ipv4.dhcp", "false"), ("ipv6.address", "none"), ("dns.mode", "none")];
+    let config =
+        [("ipv4.address", "10.99.1.1/24"), ("ipv4.nat", "false"), ("ipv4.dhcp", "false"), ("ipv6.address", "none"), ("dns.mode", "none")];
     let config = config.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-    engine.networks().create(NetworksPost { name: "br0".into(), config, ..Default::default() }).unwrap_or_else(|error| panic!("{}", error.report()));
+    engine
+        .networks()
+        .create(NetworksPost { name: "br0".into(), config, ..Default::default() })
+        .unwrap_or_else(|error| panic!("{}", error.report()));
     engine.profiles().patch("default", serde_json::json!({"devices": {"eth0": {"type": "nic", "network": "br0"}}}), None).expect("profile");
     for driver in ["dir", "overlay"] {
         let pool = StoragePoolsPost { name: driver.into(), driver: driver.into(), ..Default::default() };

@@ -92,7 +92,10 @@ static REFUSED: &[Refused] = &[
     Refused { name: "security.sev*", reason: "it concerns virtual machines, and this server runs containers" },
     Refused { name: "snapshots.schedule", reason: "snapshots are not taken by themselves; call `lxc snapshot` from a timer" },
     Refused { name: "snapshots.schedule.*", reason: "snapshots are not taken by themselves; call `lxc snapshot` from a timer" },
-    Refused { name: "security.syscalls.*", reason: "the system call filter is fixed; security.nesting permits what nested containers need" },
+    Refused {
+        name: "security.syscalls.*",
+        reason: "the system call filter is fixed; security.nesting permits what nested containers need",
+    },
 ];
 
 /// All keys of instances.

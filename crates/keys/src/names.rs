@@ -134,7 +134,8 @@ pub(crate) fn check_module(name: &str) -> Result<(), String> {
 
 /// What every name that becomes a path component must obey.
 fn check_component(what: &str, name: &str) -> Result<(), KeyError> {
-    let bad = name.is_empty() || name.len() > 255 || name == "." || name == ".." || name.contains('/') || name.chars().any(char::is_control);
+    let bad =
+        name.is_empty() || name.len() > 255 || name == "." || name == ".." || name.contains('/') || name.chars().any(char::is_control);
     if bad { Err(KeyError::other(format!("Invalid {what} name '{}'", printable(name)))) } else { Ok(()) }
 }
 

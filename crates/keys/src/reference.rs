@@ -42,17 +42,29 @@ fn sections() -> Vec<Section> {
     ];
     for driver in storage_pool::drivers() {
         let rows = storage_pool::table(driver).map_or(&[][..], |table| table.rows);
-        sections.push(Section { title: format!("Storage pools: {driver}"), intro: "Set with `lxc storage create` or `lxc storage set`.", rows });
+        sections.push(Section {
+            title: format!("Storage pools: {driver}"),
+            intro: "Set with `lxc storage create` or `lxc storage set`.",
+            rows,
+        });
     }
     for (title, rows) in devices::tables() {
-        sections.push(Section { title: format!("Devices: {title}"), intro: "Set with `lxc config device add` or `lxc profile device add`.", rows });
+        sections.push(Section {
+            title: format!("Devices: {title}"),
+            intro: "Set with `lxc config device add` or `lxc profile device add`.",
+            rows,
+        });
     }
     sections
 }
 
 fn render_section(text: &mut String, section: &Section) {
     // Writing to a String cannot fail.
-    let _ = write!(text, "\n## {}\n\n{}\n\n| key | takes | default | takes effect | meaning |\n|---|---|---|---|---|\n", section.title, section.intro);
+    let _ = write!(
+        text,
+        "\n## {}\n\n{}\n\n| key | takes | default | takes effect | meaning |\n|---|---|---|---|---|\n",
+        section.title, section.intro
+    );
     for row in section.rows {
         let default = if row.default.is_empty() { "–".to_owned() } else { format!("`{}`", row.default) };
         let _ = writeln!(text, "| `{}` | {} | {} | {} | {} |", row.name, escape(row.kind), default, row.live.text(), escape(row.doc));
@@ -111,10 +123,61 @@ mod tests {
     fn no_value_makes_a_parser_panic() {
         let long = "9".repeat(5000);
         let odd = [
-            "", " ", "\0", "\n", "ü", "\u{10ffff}", "-", "+", "%", "-%", "/", "//", "..", ":", "::", "[", "]", "[]", "[:", ",", ",,", "-,-", "a-", "-a", "0",
-            "00", "-0", "+1", "1-", "1-1-1", "0-18446744073709551616", "18446744073709551615EB", "99999999999999999999", "1ü", "ü%", "ms/ms", "0ms/0ms",
-            "18446744073709551615ms/1ms", "uid", "uid 0-4294967295 0-4294967295", "both a-b c-d", "::/129", "/32", "0.0.0.0/", "1.2.3.4-", "@", "@daily,", "* * * * *",
-            "y", "99999999999999999y", "iops", "1iopsiops", "é:é:é:é:é:é", "0:0:0:0:0:0", &long,
+            "",
+            " ",
+            "\0",
+            "\n",
+            "ü",
+            "\u{10ffff}",
+            "-",
+            "+",
+            "%",
+            "-%",
+            "/",
+            "//",
+            "..",
+            ":",
+            "::",
+            "[",
+            "]",
+            "[]",
+            "[:",
+            ",",
+            ",,",
+            "-,-",
+            "a-",
+            "-a",
+            "0",
+            "00",
+            "-0",
+            "+1",
+            "1-",
+            "1-1-1",
+            "0-18446744073709551616",
+            "18446744073709551615EB",
+            "99999999999999999999",
+            "1ü",
+            "ü%",
+            "ms/ms",
+            "0ms/0ms",
+            "18446744073709551615ms/1ms",
+            "uid",
+            "uid 0-4294967295 0-4294967295",
+            "both a-b c-d",
+            "::/129",
+            "/32",
+            "0.0.0.0/",
+            "1.2.3.4-",
+            "@",
+            "@daily,",
+            "* * * * *",
+            "y",
+            "99999999999999999y",
+            "iops",
+            "1iopsiops",
+            "é:é:é:é:é:é",
+            "0:0:0:0:0:0",
+            &long,
         ];
         for (_, rows) in all_rows() {
             for row in rows {

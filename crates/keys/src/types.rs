@@ -299,8 +299,23 @@ fn guest_path(text: &str) -> Result<String, String> {
 /// Only what changes speed and layout; nothing that names a device or another subvolume.
 fn mount_options(text: &str) -> Result<String, String> {
     const PLAIN: &[&str] = &[
-        "autodefrag", "compress", "compress-force", "discard", "flushoncommit", "noatime", "nodatacow", "nodatasum",
-        "nodiratime", "nodiscard", "noflushoncommit", "nossd", "relatime", "space_cache", "ssd", "ssd_spread", "user_subvol_rm_allowed",
+        "autodefrag",
+        "compress",
+        "compress-force",
+        "discard",
+        "flushoncommit",
+        "noatime",
+        "nodatacow",
+        "nodatasum",
+        "nodiratime",
+        "nodiscard",
+        "noflushoncommit",
+        "nossd",
+        "relatime",
+        "space_cache",
+        "ssd",
+        "ssd_spread",
+        "user_subvol_rm_allowed",
     ];
     const VALUED: &[(&str, &[&str])] = &[
         ("compress", &["lzo", "no", "zlib", "zstd"]),

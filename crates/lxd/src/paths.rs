@@ -34,7 +34,11 @@ impl Paths {
             None => Self { dir: "/var/lib/lxd".into(), log_dir: "/var/log/lxd".into() },
         };
         // The text counts `unix.sock`, as the original does.
-        ensure!(paths.socket().as_os_str().len() <= MAX_SOCKET_BYTES, "LXD_DIR is too long, must be < {}", MAX_SOCKET_BYTES - "unix.sock".len());
+        ensure!(
+            paths.socket().as_os_str().len() <= MAX_SOCKET_BYTES,
+            "LXD_DIR is too long, must be < {}",
+            MAX_SOCKET_BYTES - "unix.sock".len()
+        );
         ensure!(paths.dir.is_absolute(), "LXD_DIR must be an absolute path, not {}", paths.dir.display());
         Ok(paths)
     }
@@ -59,10 +63,17 @@ impl Paths {
 pub fn find_runtime() -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let beside = own.parent().unwrap_or(Path::new("/"));
-    let candidates = [beside.join(RUNTIME), beside.join("../lib/lxd").join(RUNTIME), Path::new("/usr/lib/lxd").join(RUNTIME), Path::new("/usr/libexec/lxd").join(RUNTIME)];
+    let candidates = [
+        beside.join(RUNTIME),
+        beside.join("../lib/lxd").join(RUNTIME),
+        Path::new("/usr/lib/lxd").join(RUNTIME),
+        Path::new("/usr/libexec/lxd").join(RUNTIME),
+    ];
     let found = candidates.iter().find(|path| path.is_file());
     let list = || candidates.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-    found.cloned().ok_or_else(|| anyhow::anyhow!("the program {RUNTIME} is missing (looked for {}): the installation is incomplete", list()))
+    found
+        .cloned()
+        .ok_or_else(|| anyhow::anyhow!("the program {RUNTIME} is missing (looked for {}): the installation is incomplete", list()))
 }
 
 #[cfg(test)]

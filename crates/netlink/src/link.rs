@@ -5,8 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::{DecodeError, NLM_F_CREATE, NLM_F_EXCL, NlasIterator, parse_i32, parse_string, parse_u32};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoKind, InfoMacVlan, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkMessageBuffer,
-    MacVlanMode,
+    InfoBridge, InfoData, InfoKind, InfoMacVlan, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkMessageBuffer, MacVlanMode,
 };
 use sys::Errno;
 
@@ -351,9 +350,8 @@ fn parse_kind(value: &[u8]) -> std::result::Result<Option<String>, DecodeError> 
 
 /// The first counters of `struct rtnl_link_stats64` (linux/if_link.h); newer kernels append more.
 fn parse_stats(value: &[u8]) -> Stats {
-    let counter = |position: usize| {
-        value.get(8 * position..8 * position + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes)
-    };
+    let counter =
+        |position: usize| value.get(8 * position..8 * position + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes);
     Stats {
         received_packets: counter(0),
         sent_packets: counter(1),

@@ -198,7 +198,11 @@ impl Shared {
         drop(state);
         if let Some(chain) = forwards.then(nft::foreign_forward_drop).flatten() {
             let network = &self.name;
-            tracing::warn!(network, chain, "another firewall drops forwarded packets: guests reach only this host until it accepts the bridge's");
+            tracing::warn!(
+                network,
+                chain,
+                "another firewall drops forwarded packets: guests reach only this host until it accepts the bridge's"
+            );
         }
     }
 
@@ -224,7 +228,11 @@ fn config_error(network: &str, problems: Vec<ConfigError>) -> Error {
 fn settings(name: &str, config: &Config) -> Result<Settings> {
     let open = ["ipv4.address", "ipv6.address"].into_iter().filter(|key| config.get(*key).is_some_and(|value| value == "auto"));
     let problems: Vec<_> = open.map(|key| ConfigError { key: key.to_owned(), reason: "not chosen yet".to_owned() }).collect();
-    if problems.is_empty() { Settings::parse(name, config).map_err(|problems| config_error(name, problems)) } else { Err(config_error(name, problems)) }
+    if problems.is_empty() {
+        Settings::parse(name, config).map_err(|problems| config_error(name, problems))
+    } else {
+        Err(config_error(name, problems))
+    }
 }
 
 fn hosts_dir(state_dir: &Path) -> PathBuf {

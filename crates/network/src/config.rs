@@ -153,11 +153,7 @@ impl Settings {
         if ipv6.is_some() && mtu.is_some_and(|mtu| mtu < 1280) {
             reader.problem("bridge.mtu", "must be at least 1280 with IPv6");
         }
-        if reader.problems.is_empty() {
-            Ok(Self { name: name.to_owned(), mtu, mac, ipv4, ipv6, dns })
-        } else {
-            Err(reader.problems)
-        }
+        if reader.problems.is_empty() { Ok(Self { name: name.to_owned(), mtu, mac, ipv4, ipv6, dns }) } else { Err(reader.problems) }
     }
 }
 
@@ -332,7 +328,11 @@ pub(crate) fn is_label(text: &str) -> bool {
 fn parse_expiry(text: &str) -> Result<String, String> {
     let digits = text.strip_suffix(['s', 'm', 'h', 'd', 'w']).unwrap_or(text);
     let is_number = !digits.is_empty() && digits.len() <= 9 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    if text == "infinite" || is_number { Ok(text.to_owned()) } else { Err("not a time like `3600`, `45m`, `12h`, `7d` or `infinite`".to_owned()) }
+    if text == "infinite" || is_number {
+        Ok(text.to_owned())
+    } else {
+        Err("not a time like `3600`, `45m`, `12h`, `7d` or `infinite`".to_owned())
+    }
 }
 
 #[cfg(test)]

@@ -53,7 +53,8 @@ pub(crate) enum Written {
 /// Writes one entry.
 pub(crate) fn write(dir: &Path, host: &Host, mode: DnsMode) -> Result<Written> {
     let line = host.line(mode)?;
-    let path = path_of(dir, &host.hwaddr).ok_or_else(|| Error::Host { host: host.name.clone(), reason: "not a hardware address".to_owned() })?;
+    let path =
+        path_of(dir, &host.hwaddr).ok_or_else(|| Error::Host { host: host.name.clone(), reason: "not a hardware address".to_owned() })?;
     let written = match sys::fs::read(&path) {
         Ok(current) if current == line.as_bytes() => return Ok(Written::Unchanged),
         Ok(_) => Written::Replaced,

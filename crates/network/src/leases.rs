@@ -37,12 +37,7 @@ pub(crate) fn collect(hosts: &[Host], file: &str) -> Vec<Lease> {
     let mut leases: Vec<Lease> = Vec::new();
     for host in hosts {
         let addresses = host.ipv4.map(IpAddr::V4).into_iter().chain(host.ipv6.map(IpAddr::V6));
-        leases.extend(addresses.map(|address| Lease {
-            hostname: host.name.clone(),
-            hwaddr: host.hwaddr.clone(),
-            address,
-            dynamic: false,
-        }));
+        leases.extend(addresses.map(|address| Lease { hostname: host.name.clone(), hwaddr: host.hwaddr.clone(), address, dynamic: false }));
     }
     for lease in parse(file, now) {
         if leases.iter().all(|known| known.address != lease.address) {

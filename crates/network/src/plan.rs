@@ -37,8 +37,7 @@ pub struct Plan {
 pub fn plan(settings: &Settings, state_dir: &Path, user: &str) -> Plan {
     let ipv4 = settings.ipv4.as_ref();
     let ipv6 = settings.ipv6.as_ref();
-    let addresses: Vec<IpNet> =
-        ipv4.map(|ipv4| IpNet::V4(ipv4.net)).into_iter().chain(ipv6.map(|ipv6| IpNet::V6(ipv6.net))).collect();
+    let addresses: Vec<IpNet> = ipv4.map(|ipv4| IpNet::V4(ipv4.net)).into_iter().chain(ipv6.map(|ipv6| IpNet::V6(ipv6.net))).collect();
     Plan {
         name: settings.name.clone(),
         mac: settings.mac.unwrap_or_else(|| derived_mac(&settings.name)),
@@ -257,12 +256,8 @@ mod tests {
 
     #[test]
     fn usual_network() {
-        let plan = planned(&[
-            ("ipv4.address", "10.1.2.1/24"),
-            ("ipv4.nat", "true"),
-            ("ipv6.address", "fd42:1:2:3::1/64"),
-            ("ipv6.nat", "true"),
-        ]);
+        let plan =
+            planned(&[("ipv4.address", "10.1.2.1/24"), ("ipv4.nat", "true"), ("ipv6.address", "fd42:1:2:3::1/64"), ("ipv6.nat", "true")]);
         assert_eq!(
             plan.ruleset.as_deref().expect("rules"),
             r#"table inet lxd_lxdbr0 {}

@@ -188,9 +188,8 @@ fn guest_gets_address_name_prefix_and_a_way_out() {
         let lease = network.leases().into_iter().find(|lease| lease.address.is_ipv4()).expect("lease");
         assert_eq!((lease.hostname.as_str(), lease.hwaddr.as_str(), lease.dynamic), ("alice", ALICE, true));
         assert!(alice.addresses().contains(&format!("{}/24", lease.address)));
-        let took = eventually("address from the announced prefix", || {
-            alice.addresses().contains(&"fd42:77:3:1:216:3eff:fe00:a/64".to_owned())
-        });
+        let took =
+            eventually("address from the announced prefix", || alice.addresses().contains(&"fd42:77:3:1:216:3eff:fe00:a/64".to_owned()));
         println!("prefix: {took:?} later");
 
         for name in ["alice.lxd", "alice"] {

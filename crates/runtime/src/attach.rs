@@ -117,7 +117,11 @@ fn spawn(socket: &OwnedFd, request: &AttachRequest, fds: &[OwnedFd], pty: Option
 
 type CommandFailure = (i32, String);
 
-fn become_command(request: &AttachRequest, fds: &[OwnedFd], pty: Option<Pty>) -> std::result::Result<std::convert::Infallible, CommandFailure> {
+fn become_command(
+    request: &AttachRequest,
+    fds: &[OwnedFd],
+    pty: Option<Pty>,
+) -> std::result::Result<std::convert::Infallible, CommandFailure> {
     let failed = |error: sys::Error| (NOT_EXECUTABLE, error.to_string());
     sys::process::setsid().map_err(failed)?;
     match (&pty, fds) {

@@ -47,7 +47,13 @@ pub struct Container {
 }
 
 impl Container {
-    pub(crate) fn new(runtime: &Arc<Runtime>, spec: ContainerSpec, (pid, pidfd): (i32, OwnedFd), socket: OwnedFd, monitor: Option<Child>) -> Arc<Self> {
+    pub(crate) fn new(
+        runtime: &Arc<Runtime>,
+        spec: ContainerSpec,
+        (pid, pidfd): (i32, OwnedFd),
+        socket: OwnedFd,
+        monitor: Option<Child>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             run_dir: runtime.run_dir(&spec.name),
             groups: runtime.groups(&spec.name),
@@ -195,7 +201,8 @@ impl Container {
 
     /// What it uses now; best effort.
     pub fn usage(&self) -> Usage {
-        let interfaces = self.network_namespace().and_then(|fd| netlink::interfaces_in(fd.as_fd()).map_err(|error| Error::Network(error.to_string())));
+        let interfaces =
+            self.network_namespace().and_then(|fd| netlink::interfaces_in(fd.as_fd()).map_err(|error| Error::Network(error.to_string())));
         Usage { counters: self.groups.counters(), interfaces: interfaces.unwrap_or_default() }
     }
 

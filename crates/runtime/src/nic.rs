@@ -38,7 +38,15 @@ pub(crate) fn attach(netlink: &mut Netlink, nic: &Nic, inside: BorrowedFd<'_>) -
             netlink.create_veth(&spec).map_err(failed)
         }
         NicKind::P2p => {
-            let spec = VethSpec { host_name: &host_name, host_mac: None, peer_name: &nic.name, peer_netns: inside, peer_mac: mac, master: None, mtu: nic.mtu };
+            let spec = VethSpec {
+                host_name: &host_name,
+                host_mac: None,
+                peer_name: &nic.name,
+                peer_netns: inside,
+                peer_mac: mac,
+                master: None,
+                mtu: nic.mtu,
+            };
             netlink.create_veth(&spec).map_err(failed)
         }
         NicKind::Macvlan { parent: name } => {

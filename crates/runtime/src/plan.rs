@@ -121,12 +121,23 @@ const DEVICES: &[&str] = &["full", "null", "random", "tty", "urandom", "zero"];
 const OPTIONAL_DEVICES: &[&str] = &["fuse", "net/tun"];
 /// Kernel file systems that init systems insist on finding mounted; their content is owned by the
 /// host's root, so an unprivileged guest sees names at most.
-const HOST_MOUNTS: &[&str] = &["/sys/fs/fuse/connections", "/sys/fs/pstore", "/sys/kernel/debug", "/sys/kernel/security", "/sys/kernel/tracing"];
+const HOST_MOUNTS: &[&str] =
+    &["/sys/fs/fuse/connections", "/sys/fs/pstore", "/sys/kernel/debug", "/sys/kernel/security", "/sys/kernel/tracing"];
 /// Files of lxcfs that replace those of the kernel.
-const LXCFS_FILES: &[&str] = &["proc/cpuinfo", "proc/diskstats", "proc/loadavg", "proc/meminfo", "proc/stat", "proc/swaps", "proc/uptime", "sys/devices/system/cpu/online"];
+const LXCFS_FILES: &[&str] = &[
+    "proc/cpuinfo",
+    "proc/diskstats",
+    "proc/loadavg",
+    "proc/meminfo",
+    "proc/stat",
+    "proc/swaps",
+    "proc/uptime",
+    "sys/devices/system/cpu/online",
+];
 /// Tell about or reach into the host's kernel. Hidden unless the container nests: a kernel refuses
 /// new proc mounts in a user namespace where the old one is partly covered.
-const MASKED: &[&str] = &["/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/sys/firmware"];
+const MASKED: &[&str] =
+    &["/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/sys/firmware"];
 /// Not for a privileged guest to change.
 const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", "/sys"];
 /// What a privileged guest gives up: CAP_MAC_ADMIN, CAP_MAC_OVERRIDE, CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_TIME.
@@ -325,7 +336,11 @@ mod tests {
             spec: ContainerSpec {
                 name: "c1".into(),
                 hostname: "c1".into(),
-                rootfs: Rootfs::Overlay { lower: "/pool/image/rootfs".into(), upper: "/pool/c1/upper".into(), work: "/pool/c1/work".into() },
+                rootfs: Rootfs::Overlay {
+                    lower: "/pool/image/rootfs".into(),
+                    upper: "/pool/c1/upper".into(),
+                    work: "/pool/c1/work".into(),
+                },
                 idmap,
                 idmapped: true,
                 nesting,

@@ -221,7 +221,9 @@ impl Runtime {
     }
 
     fn prepare(&self, spec: &ContainerSpec, dir: &Path, groups: &Groups) -> Result<()> {
-        let root_id = |kind| spec.idmap.to_host(kind, 0).ok_or_else(|| Error::Invalid("the id map does not contain the container's root (id 0)".into()));
+        let root_id = |kind| {
+            spec.idmap.to_host(kind, 0).ok_or_else(|| Error::Invalid("the id map does not contain the container's root (id 0)".into()))
+        };
         let owner = (root_id(Kind::Uid)?, root_id(Kind::Gid)?);
         sys::fs::remove_tree(dir)?;
         sys::fs::create_dir(dir, 0o700)?;

@@ -47,7 +47,8 @@ impl Watcher {
         entries.last_id += 1;
         let id = entries.last_id;
         let data = epoll::EventData::new_u64(id);
-        epoll::add(&self.epoll, watched.socket(), data, epoll::EventFlags::IN).map_err(|errno| sys::Error::new("epoll_ctl", "add", errno))?;
+        epoll::add(&self.epoll, watched.socket(), data, epoll::EventFlags::IN)
+            .map_err(|errno| sys::Error::new("epoll_ctl", "add", errno))?;
         entries.by_id.insert(id, watched);
         Ok(())
     }

@@ -46,7 +46,10 @@ impl Host {
             std::fs::create_dir_all(root.join(name)).expect("mkdir");
         }
         std::fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox-static is installed");
-        for applet in ["sh", "sleep", "cat", "id", "echo", "hostname", "true", "stty", "tty", "kill", "mount", "reboot", "ls", "dd", "head", "readlink", "grep", "rm"] {
+        for applet in [
+            "sh", "sleep", "cat", "id", "echo", "hostname", "true", "stty", "tty", "kill", "mount", "reboot", "ls", "dd", "head",
+            "readlink", "grep", "rm",
+        ] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("symlink");
         }
         std::fs::write(root.join("sbin/init"), init).expect("write");
@@ -144,7 +147,11 @@ fn a_container_starts_runs_commands_and_dies_without_a_trace() {
     assert_eq!(code, 128 + 15);
     let exit = host.stop(&container);
     assert_eq!(exit.target, ExitTarget::Halt);
-    assert!(container.exec(ExecSpec { command: vec!["true".into()], env: BTreeMap::new(), cwd: None, uid: 0, gid: 0, stdio: ExecStdio::Pipes }).is_err());
+    assert!(
+        container
+            .exec(ExecSpec { command: vec!["true".into()], env: BTreeMap::new(), cwd: None, uid: 0, gid: 0, stdio: ExecStdio::Pipes })
+            .is_err()
+    );
     host.no_leftovers();
 }
 
@@ -179,7 +186,10 @@ fn clean_stop_reboot_and_halt_are_told_apart() {
     let exit = container.wait_exit(Some(Duration::from_secs(10))).expect("it ends");
     assert_eq!((exit.target, exit.code), (ExitTarget::Halt, Some(0)));
     host.exits.recv_timeout(Duration::from_secs(10)).expect("reported");
-    let container = host.runtime.start(&ContainerSpec { init: vec!["/bin/sh".into(), "-c".into(), "reboot -f".into()], ..container.spec().clone() }).expect("start");
+    let container = host
+        .runtime
+        .start(&ContainerSpec { init: vec!["/bin/sh".into(), "-c".into(), "reboot -f".into()], ..container.spec().clone() })
+        .expect("start");
     let exit = container.wait_exit(Some(Duration::from_secs(10))).expect("it ends");
     assert_eq!(exit.target, ExitTarget::Reboot);
     host.exits.recv_timeout(Duration::from_secs(10)).expect("reported");
@@ -191,7 +201,8 @@ fn clean_stop_reboot_and_halt_are_told_apart() {
 fn terminals_belong_to_the_guest_and_hang_up() {
     let host = Host::new("pty");
     let container = host.runtime.start(&host.spec(INIT)).expect("start");
-    let session = start_exec(&container, &["sh", "-c", "tty; stty size; read line; echo got $line"], ExecStdio::Pty { width: 100, height: 40 });
+    let session =
+        start_exec(&container, &["sh", "-c", "tty; stty size; read line; echo got $line"], ExecStdio::Pty { width: 100, height: 40 });
     let mut terminal = File::from(session.pty.expect("terminal"));
     terminal.write_all(b"typed\n").expect("type");
     let mut output = Vec::new();
@@ -237,7 +248,10 @@ fn failed_starts_say_why_and_leave_nothing() {
         (ContainerSpec { init: vec!["/sbin/nothing".into()], ..spec.clone() }, "/sbin/nothing"),
         (ContainerSpec { rootfs: Rootfs::Dir { path: "/nonexistent/rootfs".into() }, ..spec.clone() }, "/nonexistent/rootfs"),
         (
-            ContainerSpec { mounts: vec![Bind { source: "/nonexistent/share".into(), target: "/mnt".into(), ..Default::default() }], ..spec.clone() },
+            ContainerSpec {
+                mounts: vec![Bind { source: "/nonexistent/share".into(), target: "/mnt".into(), ..Default::default() }],
+                ..spec.clone()
+            },
             "/nonexistent/share",
         ),
         (ContainerSpec { idmap: IdMap::contiguous(1_000_000, 1_000_000, 0), ..spec.clone() }, "id 0"),
@@ -262,7 +276,8 @@ fn limits_freeze_and_files_of_a_running_container() {
     let container = host.runtime.start(&ContainerSpec { limits, mounts, ..host.spec(INIT) }).expect("start");
     let (code, output) = exec(&container, &["sh", "-c", "cat /mnt/share/file; echo x > /mnt/share/file"]);
     assert!(code != 0 && output.starts_with("shared"), "{code} {output}");
-    let (_, output) = exec(&container, &["sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22; do sleep 5 & done; echo done"]);
+    let (_, output) =
+        exec(&container, &["sh", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22; do sleep 5 & done; echo done"]);
     assert!(output.contains("can't fork"), "{output}");
     let (code, _) = exec(&container, &["sh", "-c", "x=$(dd if=/dev/zero bs=1M count=200 | tr '\\0' x)"]);
     assert_ne!(code, 0, "a memory hog must die inside its limit");
@@ -303,7 +318,8 @@ fn a_privileged_container_has_its_own_devices_only() {
 #[test]
 fn the_system_call_policy_holds_for_init_and_for_commands() {
     let host = Host::new("seccomp");
-    let busybox = |words: &str| format!("/bin/busybox {words} >> /root/log 2>&1; echo {} $? >> /root/result;", words.split(' ').next().unwrap_or(""));
+    let busybox =
+        |words: &str| format!("/bin/busybox {words} >> /root/log 2>&1; echo {} $? >> /root/result;", words.split(' ').next().unwrap_or(""));
     let attempts = format!("{}{}{}", busybox("unshare -u true"), busybox("unshare -u -i true"), busybox("umount -f /dev/shm"));
     let init = format!("#!/bin/sh\ntrap 'exit 0' PWR\n{attempts}\nwhile :; do sleep 1 & wait $!; done\n");
     let container = host.runtime.start(&ContainerSpec { checkpointable: true, ..host.spec(&init) }).expect("start");

@@ -115,9 +115,17 @@ impl<D: Driver> Volumes<D> {
             if !self.has_image(&fingerprint) {
                 durable::forget(&image);
             } else if self.is_image_needed(&fingerprint) {
-                tracing::warn!(pool = self.pool, fingerprint, "the machine went down before the image was on the disk, and containers use it");
+                tracing::warn!(
+                    pool = self.pool,
+                    fingerprint,
+                    "the machine went down before the image was on the disk, and containers use it"
+                );
             } else {
-                tracing::warn!(pool = self.pool, fingerprint, "the machine went down before the image was on the disk, it will be unpacked again");
+                tracing::warn!(
+                    pool = self.pool,
+                    fingerprint,
+                    "the machine went down before the image was on the disk, it will be unpacked again"
+                );
                 self.delete_image(&fingerprint)?;
             }
         }
@@ -242,7 +250,9 @@ fn keep_out(dir: &Path) -> Result<()> {
 fn check_image(dir: &Path) -> Result<()> {
     checked_dir(dir, "rootfs")?;
     let root = Root::open(dir)?;
-    for (name, kind, expected) in [("metadata.yaml", FileType::RegularFile, "a regular file"), ("templates", FileType::Directory, "a directory")] {
+    for (name, kind, expected) in
+        [("metadata.yaml", FileType::RegularFile, "a regular file"), ("templates", FileType::Directory, "a directory")]
+    {
         if sys::tree::kind_of(&root, name)?.is_some_and(|found| found != kind) {
             return Err(Error::Malformed { path: dir.join(name), expected });
         }
@@ -331,7 +341,8 @@ impl<D: Driver> Pool for Volumes<D> {
     fn delete(&self, name: &str) -> Result<()> {
         check_name("an instance", name)?;
         let snapshots = self.layout.snapshots_of(name);
-        let mut images: Vec<String> = list(&snapshots).iter().filter_map(|snapshot| self.driver.image_of(&snapshots.join(snapshot))).collect();
+        let mut images: Vec<String> =
+            list(&snapshots).iter().filter_map(|snapshot| self.driver.image_of(&snapshots.join(snapshot))).collect();
         self.discard(&snapshots, |dir| self.remove_all(dir))?;
         self.discard_volume(&self.layout.instances().join(name))?;
         images.dedup();

@@ -42,7 +42,14 @@ fn isolated(test: impl FnOnce(&Path) + Send + 'static) {
 
 fn spec(home: &Path, driver: &str) -> PoolSpec {
     let config = if driver == "btrfs" { [("size".to_owned(), "256MB".to_owned())].into() } else { BTreeMap::new() };
-    PoolSpec { name: "default".into(), driver: driver.into(), config, dir: home.join("storage-pools/default"), disks_dir: home.join("disks"), id: "one".into() }
+    PoolSpec {
+        name: "default".into(),
+        driver: driver.into(),
+        config,
+        dir: home.join("storage-pools/default"),
+        disks_dir: home.join("disks"),
+        id: "one".into(),
+    }
 }
 
 fn create(home: &Path, driver: &str) -> (PoolSpec, Arc<dyn Pool>) {
@@ -211,7 +218,12 @@ fn what_a_crash_leaves_is_swept_and_what_is_in_use_is_not() {
             // A second opening, as after a lost mount, while this image is being filled.
             let again = storage::open(spec).expect("open");
             assert_eq!(again.list().expect("list").instances, ["c1", "c3"]);
-            *found.borrow_mut() = Some((names(spec, "containers"), names(spec, "containers-snapshots"), names(spec, "containers-snapshots/c1"), images(spec).len()));
+            *found.borrow_mut() = Some((
+                names(spec, "containers"),
+                names(spec, "containers-snapshots"),
+                names(spec, "containers-snapshots/c1"),
+                images(spec).len(),
+            ));
             fill_image(dir)
         })
         .expect("create image");
@@ -227,7 +239,12 @@ fn an_image_that_a_power_failure_caught_is_made_again() {
     each_driver(|spec, pool| {
         let settled = || {
             let waiting = |name: &String| name.starts_with(".unsynced-");
-            (0..1000).any(|_| !names(spec, "images").iter().any(waiting) || { std::thread::sleep(Duration::from_millis(10)); false })
+            (0..1000).any(|_| {
+                !names(spec, "images").iter().any(waiting) || {
+                    std::thread::sleep(Duration::from_millis(10));
+                    false
+                }
+            })
         };
         with_image(pool);
         assert!(settled(), "{:?}", names(spec, "images"));
@@ -537,7 +554,15 @@ fn shifting_there_and_back_changes_nothing() {
     // ACL version 2: user::rw-, user:1000:r--, group::r--, mask::r--, other::---.
     let no_id = [0xff; 4];
     let entry = |tag: u8, permissions: u8, id: [u8; 4]| [&[tag, 0, permissions, 0][..], &id].concat();
-    let acl = [vec![2, 0, 0, 0], entry(1, 6, no_id), entry(2, 4, 1000u32.to_le_bytes()), entry(4, 4, no_id), entry(0x10, 4, no_id), entry(0x20, 0, no_id)].concat();
+    let acl = [
+        vec![2, 0, 0, 0],
+        entry(1, 6, no_id),
+        entry(2, 4, 1000u32.to_le_bytes()),
+        entry(4, 4, no_id),
+        entry(0x10, 4, no_id),
+        entry(0x20, 0, no_id),
+    ]
+    .concat();
     xattr::set(&version, xattr::ACL_ACCESS, &acl).expect("set ACL");
     let su = fs::File::open(tree.join("rootfs/bin/su")).expect("open");
     let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

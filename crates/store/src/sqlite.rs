@@ -61,7 +61,8 @@ impl Store for SqliteStore {
     fn range(&self, prefix: &str) -> Result<Vec<Entry>, StoreError> {
         let fail = StoreError::database("list");
         let reader = self.reader();
-        let mut statement = reader.prepare_cached("SELECT key, value, revision FROM records WHERE key >= ?1 ORDER BY key").map_err(&fail)?;
+        let mut statement =
+            reader.prepare_cached("SELECT key, value, revision FROM records WHERE key >= ?1 ORDER BY key").map_err(&fail)?;
         let rows = statement.query_map([prefix], entry).map_err(&fail)?;
         let below = rows.take_while(|row| row.as_ref().map_or(true, |entry| entry.key.starts_with(prefix)));
         below.collect::<Result<_, _>>().map_err(&fail)

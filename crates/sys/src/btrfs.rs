@@ -209,7 +209,8 @@ pub fn nested(subvolume: impl AsFd) -> Result<Vec<Nested>> {
         .into_iter()
         .map(|child| {
             let args = ino_lookup(&subvolume, id, child.dir).context("find the directory of subvolume", child.id)?;
-            let dir = CStr::from_bytes_until_nul(&args.name).map_err(|_| Error::new("find the directory of subvolume", child.id, Errno::NAMETOOLONG))?;
+            let dir = CStr::from_bytes_until_nul(&args.name)
+                .map_err(|_| Error::new("find the directory of subvolume", child.id, Errno::NAMETOOLONG))?;
             let mut path = PathBuf::from(OsStr::from_bytes(dir.to_bytes()));
             path.push(OsStr::from_bytes(&child.name));
             Ok(Nested { id: child.id, path })
@@ -241,8 +242,13 @@ pub fn enable_quota(fs: impl AsFd) -> Result<()> {
 /// Limits what a subvolume may refer to; `None` lifts the limit. Quotas must be on.
 pub fn set_limit(subvolume: impl AsFd, bytes: Option<u64>) -> Result<()> {
     // Group 0 means the subvolume's own; the largest number clears a limit.
-    let mut args =
-        QgroupLimitArgs { qgroup_id: 0, flags: LIMIT_MAX_REFERENCED, max_referenced: bytes.unwrap_or(u64::MAX), max_exclusive: 0, reserved: [0; 2] };
+    let mut args = QgroupLimitArgs {
+        qgroup_id: 0,
+        flags: LIMIT_MAX_REFERENCED,
+        max_referenced: bytes.unwrap_or(u64::MAX),
+        max_exclusive: 0,
+        reserved: [0; 2],
+    };
     call(subvolume, QGROUP_LIMIT, &mut args).context("set the quota of", "subvolume")
 }
 

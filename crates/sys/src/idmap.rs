@@ -58,7 +58,8 @@ impl IdMap {
         if self.is_empty() {
             return Some(guest);
         }
-        self.of(kind).find_map(|entry| guest.checked_sub(entry.guest).filter(|offset| *offset < entry.count).map(|offset| entry.host + offset))
+        self.of(kind)
+            .find_map(|entry| guest.checked_sub(entry.guest).filter(|offset| *offset < entry.count).map(|offset| entry.host + offset))
     }
 
     /// The guest's id for a host id.
@@ -66,7 +67,8 @@ impl IdMap {
         if self.is_empty() {
             return Some(host);
         }
-        self.of(kind).find_map(|entry| host.checked_sub(entry.host).filter(|offset| *offset < entry.count).map(|offset| entry.guest + offset))
+        self.of(kind)
+            .find_map(|entry| host.checked_sub(entry.host).filter(|offset| *offset < entry.count).map(|offset| entry.guest + offset))
     }
 
     /// The pieces of one kind.

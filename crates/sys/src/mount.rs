@@ -4,8 +4,8 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-pub use rustix::mount::{MountAttrFlags, MountFlags, UnmountFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags};
+pub use rustix::mount::{MountAttrFlags, MountFlags, UnmountFlags};
 
 use crate::error::{Context, Errno, Error, Result};
 
@@ -77,8 +77,7 @@ pub fn new_fs(fstype: &str, options: &[(&str, Option<&str>)], attributes: MountA
 /// Attaches a detached mount at a path.
 pub fn attach(tree: impl AsFd, target: impl AsRef<Path>) -> Result<()> {
     let target = target.as_ref();
-    rustix::mount::move_mount(tree, "", rustix::fs::CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .on_path("move_mount to", target)
+    rustix::mount::move_mount(tree, "", rustix::fs::CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).on_path("move_mount to", target)
 }
 
 /// Attaches a detached mount onto an open descriptor, so that nobody can swap the target.

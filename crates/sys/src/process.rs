@@ -98,9 +98,8 @@ pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
 /// Sends any signal number to the process behind a pidfd.
 pub fn pidfd_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
     // SAFETY: plain integers and a null siginfo, which the call allows.
-    let result = unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_fd().as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0)
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_fd().as_raw_fd(), signal, std::ptr::null::<libc::siginfo_t>(), 0) };
     if result == 0 { Ok(()) } else { Err(Error::new("signal", format_args!("with {signal}"), last_errno())) }
 }
 

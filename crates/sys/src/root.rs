@@ -43,8 +43,7 @@ impl Root {
     pub fn open_at(&self, path: impl AsRef<Path>, flags: OFlags, mode: u32) -> Result<OwnedFd> {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         let path = inside(path.as_ref());
-        rustix::fs::openat2(&self.dir, &path, flags | OFlags::CLOEXEC, Mode::from_raw_mode(mode), resolve)
-            .context("open", self.show(&path))
+        rustix::fs::openat2(&self.dir, &path, flags | OFlags::CLOEXEC, Mode::from_raw_mode(mode), resolve).context("open", self.show(&path))
     }
 
     /// Opens a regular file for reading; anything else is refused before it is opened, so that a
@@ -160,16 +159,12 @@ impl Root {
     /// Makes a hard link to `existing` (itself confined, a final link not followed).
     pub fn hard_link(&self, existing: impl AsRef<Path>, path: impl AsRef<Path>) -> Result<()> {
         let (old_parent, old_name) = self.parent_of("link", existing.as_ref())?;
-        self.with_parent("link", path.as_ref(), |parent, name| {
-            rustix::fs::linkat(&old_parent, &old_name, parent, name, AtFlags::empty())
-        })
+        self.with_parent("link", path.as_ref(), |parent, name| rustix::fs::linkat(&old_parent, &old_name, parent, name, AtFlags::empty()))
     }
 
     /// Makes a device, fifo or socket node.
     pub fn mknod(&self, path: impl AsRef<Path>, kind: FileType, mode: u32, device: u64) -> Result<()> {
-        self.with_parent("mknod", path.as_ref(), |parent, name| {
-            rustix::fs::mknodat(parent, name, kind, Mode::from_raw_mode(mode), device)
-        })
+        self.with_parent("mknod", path.as_ref(), |parent, name| rustix::fs::mknodat(parent, name, kind, Mode::from_raw_mode(mode), device))
     }
 
     /// Removes a file, link or node.

@@ -44,7 +44,8 @@ pub fn listen_seqpacket(path: &Path) -> Result<OwnedFd> {
 /// Connects to a listening message socket, within `limit`, which then holds for every message, see
 /// [`set_timeouts`]: a listener that does not accept soon has a full queue.
 pub fn connect_seqpacket(path: &Path, limit: Duration) -> Result<OwnedFd> {
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).on_path("socket", path)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).on_path("socket", path)?;
     set_timeouts(&socket, limit)?;
     with_short_address(path, |address| rustix::net::connect(&socket, address))?;
     Ok(socket)

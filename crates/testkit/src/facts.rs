@@ -62,9 +62,7 @@ impl Facts {
 
     /// The things of a kind with how often each is there.
     pub fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = (&'a str, usize)> {
-        self.counts
-            .iter()
-            .filter_map(move |(line, count)| Some((line.split_once(' ').filter(|(k, _)| *k == kind)?.1, *count)))
+        self.counts.iter().filter_map(move |(line, count)| Some((line.split_once(' ').filter(|(k, _)| *k == kind)?.1, *count)))
     }
 
     /// What is here and was not (or less often) in `before`.

@@ -52,7 +52,9 @@ impl Device for NicDevice {
 
 /// The managed network of a card, if `network` or `parent` names one.
 pub(crate) fn managed_network(config: &Config) -> Option<&str> {
-    (DeviceType::of(config) == Some(DeviceType::Nic) && key::nic_type(config) == Some(NicType::Bridged)).then(|| key::parent_of(config)).flatten()
+    (DeviceType::of(config) == Some(DeviceType::Nic) && key::nic_type(config) == Some(NicType::Bridged))
+        .then(|| key::parent_of(config))
+        .flatten()
 }
 
 /// The generated values that the cards still lack: MAC address, name inside, name of the host's
@@ -103,11 +105,8 @@ mod tests {
         ]
         .into();
         let new = generate_volatile(&devices, &Config::new(), || 0x1122_3344_5566_7788_99aa_bbcc_ddee_ff00);
-        let expected = map(&[
-            ("volatile.a.host_name", "veth11223344"),
-            ("volatile.a.hwaddr", "00:16:3e:11:22:33"),
-            ("volatile.a.name", "eth1"),
-        ]);
+        let expected =
+            map(&[("volatile.a.host_name", "veth11223344"), ("volatile.a.hwaddr", "00:16:3e:11:22:33"), ("volatile.a.name", "eth1")]);
         assert_eq!(new, expected);
         assert!(generate_volatile(&devices, &new, || 0).is_empty());
     }

@@ -31,7 +31,9 @@ impl Images {
         }
         keys::names::check_alias(&request.name)?;
         if self.engine.records.aliases.contains(&request.name) {
-            return Err(Error::conflict(format!("Alias '{}' already exists", request.name)).hint("delete it first, or give it another target"));
+            return Err(
+                Error::conflict(format!("Alias '{}' already exists", request.name)).hint("delete it first, or give it another target")
+            );
         }
         let (target, _) = self.find(&request.target)?;
         let mut changes = self.engine.records.changes();

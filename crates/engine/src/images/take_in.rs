@@ -35,9 +35,13 @@ impl Images {
         self.check_aliases(&upload.aliases)?;
         let this = self.clone();
         self.engine.operations.run(New::plain("Importing image"), move |operation| {
-            let facts = images::read_image(&upload.metadata, upload.rootfs.as_deref()).context_as(ErrorKind::BadRequest, "read the image")?;
+            let facts =
+                images::read_image(&upload.metadata, upload.rootfs.as_deref()).context_as(ErrorKind::BadRequest, "read the image")?;
             if !upload.fingerprint.is_empty() && upload.fingerprint != facts.fingerprint {
-                return Err(Error::bad_request(format!("fingerprints don't match, got {} expected {}", facts.fingerprint, upload.fingerprint)));
+                return Err(Error::bad_request(format!(
+                    "fingerprints don't match, got {} expected {}",
+                    facts.fingerprint, upload.fingerprint
+                )));
             }
             let mut record = record_of(&facts);
             record.properties.extend(upload.properties);
@@ -54,7 +58,8 @@ impl Images {
         match request.source.kind.as_str() {
             "container" | "instance" | "snapshot" => self.publish(request),
             "build" => self.build(request),
-            "image" | "url" => Err(Error::not_implemented("downloading images from other servers is not offered by this server").hint("import the image's files with `lxc image import`")),
+            "image" | "url" => Err(Error::not_implemented("downloading images from other servers is not offered by this server")
+                .hint("import the image's files with `lxc image import`")),
             other => Err(Error::bad_request(format!("Invalid images JSON: unknown source type '{other}'"))),
         }
     }
@@ -67,7 +72,9 @@ impl Images {
         self.engine.operations.run(new, move |operation| {
             let _permit = this.engine.gates.permit(&volume.instance, Action::Copy)?;
             if volume.snapshot.is_none() && this.engine.live.get(&volume.instance).is_some() {
-                return Err(Error::bad_request("Cannot export a running container as an image").hint("stop it first, or publish a snapshot of it"));
+                return Err(
+                    Error::bad_request("Cannot export a running container as an image").hint("stop it first, or publish a snapshot of it")
+                );
             }
             let dir = this.upload_dir()?;
             let path = dir.path().join("image");
@@ -98,7 +105,12 @@ impl Images {
         match (source.kind.as_str(), source.name.split_once('/')) {
             ("snapshot", None) => Err(Error::bad_request("Not a snapshot")),
             ("snapshot", Some((instance, snapshot))) => {
-                let held = self.engine.records.snapshots.get(&source.name).ok_or_else(|| Error::not_found(format!("Snapshot '{}' not found", source.name)))?;
+                let held = self
+                    .engine
+                    .records
+                    .snapshots
+                    .get(&source.name)
+                    .ok_or_else(|| Error::not_found(format!("Snapshot '{}' not found", source.name)))?;
                 Ok((VolumeRef::snapshot(instance, snapshot), held.instance.clone()))
             }
             (_, Some(_)) => Err(Error::bad_request("This is a snapshot")),
@@ -106,13 +118,20 @@ impl Images {
         }
     }
 
-    fn pack(&self, (volume, instance): (&VolumeRef, &InstanceRecord), properties: &Config, path: &Path, compression: Compression) -> Result<images::Packed> {
+    fn pack(
+        &self,
+        (volume, instance): (&VolumeRef, &InstanceRecord),
+        properties: &Config,
+        path: &Path,
+        compression: Compression,
+    ) -> Result<images::Packed> {
         let what = "pack the image";
         let pool_name = self.engine.instances().record(&volume.instance)?.pool.clone();
         let pool = self.engine.pool(&pool_name)?;
         let dir = Root::open(pool.dir(volume)).context(what)?;
         let rootfs = runtime::open_rootfs(&runtime_rootfs(pool.rootfs(volume).context(what)?)).context(what)?;
-        let shifted = volatile::LAST_STATE_IDMAP.text(&instance.config).and_then(|text| serde_json::from_str::<sys::idmap::IdMap>(text).ok());
+        let shifted =
+            volatile::LAST_STATE_IDMAP.text(&instance.config).and_then(|text| serde_json::from_str::<sys::idmap::IdMap>(text).ok());
         let shifted = shifted.filter(|map| !map.is_empty());
         let source = PackSource { volume: &dir, rootfs: &rootfs, ids: shifted.as_ref(), architecture: &instance.architecture };
         let out = sys::fs::create(path, 0o600).context(what)?;
@@ -121,8 +140,14 @@ impl Images {
 
     fn compression(&self, requested: &str) -> Result<Compression> {
         let config = self.engine.records.server.get("config").map(|record| record.config.clone()).unwrap_or_default();
-        let name = if requested.is_empty() { IMAGES_COMPRESSION_ALGORITHM.text(&config).unwrap_or(IMAGES_COMPRESSION_ALGORITHM.default) } else { requested };
-        Compression::parse(name).ok_or_else(|| Error::bad_request(format!("compression algorithm '{name}' is not known")).hint("one of none, gzip, bzip2, xz, lzma, zstd"))
+        let name = if requested.is_empty() {
+            IMAGES_COMPRESSION_ALGORITHM.text(&config).unwrap_or(IMAGES_COMPRESSION_ALGORITHM.default)
+        } else {
+            requested
+        };
+        Compression::parse(name).ok_or_else(|| {
+            Error::bad_request(format!("compression algorithm '{name}' is not known")).hint("one of none, gzip, bzip2, xz, lzma, zstd")
+        })
     }
 
     fn build(&self, request: ImagesPost) -> Result<Arc<Operation>> {
@@ -149,7 +174,8 @@ impl Images {
             record.properties.extend(request.properties.clone());
             // The names that suit a build move on from an older build of the same.
             let named = |name: String| ImageAlias { name, description: String::new() };
-            let moving: Vec<ImageAlias> = if request.aliases.is_empty() { built.aliases.into_iter().map(named).collect() } else { Vec::new() };
+            let moving: Vec<ImageAlias> =
+                if request.aliases.is_empty() { built.aliases.into_iter().map(named).collect() } else { Vec::new() };
             let fingerprint = built.fingerprint.clone();
             let files = Files { fingerprint: built.fingerprint, metadata: built.image, rootfs: None, _dir: dir };
             let result = match this.take_in(files, record, &request.aliases, operation) {
@@ -216,7 +242,9 @@ impl Images {
         for alias in aliases {
             keys::names::check_alias(&alias.name)?;
             if self.engine.records.aliases.contains(&alias.name) {
-                return Err(Error::conflict(format!("Alias '{}' already exists", alias.name)).hint("delete it first, or choose another one"));
+                return Err(
+                    Error::conflict(format!("Alias '{}' already exists", alias.name)).hint("delete it first, or choose another one")
+                );
             }
         }
         Ok(())

@@ -84,7 +84,8 @@ impl Instances {
 
     fn plain_record(&self, request: &InstancesPost, default_architecture: &str) -> Result<InstanceRecord> {
         let wanted = if request.architecture.is_empty() { default_architecture } else { &request.architecture };
-        let architecture = host::architecture(wanted).ok_or_else(|| Error::bad_request(format!("Architecture isn't supported: {wanted}")))?;
+        let architecture =
+            host::architecture(wanted).ok_or_else(|| Error::bad_request(format!("Architecture isn't supported: {wanted}")))?;
         if !self.engine.host.architectures.contains(&architecture) {
             return Err(Error::bad_request(format!("architecture {architecture} does not run on this host"))
                 .hint(format!("it runs {}", self.engine.host.architectures.join(", "))));
@@ -103,7 +104,8 @@ impl Instances {
     /// The local image that a source names.
     fn source_image(&self, source: &Source) -> Result<(String, Held<ImageRecord>)> {
         if !source.server.is_empty() {
-            return Err(Error::not_implemented("downloading images from other servers is not offered by this server").hint("import the image first with `lxc image import`"));
+            return Err(Error::not_implemented("downloading images from other servers is not offered by this server")
+                .hint("import the image first with `lxc image import`"));
         }
         let images = self.engine.images();
         if !source.fingerprint.is_empty() {
@@ -112,7 +114,8 @@ impl Instances {
         if !source.alias.is_empty() {
             let alias = self.engine.records.aliases.get(&source.alias);
             let target = alias.ok_or_else(|| {
-                Error::not_found(format!("Image alias '{}' not found", source.alias)).hint("`lxc image list` shows the images there are, `lxc image build` makes one")
+                Error::not_found(format!("Image alias '{}' not found", source.alias))
+                    .hint("`lxc image list` shows the images there are, `lxc image build` makes one")
             })?;
             return images.find(&target.target);
         }
@@ -158,7 +161,9 @@ impl Instances {
             return Ok(());
         }
         if self.engine.records.is_stored::<InstanceRecord>(name)? {
-            return Err(Error::conflict(format!("Container '{name}' already exists")).hint("its record cannot be read, see the daemon's log"));
+            return Err(
+                Error::conflict(format!("Container '{name}' already exists")).hint("its record cannot be read, see the daemon's log")
+            );
         }
         tracing::warn!(instance = name, "removing a volume that an interrupted creation left");
         pool.delete(name).context(format!("remove what an interrupted creation of `{name}` left"))
@@ -173,8 +178,10 @@ impl Instances {
             }
             Origin::Nothing => pool.create_empty(name).context(what),
             Origin::Copy { from, pool: from_pool } if from_pool == pool_name => pool.copy(from, name).context(what),
-            Origin::Copy { pool: from_pool, .. } => Err(Error::not_implemented(format!("copying from storage pool {from_pool} to {pool_name}"))
-                .hint(format!("copy within the pool: -s {from_pool}, or publish the source as an image"))),
+            Origin::Copy { pool: from_pool, .. } => {
+                Err(Error::not_implemented(format!("copying from storage pool {from_pool} to {pool_name}"))
+                    .hint(format!("copy within the pool: -s {from_pool}, or publish the source as an image")))
+            }
         }
     }
 
@@ -238,7 +245,10 @@ impl Instances {
             }
             [only] => only.clone(),
             several if several.iter().any(|name| name == "default") => "default".to_owned(),
-            _ => return Err(Error::bad_request("No root device could be found.").hint("choose a storage pool with -s, or add a root disk to the default profile")),
+            _ => {
+                return Err(Error::bad_request("No root device could be found.")
+                    .hint("choose a storage pool with -s, or add a root disk to the default profile"));
+            }
         };
         let mut name = "root".to_owned();
         while expanded.devices.contains_key(&name) {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use keys::instance::SECURITY_PROTECTION_DELETE;
 
+use super::Instances;
 use super::admission::{Action, Entry};
 use super::expand::expand_record;
-use super::Instances;
 use crate::error::Context;
 use crate::operations::{New, Operation};
 use crate::records::{InstanceRecord, SnapshotRecord};
@@ -33,7 +33,8 @@ impl Instances {
     fn check_deletable(&self, name: &str) -> Result<()> {
         let config = expand_record(&self.engine.records, &*self.record(name)?).config;
         if SECURITY_PROTECTION_DELETE.is_true(&config) {
-            return Err(Error::bad_request("Instance is protected from deletion").hint(format!("lxc config unset {name} security.protection.delete")));
+            return Err(Error::bad_request("Instance is protected from deletion")
+                .hint(format!("lxc config unset {name} security.protection.delete")));
         }
         self.engine.gates.check_reachable(name)?;
         if self.engine.live.get(name).is_some() {

@@ -34,7 +34,9 @@ pub(crate) fn expand_record(records: &Records, record: &InstanceRecord) -> Expan
 pub(crate) fn check_profiles(records: &Records, profiles: &[String]) -> Result<()> {
     for (index, name) in profiles.iter().enumerate() {
         if !records.profiles.contains(name) {
-            return Err(Error::bad_request(format!("Requested profile '{name}' doesn't exist")).hint("`lxc profile list` shows those there are"));
+            return Err(
+                Error::bad_request(format!("Requested profile '{name}' doesn't exist")).hint("`lxc profile list` shows those there are")
+            );
         }
         if profiles[..index].contains(name) {
             return Err(Error::bad_request(format!("Profile '{name}' is given twice")));

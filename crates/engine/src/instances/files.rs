@@ -31,7 +31,13 @@ impl Instances {
             FileKind::Symlink => Ok(entry(FileContent::Symlink(tree.files.read_link(path).map_err(|error| file_error(error, path))?))),
             _ => {
                 let (stat, file) = tree.files.read(path).map_err(|error| file_error(error, path))?;
-                Ok(FileEntry { uid: stat.uid, gid: stat.gid, mode: stat.mode & 0o7777, size: stat.size, content: FileContent::File(OwnedFd::from(file)) })
+                Ok(FileEntry {
+                    uid: stat.uid,
+                    gid: stat.gid,
+                    mode: stat.mode & 0o7777,
+                    size: stat.size,
+                    content: FileContent::File(OwnedFd::from(file)),
+                })
             }
         }
     }

@@ -34,7 +34,8 @@ fn host_ids(files: Option<(String, String)>, own: &[String; 2]) -> std::result::
             gid: subid::usable_subid("/etc/subgid", &gid, USER).map_err(|error| error.to_string())?,
         },
         None => {
-            let range = |map: &str| subid::range_of_own_map(map).ok_or_else(|| "the daemon's own user namespace has too few ids".to_owned());
+            let range =
+                |map: &str| subid::range_of_own_map(map).ok_or_else(|| "the daemon's own user namespace has too few ids".to_owned());
             HostIds { uid: range(&own[0])?, gid: range(&own[1])? }
         }
     };
@@ -52,7 +53,9 @@ pub(crate) fn idmap(config: &Config, host: &std::result::Result<HostIds, String>
         return Ok(IdMap::default());
     }
     let host = host.as_ref().map_err(|reason| {
-        Error::bad_request(format!("LXD doesn't have a uid/gid allocation. In this mode, only privileged containers are supported. ({reason})"))
+        Error::bad_request(format!(
+            "LXD doesn't have a uid/gid allocation. In this mode, only privileged containers are supported. ({reason})"
+        ))
     })?;
     let base = if key::SECURITY_IDMAP_ISOLATED.is_true(config) {
         let range = isolated(config, host, taken)?;
@@ -93,7 +96,10 @@ fn isolated(config: &Config, host: &HostIds, taken: &[SubidRange]) -> Result<Sub
     }
     match u32::try_from(start) {
         Ok(start) if u64::from(start) + u64::from(count) <= end => Ok(SubidRange { start, count }),
-        _ => Err(Error::internal("Not enough uid/gid available for the container.").hint("enlarge the ranges in /etc/subuid and /etc/subgid")),
+        _ => {
+            Err(Error::internal("Not enough uid/gid available for the container.")
+                .hint("enlarge the ranges in /etc/subuid and /etc/subgid"))
+        }
     }
 }
 

@@ -11,7 +11,8 @@ pub(crate) fn apply(text: &str, config: &mut Config) -> Result<()> {
     let bad = || Error::bad_request(format!("Bad instance type: {text}")).hint("it has the form cCPUS-mGIB, as in c2-m4");
     for part in text.split('-') {
         let kind = part.chars().next().ok_or_else(bad)?;
-        let number: f64 = part.get(1..).and_then(|digits| digits.parse().ok()).filter(|number| *number > 0.0 && *number < 1e6).ok_or_else(bad)?;
+        let number: f64 =
+            part.get(1..).and_then(|digits| digits.parse().ok()).filter(|number| *number > 0.0 && *number < 1e6).ok_or_else(bad)?;
         match kind {
             'c' => {
                 let whole = number.ceil();
@@ -24,7 +25,10 @@ pub(crate) fn apply(text: &str, config: &mut Config) -> Result<()> {
             'm' => {
                 config.entry(LIMITS_MEMORY.name.to_owned()).or_insert_with(|| format!("{}MB", (number * 1024.0) as u64));
             }
-            _ => return Err(Error::bad_request(format!("Provided instance type doesn't exist: {text}")).hint("use the form cCPUS-mGIB, as in c2-m4")),
+            _ => {
+                return Err(Error::bad_request(format!("Provided instance type doesn't exist: {text}"))
+                    .hint("use the form cCPUS-mGIB, as in c2-m4"));
+            }
         }
     }
     Ok(())
@@ -38,7 +42,10 @@ mod tests {
     fn sizes_become_limits() {
         let mut config: Config = [("limits.memory".to_owned(), "1GB".to_owned())].into();
         apply("c1.5-m4", &mut config).expect("valid");
-        assert_eq!((config["limits.cpu"].as_str(), config["limits.cpu.allowance"].as_str(), config["limits.memory"].as_str()), ("2", "75%", "1GB"));
+        assert_eq!(
+            (config["limits.cpu"].as_str(), config["limits.cpu.allowance"].as_str(), config["limits.memory"].as_str()),
+            ("2", "75%", "1GB")
+        );
         let mut config = Config::new();
         apply("m0.2", &mut config).expect("valid");
         assert_eq!(config["limits.memory"], "204MB");

@@ -130,7 +130,8 @@ mod tests {
 
     #[test]
     fn balanced_instances_avoid_pinned_and_each_other() {
-        let wishes = [("a", CpuLimit::Count(1)), ("pin", CpuLimit::Set(vec![0, 9])), ("b", CpuLimit::Count(1)), ("all", CpuLimit::Count(99))];
+        let wishes =
+            [("a", CpuLimit::Count(1)), ("pin", CpuLimit::Set(vec![0, 9])), ("b", CpuLimit::Count(1)), ("all", CpuLimit::Count(99))];
         let chosen = balance(wishes, &[0, 1, 2]);
         assert_eq!(chosen["pin"], "0");
         assert_eq!(chosen["a"], "1");

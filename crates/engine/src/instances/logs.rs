@@ -31,7 +31,9 @@ impl Instances {
     pub fn delete_log(&self, name: &str, file: &str) -> Result<()> {
         let root = self.checked_dir(name, file)?;
         if KEPT.contains(&file) {
-            return Err(Error::bad_request("lxc.log and lxc.conf may not be deleted").hint(format!("{file} belongs to the running instance")));
+            return Err(
+                Error::bad_request("lxc.log and lxc.conf may not be deleted").hint(format!("{file} belongs to the running instance"))
+            );
         }
         root.remove_file(file).map_err(|error| not_found(error, file))
     }

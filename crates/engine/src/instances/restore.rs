@@ -44,7 +44,9 @@ impl Instances {
         let held: Held<InstanceRecord> = self.record(name)?;
         pool.restore(name, snapshot).context(format!("restore snapshot `{name}/{snapshot}`"))?;
         wanted.config.retain(|key, _| !is_kept_at_restore(key));
-        wanted.config.extend(held.config.iter().filter(|(key, _)| is_kept_at_restore(key)).map(|(key, value)| (key.clone(), value.clone())));
+        wanted
+            .config
+            .extend(held.config.iter().filter(|(key, _)| is_kept_at_restore(key)).map(|(key, value)| (key.clone(), value.clone())));
         wanted.pool.clone_from(&held.pool);
         wanted.created_at = held.created_at;
         wanted.last_used_at = held.last_used_at;

@@ -38,13 +38,16 @@ impl Instances {
     pub fn create_snapshot(&self, name: &str, request: SnapshotsPost) -> Result<Arc<Operation>> {
         self.record(name)?;
         if request.stateful {
-            return Err(Error::not_implemented("saving the running state is not offered by this server").hint("take the snapshot without --stateful"));
+            return Err(Error::not_implemented("saving the running state is not offered by this server")
+                .hint("take the snapshot without --stateful"));
         }
         if !request.name.is_empty() {
             keys::names::check_snapshot(&request.name)?;
         }
         let (this, instance) = (self.clone(), name.to_owned());
-        self.engine.operations.run(New::instance("Snapshotting instance", name), move |_| this.take_snapshot(&instance, request.name).map(|()| None))
+        self.engine
+            .operations
+            .run(New::instance("Snapshotting instance", name), move |_| this.take_snapshot(&instance, request.name).map(|()| None))
     }
 
     fn take_snapshot(&self, name: &str, wanted: String) -> Result<()> {
@@ -52,7 +55,8 @@ impl Instances {
         let _permit = engine.gates.permit(name, Action::Snapshot)?;
         let held = self.record(name)?;
         let expanded = expand_record(&engine.records, &held);
-        let snapshot = if wanted.is_empty() { self.next_name(name, SNAPSHOTS_PATTERN.text(&expanded.config).unwrap_or("snap%d")) } else { wanted };
+        let snapshot =
+            if wanted.is_empty() { self.next_name(name, SNAPSHOTS_PATTERN.text(&expanded.config).unwrap_or("snap%d")) } else { wanted };
         keys::names::check_snapshot(&snapshot)?;
         let id = format!("{name}/{snapshot}");
         if engine.records.snapshots.contains(&id) {
@@ -63,7 +67,8 @@ impl Instances {
         pool.snapshot(name, &snapshot).context(format!("take snapshot `{id}`"))?;
         undo.push("remove the new snapshot", || pool.delete_snapshot(name, &snapshot));
         let now = Timestamp::now();
-        let expires_at = SNAPSHOTS_EXPIRY.get(&expanded.config).map_or(Timestamp::NEVER, |seconds| Timestamp::from_unix(now.unix() + seconds as i64));
+        let expires_at =
+            SNAPSHOTS_EXPIRY.get(&expanded.config).map_or(Timestamp::NEVER, |seconds| Timestamp::from_unix(now.unix() + seconds as i64));
         let mut changes = engine.records.changes();
         changes.insert(&id, SnapshotRecord { taken_at: now, expires_at, instance: InstanceRecord::clone(&held.record) })?;
         changes.commit()?;
@@ -115,7 +120,11 @@ impl Instances {
     }
 
     pub(super) fn snapshot_record(&self, name: &str, snapshot: &str) -> Result<Held<SnapshotRecord>> {
-        self.engine.records.snapshots.get(&format!("{name}/{snapshot}")).ok_or_else(|| Error::not_found(format!("Snapshot '{name}/{snapshot}' not found")))
+        self.engine
+            .records
+            .snapshots
+            .get(&format!("{name}/{snapshot}"))
+            .ok_or_else(|| Error::not_found(format!("Snapshot '{name}/{snapshot}' not found")))
     }
 
     /// Oldest first.

@@ -105,7 +105,13 @@ impl Instances {
 
     /// Sees to it that the ids on disk are what the start expects, and says whether they are to be
     /// mapped by the mount. Where the file system cannot, the tree is rewritten once.
-    fn settle_ids(&self, (pool, volume): (&dyn Pool, &VolumeRef), rootfs: &Rootfs, idmap: &IdMap, (config, new): (&Config, &mut Config)) -> Result<bool> {
+    fn settle_ids(
+        &self,
+        (pool, volume): (&dyn Pool, &VolumeRef),
+        rootfs: &Rootfs,
+        idmap: &IdMap,
+        (config, new): (&Config, &mut Config),
+    ) -> Result<bool> {
         let magic = sys::fs::fs_magic(pool.dir(volume)).context("look at the file system of the pool")?;
         let idmapped = IDMAP_FILE_SYSTEMS.contains(&magic);
         let on_disk: IdMap = volatile::LAST_STATE_IDMAP.text(config).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
@@ -155,11 +161,14 @@ impl Instances {
     /// Spreads the running instances with `limits.cpu` anew over the processors.
     pub(crate) fn rebalance_cpus(&self) {
         let runs = self.engine.live.all();
-        let wishes: Vec<_> = runs.iter().filter_map(|run| {
-            let record = self.engine.records.instances.get(run.container.name())?;
-            let config = expand_record(&self.engine.records, &record).config;
-            Some((run, keys::instance::LIMITS_CPU.get(&config)?, config))
-        }).collect();
+        let wishes: Vec<_> = runs
+            .iter()
+            .filter_map(|run| {
+                let record = self.engine.records.instances.get(run.container.name())?;
+                let config = expand_record(&self.engine.records, &record).config;
+                Some((run, keys::instance::LIMITS_CPU.get(&config)?, config))
+            })
+            .collect();
         if wishes.is_empty() {
             return;
         }

@@ -7,9 +7,9 @@ use api::instances::{Instance, InstanceFull};
 use api::state::{Address, Counters, Cpu, Disk, InstanceState, Memory, Network};
 use storage::VolumeRef;
 
+use super::Instances;
 use super::expand::expand_record;
 use super::update::tagged_parts;
-use super::Instances;
 use crate::live::Run;
 use crate::records::InstanceRecord;
 use crate::{Result, Tagged, etag};

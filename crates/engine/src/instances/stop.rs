@@ -172,7 +172,8 @@ impl Instances {
         let mut groups: std::collections::BTreeMap<i64, Vec<(String, u64)>> = std::collections::BTreeMap::new();
         for run in self.engine.live.all() {
             let name = run.container.name().to_owned();
-            let config = self.record(&name).map(|record| super::expand::expand_record(&self.engine.records, &record).config).unwrap_or_default();
+            let config =
+                self.record(&name).map(|record| super::expand::expand_record(&self.engine.records, &record).config).unwrap_or_default();
             let priority = keys::instance::BOOT_STOP_PRIORITY.get(&config).unwrap_or(0);
             let seconds = keys::instance::BOOT_HOST_SHUTDOWN_TIMEOUT.get(&config).unwrap_or(30);
             groups.entry(priority).or_default().push((name, seconds));

@@ -44,7 +44,8 @@ pub(crate) fn apply(subject: &Subject<'_>) -> Result<()> {
         owner: root_on_disk(subject.record),
     };
     for trigger in fired {
-        images::apply_templates(trigger, &context, &volume, &rootfs).context(format!("apply the {trigger} templates of `{}`", subject.name))?;
+        images::apply_templates(trigger, &context, &volume, &rootfs)
+            .context(format!("apply the {trigger} templates of `{}`", subject.name))?;
     }
     Ok(())
 }

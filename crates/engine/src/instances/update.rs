@@ -43,7 +43,9 @@ impl Instances {
         }
         etag::check(if_match, &tagged_parts(&held))?;
         let sent = if_match.map(str::to_owned);
-        self.engine.operations.run(New::instance("Updating instance", name), move |_| this.update_now(&instance, request, sent.as_deref()).map(|()| None))
+        self.engine
+            .operations
+            .run(New::instance("Updating instance", name), move |_| this.update_now(&instance, request, sent.as_deref()).map(|()| None))
     }
 
     /// Changes only what `patch` names; `config` and `devices` are merged by key. Done on return.
@@ -117,13 +119,17 @@ impl Instances {
     fn check_pool_unchanged(&self, held: &InstanceRecord, after: &Expanded) -> Result<()> {
         let pool = keys::devices::root_disk(&after.devices)?.and_then(|(_, device)| disk::POOL.text(device));
         if pool.is_some_and(|pool| pool != held.pool) {
-            return Err(Error::bad_request("The storage pool of the root disk cannot be changed").hint("copy the instance into the other pool"));
+            return Err(
+                Error::bad_request("The storage pool of the root disk cannot be changed").hint("copy the instance into the other pool")
+            );
         }
         Ok(())
     }
 
     fn change_quota<'a>(&self, pool: &str, name: &'a str, (before, after): (&'a Expanded, &Expanded), undo: &mut Undo<'a>) -> Result<()> {
-        let size = |expanded: &Expanded| keys::devices::root_disk(&expanded.devices).ok().flatten().and_then(|(_, device)| disk::SIZE.text(device).map(str::to_owned));
+        let size = |expanded: &Expanded| {
+            keys::devices::root_disk(&expanded.devices).ok().flatten().and_then(|(_, device)| disk::SIZE.text(device).map(str::to_owned))
+        };
         if size(before) == size(after) {
             return Ok(());
         }
@@ -156,7 +162,9 @@ impl Instances {
         });
         let (old, new) = (self.limits_for(container.name(), &before.config), self.limits_for(container.name(), &after.config));
         if old != new {
-            container.set_limits(&new).map_err(|error| Error::bad_request("change the limits of the running container").caused_by(error))?;
+            container
+                .set_limits(&new)
+                .map_err(|error| Error::bad_request("change the limits of the running container").caused_by(error))?;
             undo.push("put the old limits back", move || run.container.set_limits(&old));
         }
         Ok(())

@@ -90,13 +90,8 @@ const WHEN_NEW: &[&str] = &["create", "copy"];
 const WHEN_NAMED: &[&str] = &["create", "copy", "rename"];
 
 /// `/etc/hostname`, the same everywhere.
-const HOSTNAME: TemplateFile = TemplateFile {
-    target: "/etc/hostname",
-    name: "hostname.tpl",
-    source: "{{ container.name }}\n",
-    when: WHEN_NAMED,
-    properties: &[],
-};
+const HOSTNAME: TemplateFile =
+    TemplateFile { target: "/etc/hostname", name: "hostname.tpl", source: "{{ container.name }}\n", when: WHEN_NAMED, properties: &[] };
 /// `/etc/hosts`, the same everywhere.
 const HOSTS: TemplateFile = TemplateFile {
     target: "/etc/hosts",

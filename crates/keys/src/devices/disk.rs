@@ -39,7 +39,10 @@ pub(super) static TABLE: Table = Table { unknown: "Invalid device configuration 
 
 /// Whether the device is a root disk.
 pub fn is_root(device: &Device) -> bool {
-    device.get("type").is_some_and(|kind| kind == "disk") && normal_path(device) == "/" && PATH.text(device).is_some() && SOURCE.text(device).is_none()
+    device.get("type").is_some_and(|kind| kind == "disk")
+        && normal_path(device) == "/"
+        && PATH.text(device).is_some()
+        && SOURCE.text(device).is_none()
 }
 
 /// The path of a disk with one slash in front and between, none at the end. Other devices and

@@ -106,7 +106,13 @@ impl Work<'_> {
         let current: Option<api::profiles::Profile> = self.find(&url).await?;
         let Some(current) = current else {
             let put = wanted.merged_into(ProfilePut::default());
-            let new = api::profiles::Profile { name: wanted.name.clone(), description: put.description, config: put.config, devices: put.devices, used_by: vec![] };
+            let new = api::profiles::Profile {
+                name: wanted.name.clone(),
+                description: put.description,
+                config: put.config,
+                devices: put.devices,
+                used_by: vec![],
+            };
             self.change(Method::POST, "/1.0/profiles", &new).await?;
             return self.later(&what, Method::DELETE, &url, None::<&()>);
         };
@@ -226,7 +232,8 @@ mod tests {
             let kind = if status < 400 { "sync" } else { "error" };
             let reply = serde_json::json!({ "type": kind, "error": "no luck", "error_code": status, "metadata": metadata }).to_string();
             let mut out = stream;
-            write!(out, "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{reply}", reply.len()).expect("reply");
+            write!(out, "HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{reply}", reply.len())
+                .expect("reply");
         }
     }
 
@@ -254,7 +261,10 @@ profiles: [{name: default, devices: {root: {type: disk, path: /, pool: default}}
     fn a_failure_takes_back_what_was_done_latest_first() {
         let (done, requests) = run(
             |request| match request {
-                "get /1.0" => (200, serde_json::json!({ "api_extensions": [], "api_status": "", "api_version": "", "auth": "", "public": false, "config": {} })),
+                "get /1.0" => (
+                    200,
+                    serde_json::json!({ "api_extensions": [], "api_status": "", "api_version": "", "auth": "", "public": false, "config": {} }),
+                ),
                 "get /1.0/profiles/default" => (200, serde_json::json!({ "name": "default", "description": "old" })),
                 "put /1.0/profiles/default" => (400, Value::Null),
                 get if get.starts_with("get") => (404, Value::Null),
@@ -283,11 +293,17 @@ profiles: [{name: default, devices: {root: {type: disk, path: /, pool: default}}
     fn applying_again_changes_nothing() {
         let (done, requests) = run(
             |request| match request {
-                "get /1.0/networks/br0" => (200, serde_json::json!({ "name": "br0", "type": "bridge", "managed": true, "config": { "ipv4.address": "10.0.0.1/24" } })),
-                "get /1.0/storage-pools/default" => (200, serde_json::json!({ "name": "default", "driver": "dir", "config": { "source": "/x" } })),
-                "get /1.0/profiles/default" => {
-                    (200, serde_json::json!({ "name": "default", "devices": { "root": { "type": "disk", "path": "/", "pool": "default" } } }))
+                "get /1.0/networks/br0" => (
+                    200,
+                    serde_json::json!({ "name": "br0", "type": "bridge", "managed": true, "config": { "ipv4.address": "10.0.0.1/24" } }),
+                ),
+                "get /1.0/storage-pools/default" => {
+                    (200, serde_json::json!({ "name": "default", "driver": "dir", "config": { "source": "/x" } }))
                 }
+                "get /1.0/profiles/default" => (
+                    200,
+                    serde_json::json!({ "name": "default", "devices": { "root": { "type": "disk", "path": "/", "pool": "default" } } }),
+                ),
                 _ => (404, Value::Null),
             },
             "

@@ -33,7 +33,8 @@ pub struct Present {
 impl Present {
     /// Asks the server.
     pub async fn read(client: &Client) -> Result<Self> {
-        let pools: Vec<api::storage_pools::StoragePool> = client.get("/1.0/storage-pools?recursion=1").await.context("list the storage pools")?;
+        let pools: Vec<api::storage_pools::StoragePool> =
+            client.get("/1.0/storage-pools?recursion=1").await.context("list the storage pools")?;
         let networks: Vec<api::networks::Network> = client.get("/1.0/networks?recursion=1").await.context("list the networks")?;
         let profile: api::profiles::Profile = client.get("/1.0/profiles/default").await.context("read the default profile")?;
         let (managed, others): (Vec<_>, Vec<_>) = networks.into_iter().partition(|network| network.managed);
@@ -61,7 +62,10 @@ pub fn decide(args: &InitArgs, host: &HostFacts, present: &Present) -> Result<Pr
         devices.insert("root".into(), root_device(pool.unwrap_or(POOL)));
     }
     if present.networks.is_empty() {
-        ensure!(!present.interfaces.contains(BRIDGE), "The interface {BRIDGE} exists and isn't managed by LXD; remove it, or set the network up with `lxd init`.");
+        ensure!(
+            !present.interfaces.contains(BRIDGE),
+            "The interface {BRIDGE} exists and isn't managed by LXD; remove it, or set the network up with `lxd init`."
+        );
         wanted.networks.push(Network::bridge(BRIDGE, addresses("auto", "auto")));
     }
     if present.networks.is_empty() || present.networks.contains(BRIDGE) && !present.devices.contains_key("eth0") {
@@ -87,13 +91,18 @@ fn pool(args: &InitArgs, host: &HostFacts) -> Result<Pool> {
     ensure!(host.can(backend), "The requested backend '{}' isn't available on your system (missing tools).", backend.name());
     let has_place = args.storage_pool.is_some() || args.storage_create_device.is_some() || args.storage_create_loop.is_some();
     if backend != Backend::Btrfs && has_place {
-        bail!("None of --storage-pool, --storage-create-device or --storage-create-loop may be used with the '{}' backend.", backend.name());
+        bail!(
+            "None of --storage-pool, --storage-create-device or --storage-create-loop may be used with the '{}' backend.",
+            backend.name()
+        );
     }
     if args.storage_create_device.is_some() && args.storage_create_loop.is_some() {
         bail!("Only one of --storage-create-device or --storage-create-loop can be specified.");
     }
     if let Some(device) = &args.storage_create_device {
-        bail!("Pools directly on a block device aren't supported; run `mkfs.btrfs {device}`, mount it, and give the mount point with --storage-pool.");
+        bail!(
+            "Pools directly on a block device aren't supported; run `mkfs.btrfs {device}`, mount it, and give the mount point with --storage-pool."
+        );
     }
     if args.storage_create_loop == Some(0) {
         bail!("--storage-create-loop must be at least 1 (GB).");

@@ -104,7 +104,10 @@ mod tests {
         let auto = InitArgs { auto: true, ..InitArgs::default() };
         let error = |args: InitArgs| check_flags(&args).expect_err("refused").to_string();
         let backend = Some("dir".to_owned());
-        assert_eq!(error(InitArgs { storage_backend: backend.clone(), ..InitArgs::default() }), "Init configuration is only valid with --auto");
+        assert_eq!(
+            error(InitArgs { storage_backend: backend.clone(), ..InitArgs::default() }),
+            "Init configuration is only valid with --auto"
+        );
         assert!(error(InitArgs { network_port: Some(1), ..auto.clone() }).starts_with("--network-port cannot"));
         assert!(error(InitArgs { trust_password: Some("x".into()), ..auto.clone() }).starts_with("--trust-password cannot"));
         assert!(check_flags(&InitArgs { storage_backend: backend, ..auto }).is_ok());

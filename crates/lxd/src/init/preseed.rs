@@ -118,7 +118,12 @@ impl Preseed {
         keys::server::validate(&self.config)?;
         for network in &self.networks {
             keys::names::check_network(&network.name)?;
-            anyhow::ensure!(matches!(network.kind.as_str(), "" | "bridge"), "Network {}: type {:?} isn't supported, only bridge", network.name, network.kind);
+            anyhow::ensure!(
+                matches!(network.kind.as_str(), "" | "bridge"),
+                "Network {}: type {:?} isn't supported, only bridge",
+                network.name,
+                network.kind
+            );
             keys::network::validate(&network.config).with_context(|| format!("Network {}", network.name))?;
         }
         for pool in &self.storage_pools {
@@ -144,7 +149,13 @@ impl Network {
     pub fn from_api(network: api::networks::Network) -> Option<Self> {
         let kept = |key: &String| !key.starts_with("volatile.");
         let config = network.config.into_iter().filter(|(key, _)| kept(key)).collect();
-        network.managed.then(|| Self { name: network.name, kind: network.kind, description: network.description, config, ..Self::default() })
+        network.managed.then(|| Self {
+            name: network.name,
+            kind: network.kind,
+            description: network.description,
+            config,
+            ..Self::default()
+        })
     }
 
     /// The request that makes it.
@@ -157,7 +168,12 @@ impl Network {
 impl Pool {
     /// The request that makes it.
     pub fn to_post(&self) -> StoragePoolsPost {
-        StoragePoolsPost { name: self.name.clone(), driver: self.driver.clone(), description: self.description.clone(), config: self.config.clone() }
+        StoragePoolsPost {
+            name: self.name.clone(),
+            driver: self.driver.clone(),
+            description: self.description.clone(),
+            config: self.config.clone(),
+        }
     }
 }
 
@@ -247,7 +263,10 @@ cluster: null
             ("confg: {}", "confg"),
             ("networks: [{name: a b}]", "Invalid network name"),
             ("networks: [{name: a, type: ovn}]", "ovn"),
-            ("networks: [{name: a, config: {ipv4.adress: auto}}]", "Unknown network configuration key: ipv4.adress (did you mean ipv4.address?)"),
+            (
+                "networks: [{name: a, config: {ipv4.adress: auto}}]",
+                "Unknown network configuration key: ipv4.adress (did you mean ipv4.address?)",
+            ),
             ("storage_pools: [{name: a, driver: zfs}]", "Unknown storage driver: zfs"),
             ("profiles: [{name: a, devices: {x: {type: nic}}}]", "Missing nic type"),
             ("profiles: [{name: a, project: other}]", "projects aren't supported"),

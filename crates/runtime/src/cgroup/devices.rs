@@ -8,8 +8,19 @@ use crate::spec::DeviceNode;
 /// Any node may be made, these may be used: null, zero, full, random, urandom, tty, console, ptmx,
 /// pts, fuse, tun.
 const ALLOWED: &[&str] = &[
-    "b *:* m", "c *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:1 rwm", "c 5:2 rwm",
-    "c 136:* rwm", "c 10:229 rwm", "c 10:200 rwm",
+    "b *:* m",
+    "c *:* m",
+    "c 1:3 rwm",
+    "c 1:5 rwm",
+    "c 1:7 rwm",
+    "c 1:8 rwm",
+    "c 1:9 rwm",
+    "c 5:0 rwm",
+    "c 5:1 rwm",
+    "c 5:2 rwm",
+    "c 136:* rwm",
+    "c 10:229 rwm",
+    "c 10:200 rwm",
 ];
 
 /// Allows the common devices and the container's own, and nothing else (cgroup v1; on v2, which

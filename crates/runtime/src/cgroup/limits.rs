@@ -25,42 +25,22 @@ struct Row {
 }
 
 static ROWS: &[Row] = &[
-    Row {
-        controller: "memory",
-        asked: |limits| limits.memory_bytes.is_some().then_some("limits.memory"),
-        v1: memory_v1,
-        v2: memory_v2,
-    },
-    Row {
-        controller: "pids",
-        asked: |limits| limits.processes.is_some().then_some("limits.processes"),
-        v1: processes,
-        v2: processes,
-    },
+    Row { controller: "memory", asked: |limits| limits.memory_bytes.is_some().then_some("limits.memory"), v1: memory_v1, v2: memory_v2 },
+    Row { controller: "pids", asked: |limits| limits.processes.is_some().then_some("limits.processes"), v1: processes, v2: processes },
     Row {
         controller: "cpu",
         asked: |limits| (limits.cpu_quota_us.is_some() || limits.cpu_shares.is_some()).then_some("limits.cpu.allowance"),
         v1: cpu_v1,
         v2: cpu_v2,
     },
-    Row {
-        controller: "cpuset",
-        asked: |limits| limits.cpus.is_some().then_some("limits.cpu"),
-        v1: cpuset,
-        v2: cpuset,
-    },
+    Row { controller: "cpuset", asked: |limits| limits.cpus.is_some().then_some("limits.cpu"), v1: cpuset, v2: cpuset },
     Row {
         controller: "blkio",
         asked: |limits| limits.blkio_weight.is_some().then_some("limits.disk.priority"),
         v1: |limits| weight(limits, "blkio.weight"),
         v2: |_| Vec::new(),
     },
-    Row {
-        controller: "io",
-        asked: |_| None,
-        v1: |_| Vec::new(),
-        v2: |limits| weight(limits, "io.weight"),
-    },
+    Row { controller: "io", asked: |_| None, v1: |_| Vec::new(), v2: |limits| weight(limits, "io.weight") },
 ];
 
 /// Writes all limits. Lifting comes first where the kernel demands an order.

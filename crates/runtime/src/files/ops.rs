@@ -101,7 +101,8 @@ impl Tree<'_> {
             let (uid, gid) = self.host_ids(path, attrs.uid.unwrap_or(old_uid), attrs.gid.unwrap_or(old_gid))?;
             let handle = self.root.open_at(path, OFlags::PATH, 0)?;
             let ids = (Some(rustix::fs::Uid::from_raw(uid)), Some(rustix::fs::Gid::from_raw(gid)));
-            rustix::fs::chownat(&handle, "", ids.0, ids.1, rustix::fs::AtFlags::EMPTY_PATH).map_err(|errno| Error::new("chown", path, errno))?;
+            rustix::fs::chownat(&handle, "", ids.0, ids.1, rustix::fs::AtFlags::EMPTY_PATH)
+                .map_err(|errno| Error::new("chown", path, errno))?;
         }
         match attrs.mode.or(fresh.then_some(new_mode)) {
             Some(mode) => self.root.set_mode(path, mode & MODE_BITS),

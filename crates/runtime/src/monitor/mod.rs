@@ -78,7 +78,8 @@ fn start(run_dir: &Path) -> std::result::Result<(Made, OwnedFd), StepFailure> {
         move |error: Error| StepFailure { step, reason: error.to_string() }
     };
     let launch = prepare(run_dir).map_err(failed("prepare the monitor"))?;
-    let listener = sys::socket::listen_seqpacket(&run_dir.join(SOCKET_FILE)).map_err(Error::from).map_err(failed("listen for the daemon"))?;
+    let listener =
+        sys::socket::listen_seqpacket(&run_dir.join(SOCKET_FILE)).map_err(Error::from).map_err(failed("listen for the daemon"))?;
     let plan = plan(&launch);
     let trees = open_trees(&plan.trees).map_err(failed("open the container's file systems"))?;
     let made = make(&launch, &plan, trees)?;

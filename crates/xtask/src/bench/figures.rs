@@ -90,7 +90,9 @@ pub fn table(figures: &[&Figure], ours: &[Option<f64>], theirs: Option<&[Option<
     }
     let mut text = format!("\nMedians of {rounds} rounds; state directory on ext4 (btrfs pool in a loop file on it).\n\n");
     text.push_str(&columns(&rows));
-    text.push_str("\n* not measured in this run: LXD 5.0.2 on Debian 12, medians, same kind of machine (on btrfs where it has no such pool)\n");
+    text.push_str(
+        "\n* not measured in this run: LXD 5.0.2 on Debian 12, medians, same kind of machine (on btrfs where it has no such pool)\n",
+    );
     text
 }
 

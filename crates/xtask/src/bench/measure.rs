@@ -185,9 +185,7 @@ fn wait_stopped(subject: &Subject) -> Result<()> {
 }
 
 fn exec(subject: &Subject, rounds: usize) -> Result<f64> {
-    with_container(subject, "busybox", || {
-        median(rounds, || subject.lxc(&["exec", "b1", "--", "true"]))
-    })
+    with_container(subject, "busybox", || median(rounds, || subject.lxc(&["exec", "b1", "--", "true"])))
 }
 
 fn list_many(subject: &Subject, rounds: usize) -> Result<(f64, f64)> {

@@ -113,7 +113,9 @@ fn sizes(source: &Source) -> Vec<Finding> {
 
 fn unwraps(source: &Source) -> Vec<Finding> {
     let lines = source.product_code().filter(|(_, code)| code.contains(".unwrap()"));
-    lines.map(|(line, _)| finding(source, line, "`unwrap()` outside tests: return an error, or `expect` a stated invariant".into())).collect()
+    lines
+        .map(|(line, _)| finding(source, line, "`unwrap()` outside tests: return an error, or `expect` a stated invariant".into()))
+        .collect()
 }
 
 fn raw_access(source: &Source) -> Vec<Finding> {

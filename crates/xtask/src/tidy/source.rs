@@ -312,7 +312,8 @@ mod tests {
 
     #[test]
     fn tests_and_tables_do_not_count() {
-        let text = "//! a\nstatic A: &[u8] = &[\n    1,\n];\nkeys! { B;\n    x;\n}\nfn f() {}\n#[cfg(test)]\nmod tests {\n    fn long() {}\n}\n";
+        let text =
+            "//! a\nstatic A: &[u8] = &[\n    1,\n];\nkeys! { B;\n    x;\n}\nfn f() {}\n#[cfg(test)]\nmod tests {\n    fn long() {}\n}\n";
         let source = source(text);
         assert_eq!(source.tests_from, 8);
         assert_eq!(source.length_without_tables(), 2);
