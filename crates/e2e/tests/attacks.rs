@@ -393,3 +393,73 @@ fn guests_get_limits_of_their_own() {
     }
     sandbox.finish();
 }
+/// Names of interfaces are the guest's, descriptions an image's: neither steers the terminal of who lists them.
+#[test]
+fn terminal_escapes_are_shown_not_sent() {
+    let Some(sandbox) = Sandbox::start("terminal_escapes_are_shown_not_sent", Options::default()) else { return };
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    sandbox.exec_ok(
+        "c1",
+        "n=\"$(printf '\\033[2J\\033]0;X\\007')\"; ip link add \"$n\" type dummy || { ip link set eth0 down; ip link set eth0 name \"$n\"; }; \
+         ip link set \"$n\" up; ip addr add 10.9.9.9/24 dev \"$n\"; mkdir /root/d; echo x > \"/root/d/$n\"",
+    );
+    sandbox.sh_ok(
+        "cd $SANDBOX_DIR && mkdir x u && lxc image export busybox x && tar -C u -xf x/* && cd u && \
+         printf 'architecture: x86_64\\ncreation_date: 1\\nproperties: {description: \"evil \\\\e[2J\\\\r\"}\\n' > metadata.yaml && tar -cf ../evil.tar .",
+    );
+    let imported = sandbox.sh("lxc image import $SANDBOX_DIR/evil.tar --alias evil");
+    let list = sandbox.lxc_ok(&["list"]);
+    assert!(list.contains("10.9.9.9 (\\u001b[2J"), "the name is shown: {list}");
+    let mut shown = vec![list];
+    let commands: [&[&str]; 8] = [
+        &["list", "-f", "csv"],
+        &["list", "-f", "compact"],
+        &["list", "-f", "json"],
+        &["list", "-f", "yaml"],
+        &["info", "c1"],
+        &["image", "list"],
+        &["query", "/1.0/instances/c1/state"],
+        &["query", "/1.0/images?recursion=1"],
+    ];
+    shown.extend(commands.map(|args| sandbox.lxc_ok(args)));
+    if imported.ok() {
+        shown.extend(["info", "show"].map(|verb| sandbox.lxc_ok(&["image", verb, "evil"])));
+    }
+    let failed =
+        [sandbox.sh("lxc file pull -r c1/root/d/ $SANDBOX_DIR/x"), sandbox.sh("lxc config get \"$(printf 'c\\033[2J')\" a"), imported];
+    shown.extend(failed.into_iter().flat_map(|outcome| [outcome.stdout, outcome.stderr]));
+    for text in shown {
+        let steering = text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t'));
+        assert_eq!(steering, None, "{text:?}");
+    }
+    sandbox.finish();
+}
+
+/// A guest cannot keep its owner from saving, copying and removing it by nesting directories.
+#[test]
+fn directories_deeper_than_a_path() {
+    let Some(sandbox) = Sandbox::start("directories_deeper_than_a_path", Options::storage("dir")) else { return };
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    sandbox.exec_ok(
+        "c1",
+        "p=$(seq 1000 | sed 's/.*/a/' | tr '\\n' '/'); mkdir /root/d; \
+         for i in 1 2 3; do mkdir -p /root/n/$p && mv /root/d /root/n/$p && mv /root/n /root/d || exit 1; done",
+    );
+    let start = std::time::Instant::now();
+    sandbox.lxc_ok(&["snapshot", "c1", "s1"]);
+    sandbox.lxc_ok(&["copy", "c1/s1", "c2"]);
+    sandbox.lxc_ok(&["stop", "--force", "c1"]);
+    sandbox.lxc_ok(&["restore", "c1", "s1"]);
+    sandbox.lxc_ok(&["publish", "c1", "--alias", "deep"]);
+    sandbox.lxc_ok(&["init", "deep", "c3"]);
+    for name in ["c1", "c2", "c3"] {
+        let count = sandbox.sh_ok(&format!("find $LXD_DIR/storage-pools/default/containers/{name}/rootfs/root -type d -name a | wc -l"));
+        assert_eq!(count, "3000", "{name}");
+    }
+    sandbox.lxc_ok(&["delete", "c1", "c2", "c3"]);
+    sandbox.lxc_ok(&["image", "delete", "deep"]);
+    assert!(start.elapsed().as_secs() < 40, "{:?}", start.elapsed());
+    sandbox.finish();
+}

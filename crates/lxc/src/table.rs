@@ -1,5 +1,7 @@
 //! Tables as `lxc` draws them, and the same rows as CSV or compact text.
 
+use crate::output;
+
 /// Rows under headers.
 #[derive(Debug)]
 pub struct Table {
@@ -14,9 +16,10 @@ impl Table {
         Self { headers: headers.into_iter().map(Into::into).collect(), rows: Vec::new(), colour: None }
     }
 
-    /// Adds a row: one cell a column, cells may have several lines.
+    /// Adds a row: one cell a column, cells may have several lines. What would steer a terminal is
+    /// shown instead.
     pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
-        self.rows.push(cells.into_iter().map(Into::into).collect());
+        self.rows.push(cells.into_iter().map(|cell| output::safe(&cell.into()).into_owned()).collect());
     }
 
     /// Colours cells by the escape code that `colour` gives.
@@ -199,6 +202,14 @@ mod tests {
         }
         table.sort();
         assert_eq!(table.csv(), "a,cc\nb,bb\n,00\n,aa\n");
+    }
+
+    #[test]
+    fn cells_cannot_steer_the_terminal() {
+        let mut table = Table::new(["NAME"]);
+        table.row(["\u{1b}[2J\ra"]);
+        assert_eq!(table.bordered().lines().nth(3), Some("| \\u001b[2J\\u000da |"));
+        assert_eq!(table.csv(), "\\u001b[2J\\u000da\n");
     }
 
     #[test]

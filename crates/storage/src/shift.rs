@@ -60,7 +60,7 @@ impl Shift<'_> {
         self.from.to_guest(kind, id).and_then(|guest| self.to.to_host(kind, guest)).unwrap_or(id)
     }
 
-    fn object(&self, object: &Object, buffer: &mut xattr::Buffer) -> sys::Result<()> {
+    fn object(&self, object: &Object<'_>, buffer: &mut xattr::Buffer) -> sys::Result<()> {
         // Read before the change of owner, which removes them.
         let attributes = self.attributes(object, buffer)?;
         let (uid, gid) = object.owner();
@@ -79,7 +79,7 @@ impl Shift<'_> {
     }
 
     /// The attributes that hold ids, rewritten.
-    fn attributes(&self, object: &Object, buffer: &mut xattr::Buffer) -> sys::Result<Vec<(&'static CStr, Vec<u8>)>> {
+    fn attributes(&self, object: &Object<'_>, buffer: &mut xattr::Buffer) -> sys::Result<Vec<(&'static CStr, Vec<u8>)>> {
         let mut found = Vec::new();
         if object.kind() == FileType::Symlink {
             return Ok(found);

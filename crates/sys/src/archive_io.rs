@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timespec,
 
 use crate::error::{Context, Errno, Error, Result};
 use crate::root::{Root, reopen};
+use crate::tree::{Dir, Trail};
 use crate::xattr;
 
 pub use std::fs::File;
@@ -74,17 +75,30 @@ pub struct Attrs {
 pub struct TreeWriter {
     root: Root,
     parent: Option<(PathBuf, Arc<OwnedFd>)>,
+    /// Made only because something belongs into them, and how many more may be.
+    implicit_dirs: u64,
+    implicit_dirs_left: u64,
 }
 
 impl TreeWriter {
     /// Writes beneath `root`.
     pub fn new(root: Root) -> Self {
-        Self { root, parent: None }
+        Self { root, parent: None, implicit_dirs: 0, implicit_dirs_left: u64::MAX }
     }
 
     /// The root written to.
     pub fn root(&self) -> &Root {
         &self.root
+    }
+
+    /// How many directories were made since the last call only because something belongs into them.
+    pub fn take_implicit_dirs(&mut self) -> u64 {
+        std::mem::take(&mut self.implicit_dirs)
+    }
+
+    /// Sets how many such directories may be made from now on.
+    pub fn limit_implicit_dirs(&mut self, count: u64) {
+        self.implicit_dirs_left = count;
     }
 
     /// Makes an empty file that only root may read, replacing what is not a directory; see
@@ -120,10 +134,28 @@ impl TreeWriter {
         Ok(())
     }
 
-    /// Sets the time of a directory once nothing more comes into it.
-    pub fn set_dir_time(&self, path: &Path, time: Time) -> Result<()> {
-        let dir = self.root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW, 0)?;
-        rustix::fs::futimens(&dir, &timestamps(time)).on_path("set time of", path)
+    /// Sets the time of a directory once nothing more comes into it. A directory is best done right
+    /// before the one above it.
+    pub fn set_dir_time(&mut self, path: &Path, time: Time) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let dir = match self.root.open_at(path, flags, 0) {
+            Err(error) if error.errno == Errno::NAMETOOLONG => self.open_above(path)?,
+            other => other?,
+        };
+        rustix::fs::futimens(&dir, &timestamps(time)).on_path("set time of", path)?;
+        self.parent = Some((path.to_owned(), Arc::new(dir)));
+        Ok(())
+    }
+
+    /// Opens a directory with a path longer than the kernel takes: from the one below it if that is
+    /// open, since the way from the top is long.
+    fn open_above(&self, path: &Path) -> Result<OwnedFd> {
+        let below = self.parent.as_ref().filter(|(below, _)| below.parent().is_some_and(|above| above.as_os_str() == path.as_os_str()));
+        match below {
+            Some((_, below)) => rustix::fs::openat(&**below, "..", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .on_path("open directory", path),
+            None => crate::tree::open_dir(self.root.as_dir_fd(), path),
+        }
     }
 
     /// Makes a symbolic link with any text.
@@ -140,14 +172,17 @@ impl TreeWriter {
 
     /// Makes another name for `existing`, both beneath the root; a final link is not followed.
     pub fn hard_link(&mut self, existing: &Path, path: &Path) -> Result<()> {
-        let (old_parent, old_name) = self.root.parent_of("link to", existing)?;
+        let (Some(old_parent), Some(old_name)) = (existing.parent(), existing.file_name()) else {
+            return Err(Error::new("link to", existing.display(), Errno::INVAL));
+        };
+        let old_parent = self.open_dir(old_parent)?;
         let same = |parent: &OwnedFd, name: &std::ffi::OsStr| {
             let stat = |dir: &OwnedFd, name: &std::ffi::OsStr| rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
-            matches!((stat(&old_parent, &old_name), stat(parent, name)), (Ok(one), Ok(two)) if one.st_ino == two.st_ino && one.st_dev == two.st_dev)
+            matches!((stat(&old_parent, old_name), stat(parent, name)), (Ok(one), Ok(two)) if one.st_ino == two.st_ino && one.st_dev == two.st_dev)
         };
         self.replacing("link", path, |parent, name| {
             // A name that is already the same file must not be removed for it.
-            if same(parent, name) { Ok(()) } else { rustix::fs::linkat(&old_parent, &old_name, parent, name, AtFlags::empty()) }
+            if same(parent, name) { Ok(()) } else { rustix::fs::linkat(&old_parent, old_name, parent, name, AtFlags::empty()) }
         })
     }
 
@@ -184,27 +219,56 @@ impl TreeWriter {
         }
     }
 
+    fn open_dir(&self, dir: &Path) -> Result<OwnedFd> {
+        long_path(self.root.open_at(dir, OFlags::PATH | OFlags::DIRECTORY, 0), &self.root, dir)
+    }
+
+    /// Makes a directory and those missing above it, and opens it.
+    fn make_dirs(&mut self, dir: &Path) -> Result<OwnedFd> {
+        let mut sofar = PathBuf::new();
+        for part in dir.components() {
+            sofar.push(part);
+            if self.implicit_dirs_left == 0 {
+                return Err(Error::new("mkdir", dir.display(), Errno::NOSPC));
+            }
+            match self.root.create_dir(&sofar, 0o755) {
+                Err(error) if error.errno == Errno::EXIST => {}
+                other => {
+                    other?;
+                    self.implicit_dirs += 1;
+                    self.implicit_dirs_left -= 1;
+                }
+            }
+        }
+        self.root.open_at(dir, OFlags::PATH | OFlags::DIRECTORY, 0)
+    }
+
     /// The open parent of `path`, made when it is missing, and the last name.
     fn parent<'a>(&mut self, operation: &'static str, path: &'a Path) -> Result<(Arc<OwnedFd>, &'a std::ffi::OsStr)> {
         let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(Error::new(operation, path.display(), Errno::INVAL));
         };
         if let Some((cached, fd)) = &self.parent
-            && cached == dir
+            && cached.as_os_str() == dir.as_os_str()
         {
             return Ok((Arc::clone(fd), name));
         }
-        let open = || self.root.open_at(dir, OFlags::PATH | OFlags::DIRECTORY, 0);
-        let fd = match open() {
-            Err(error) if error.is_not_found() => {
-                self.root.create_dir_all(dir, 0o755)?;
-                open()?
-            }
+        let fd = match self.open_dir(dir) {
+            Err(error) if error.is_not_found() => self.make_dirs(dir)?,
             other => other?,
         };
         let fd = Arc::new(fd);
         self.parent = Some((dir.to_owned(), Arc::clone(&fd)));
         Ok((fd, name))
+    }
+}
+
+/// What opening a directory gave, or, where its path is longer than the kernel takes, the
+/// directory opened piece by piece, then without following links.
+fn long_path(opened: Result<OwnedFd>, root: &Root, path: &Path) -> Result<OwnedFd> {
+    match opened {
+        Err(error) if error.errno == Errno::NAMETOOLONG => crate::tree::open_dir(root.as_dir_fd(), path),
+        other => other,
     }
 }
 
@@ -296,7 +360,7 @@ pub fn open_tree_dir(root: &Root, path: &Path) -> Result<OwnedFd> {
 
 /// Names in an open directory, sorted.
 pub fn read_dir(dir: &OwnedFd, shown: &Path) -> Result<Vec<std::ffi::OsString>> {
-    let mut names: Vec<_> = crate::tree::names(dir, shown)?.into_iter().map(|(name, _)| name).collect();
+    let mut names: Vec<_> = crate::tree::names(dir, shown.display())?.into_iter().map(|(name, _)| name).collect();
     names.sort();
     Ok(names)
 }
@@ -304,7 +368,7 @@ pub fn read_dir(dir: &OwnedFd, shown: &Path) -> Result<Vec<std::ffi::OsString>> 
 /// Names in an open directory with what they are, in no order.
 pub fn read_dir_kinds(dir: &OwnedFd, shown: &Path) -> Result<Vec<(std::ffi::OsString, NodeKind)>> {
     let mut kinds = Vec::new();
-    for (name, file_type) in crate::tree::names(dir, shown)? {
+    for (name, file_type) in crate::tree::names(dir, shown.display())? {
         let kind = match file_type {
             // Not every file system tells in a listing.
             FileType::Unknown => open_entry(dir, &name, shown)?.stat.kind,
@@ -313,6 +377,21 @@ pub fn read_dir_kinds(dir: &OwnedFd, shown: &Path) -> Result<Vec<(std::ffi::OsSt
         kinds.push((name, kind));
     }
     Ok(kinds)
+}
+
+/// Calls `visit` once for each directory of a tree, the top first, then what is in each in the
+/// order of the names that `visit` returned. The trail leads to the directory from the top.
+pub fn walk_tree<E: From<Error>>(
+    root: &Root,
+    mut visit: impl FnMut(&OwnedFd, &Trail) -> std::result::Result<Vec<std::ffi::OsString>, E>,
+) -> std::result::Result<(), E> {
+    let top = Dir::new(open_tree_dir(root, Path::new(""))?);
+    crate::tree::walk_in_order(top, |dir, trail| visit(dir.as_owned(), trail))
+}
+
+/// Removes an entry of an open directory that is not a directory itself.
+pub fn remove_entry(dir: &OwnedFd, name: &std::ffi::OsStr) -> Result<()> {
+    rustix::fs::unlinkat(dir, name, AtFlags::empty()).on_path("remove", Path::new(name))
 }
 
 /// An entry, held by an `O_PATH` descriptor.
@@ -330,6 +409,12 @@ pub fn open_entry(dir: &OwnedFd, name: &std::ffi::OsStr, shown: &Path) -> Result
     let handle = rustix::fs::openat(dir, name, flags, Mode::empty()).on_path("open", shown)?;
     let stat = node_stat(&rustix::fs::fstat(&handle).on_path("stat", shown)?);
     Ok(Entry { handle, stat })
+}
+
+impl std::os::fd::AsFd for Entry {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
 }
 
 impl Entry {

@@ -7,11 +7,15 @@ use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 /// How much of a failed program's standard error is kept, in bytes.
 const STDERR_KEPT_BYTES: usize = 4096;
+/// How often [`Cmd::run_while`] asks whether to go on.
+const WATCH_INTERVAL: Duration = Duration::from_millis(50);
+/// How much of a program's output is handed on at once.
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// Why a program did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -151,14 +155,31 @@ impl Cmd {
 
     /// Runs to the end; a non-zero exit is an error.
     pub fn run(self) -> Result<Output, CmdError> {
-        let command = self.command_line();
-        let deadline = self.deadline;
-        let (status, output) = self.run_any()?;
-        match status {
-            None => Err(CmdError::Deadline { command, seconds: deadline.as_secs() }),
-            Some(status) if status.success() => Ok(output),
-            Some(status) => Err(CmdError::Failed { command, status: status_text(status), stderr: output.stderr.trim().to_owned() }),
-        }
+        self.run_any(read_all, None)?.output()
+    }
+
+    /// Runs to the end as long as `go_on`, asked many times a second, says so; `None` if the
+    /// program was killed because it did not.
+    pub fn run_while(self, mut go_on: impl FnMut() -> bool) -> Result<Option<Output>, CmdError> {
+        let ended = self.run_any(read_all, Some(&mut go_on))?;
+        if matches!(ended.end, End::Stopped) { Ok(None) } else { ended.output().map(Some) }
+    }
+
+    /// Runs to the end and hands standard output to `sink` as it comes. When `sink` returns
+    /// false the rest is not read, which ends the program, and the result is false.
+    pub fn stream(self, mut sink: impl FnMut(&[u8]) -> bool + Send) -> Result<bool, CmdError> {
+        let read = |mut pipe: ChildStdout| {
+            let mut chunk = vec![0; CHUNK_BYTES];
+            while let Ok(count @ 1..) = pipe.read(&mut chunk) {
+                if !sink(&chunk[..count]) {
+                    return false;
+                }
+            }
+            true
+        };
+        let ended = self.run_any(read, None)?;
+        let is_whole = ended.stdout.unwrap_or(true);
+        if is_whole { ended.finish().map(|_| true) } else { Ok(false) }
     }
 
     /// Starts without waiting: for servers. The caller owns and reaps the child.
@@ -187,8 +208,12 @@ impl Cmd {
         self.command()?.status().map_err(|source| CmdError::Spawn { program, source })
     }
 
-    fn run_any(mut self) -> Result<(Option<ExitStatus>, Output), CmdError> {
-        let program = self.program;
+    fn run_any<T: Send>(
+        mut self,
+        read: impl FnOnce(ChildStdout) -> T + Send,
+        go_on: Option<&mut dyn FnMut() -> bool>,
+    ) -> Result<Ended<T>, CmdError> {
+        let (program, command_line) = (self.program, self.command_line());
         let (stdin, bytes) = self.stdin_stdio();
         let stdout = self.stdout.take();
         let mut command = self.command()?;
@@ -197,17 +222,19 @@ impl Cmd {
         let spawn_error = |source| CmdError::Spawn { program, source };
         let mut child = command.spawn().map_err(spawn_error)?;
         drop(command);
-        let writer = child.stdin.take().zip(bytes).map(|(mut pipe, bytes)| std::thread::spawn(move || pipe.write_all(&bytes)));
-        let stdout = child.stdout.take().map(|pipe| std::thread::spawn(move || read_all(pipe)));
-        let stderr = child.stderr.take().map(|pipe| std::thread::spawn(move || read_end(pipe)));
-        let status = wait_until(&mut child, self.deadline).map_err(spawn_error)?;
-        if let Some(writer) = writer {
-            // A program may rightly stop reading early (EPIPE); its exit status decides.
-            drop(writer.join());
-        }
-        let stdout = stdout.and_then(|thread| thread.join().ok()).unwrap_or_default();
-        let stderr = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
-        Ok((status, Output { stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() }))
+        std::thread::scope(|scope| {
+            if let Some((mut pipe, bytes)) = child.stdin.take().zip(bytes) {
+                // A program may rightly stop reading early (EPIPE); its exit status decides.
+                scope.spawn(move || drop(pipe.write_all(&bytes)));
+            }
+            let stdout = child.stdout.take().map(|pipe| scope.spawn(move || read(pipe)));
+            let stderr = child.stderr.take().map(|pipe| scope.spawn(move || read_end(pipe)));
+            let end = wait_until(&mut child, self.deadline, go_on).map_err(spawn_error)?;
+            let stdout = stdout.and_then(|thread| thread.join().ok());
+            let stderr = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
+            let stderr = String::from_utf8_lossy(&stderr).into_owned();
+            Ok(Ended { end, stdout, stderr, command: command_line, deadline: self.deadline })
+        })
     }
 
     fn stdin_stdio(&mut self) -> (Stdio, Option<Vec<u8>>) {
@@ -248,20 +275,69 @@ pub fn find_in_path(program: &str) -> Option<std::path::PathBuf> {
         .find(|candidate| candidate.is_file())
 }
 
-fn wait_until(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
+/// How a program came to its end.
+enum End {
+    Exit(ExitStatus),
+    Deadline,
+    Stopped,
+}
+
+/// A program that has ended.
+struct Ended<T> {
+    end: End,
+    stdout: Option<T>,
+    stderr: String,
+    command: String,
+    deadline: Duration,
+}
+
+impl<T> Ended<T> {
+    /// What it printed, if it succeeded.
+    fn finish(self) -> Result<(Option<T>, String), CmdError> {
+        let Self { end, stdout, stderr, command, deadline } = self;
+        match end {
+            End::Exit(status) if status.success() => Ok((stdout, stderr)),
+            End::Exit(status) => Err(CmdError::Failed { command, status: status_text(status), stderr: stderr.trim().to_owned() }),
+            End::Deadline | End::Stopped => Err(CmdError::Deadline { command, seconds: deadline.as_secs() }),
+        }
+    }
+}
+
+impl Ended<Vec<u8>> {
+    fn output(self) -> Result<Output, CmdError> {
+        let (stdout, stderr) = self.finish()?;
+        Ok(Output { stdout: stdout.unwrap_or_default(), stderr })
+    }
+}
+
+/// Waits for the end, or kills: at the limit, when `go_on` says no, and when it cannot wait.
+fn wait_until(child: &mut Child, limit: Duration, go_on: Option<&mut dyn FnMut() -> bool>) -> std::io::Result<End> {
+    let result = wait_for_exit(child, limit, go_on);
+    if !matches!(result, Ok(End::Exit(_))) {
+        child.kill()?;
+        child.wait()?;
+    }
+    result
+}
+
+fn wait_for_exit(child: &mut Child, limit: Duration, mut go_on: Option<&mut dyn FnMut() -> bool>) -> std::io::Result<End> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let end = Instant::now() + limit;
     let pid = rustix::process::Pid::from_child(child);
     let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
+            return Ok(End::Exit(status));
         }
-        let left = end.saturating_duration_since(Instant::now());
+        let mut left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            child.kill()?;
-            child.wait()?;
-            return Ok(None);
+            return Ok(End::Deadline);
+        }
+        if let Some(go_on) = &mut go_on {
+            if !go_on() {
+                return Ok(End::Stopped);
+            }
+            left = left.min(WATCH_INTERVAL);
         }
         let timeout = Timespec { tv_sec: left.as_secs().min(3600) as i64, tv_nsec: left.subsec_nanos().into() };
         match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&timeout)) {
@@ -314,9 +390,10 @@ mod tests {
 
     #[test]
     fn failure_carries_status_and_stderr() {
-        let error = Cmd::new("ls", "coreutils").arg("/nonexistent").run().expect_err("must fail");
+        // A directory below a file cannot exist.
+        let error = Cmd::new("ls", "coreutils").arg("/proc/self/status/absent").run().expect_err("must fail");
         let text = error.to_string();
-        assert!(text.contains("exit status 2") && text.contains("/nonexistent"), "{text}");
+        assert!(text.contains("exit status 2") && text.contains("/proc/self/status/absent"), "{text}");
     }
 
     #[test]
@@ -325,6 +402,24 @@ mod tests {
         let error = Cmd::new("sleep", "coreutils").arg("60").deadline(Duration::from_millis(100)).run();
         assert!(matches!(error, Err(CmdError::Deadline { .. })));
         assert!(start.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn endless_output_and_endless_work_can_be_cut_short() {
+        let mut seen = 0;
+        let is_whole = Cmd::new("cat", "coreutils").arg("/dev/zero").stream(|chunk| {
+            seen += chunk.len();
+            seen < 1 << 20
+        });
+        assert!(!is_whole.expect("cut short") && seen >= 1 << 20);
+        assert!(Cmd::new("echo", "coreutils").arg("x").stream(|chunk| chunk == b"x\n").expect("whole"));
+        let mut rounds = 0;
+        let stopped = Cmd::new("sleep", "coreutils").arg("60").run_while(|| {
+            rounds += 1;
+            rounds < 3
+        });
+        assert!(stopped.expect("stopped").is_none());
+        assert!(Cmd::new("true", "coreutils").run_while(|| true).expect("ended").is_some());
     }
 
     #[test]

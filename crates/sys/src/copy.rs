@@ -3,10 +3,11 @@
 //! and holes. Content is shared where the file system can, else copied by the kernel.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::fmt::Display;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -14,6 +15,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Stat, Timespec,
 
 use crate::error::{Context, Errno, Error, Result};
 use crate::root::Root;
+use crate::tree::{Dir, Place, Shown, Trail};
 use crate::{tree, xattr};
 
 /// How often an entry that changes its type under our eyes is looked at again.
@@ -25,14 +27,16 @@ const BUFFER_BYTES: usize = 128 * 1024;
 /// owner, mode, times and attributes. Names in `except` are left out at the top level. What
 /// vanishes from a tree in use during the copy is left out. On an error the rest stays in `to`.
 pub fn copy_tree(from: &Root, to: &Root, except: &[&str]) -> Result<()> {
-    let copier = Copier { from, to, except, links: Mutex::default(), reflink: AtomicBool::new(true) };
-    tree::walk(Worker::default, |worker, path| copier.copy_dir(worker, path))
+    let copier = Copier { to, except, links: Mutex::default(), reflink: AtomicBool::new(true) };
+    let top = |root: &Root| tree::open_dir(root.as_dir_fd(), Path::new("")).map(Dir::new);
+    let pair = Pair { from: top(from)?, to: top(to)? };
+    tree::walk(pair, Worker::default, |worker, pair, trail| copier.copy_dir(worker, pair, trail))
 }
 
 /// Gives one open object the owner, mode, times and attributes of another.
 pub fn copy_attributes(from: impl AsFd, to: impl AsFd) -> Result<()> {
     let stat = rustix::fs::fstat(&from).context("stat", "source")?;
-    apply(&from, &to, &stat, &mut xattr::Buffer::default(), Path::new("target"))
+    apply(&from, &to, &stat, &mut xattr::Buffer::default(), "target")
 }
 
 /// Copies one file's content: shared if the file systems can, holes kept.
@@ -79,160 +83,182 @@ impl Default for Worker {
     }
 }
 
+/// A directory and its copy.
+struct Pair {
+    from: Dir,
+    to: Dir,
+}
+
+impl Place for Pair {
+    type Identity = [(u64, u64); 2];
+
+    fn down(&self, name: &OsStr, trail: &Trail) -> Result<Option<Self>> {
+        let Some(from) = self.from.down(name, trail)? else { return Ok(None) };
+        Ok(self.to.down(name, trail)?.map(|to| Self { from, to }))
+    }
+
+    fn gone(&self, name: &OsStr, trail: &Trail) -> Result<()> {
+        match rustix::fs::unlinkat(&self.to, name, AtFlags::REMOVEDIR) {
+            Err(Errno::NOENT) => Ok(()),
+            other => other.context("rmdir", trail.show(name)),
+        }
+    }
+
+    fn up(&self) -> Result<Self> {
+        Ok(Self { from: self.from.up()?, to: self.to.up()? })
+    }
+
+    fn identity(&self) -> Result<Self::Identity> {
+        Ok([self.from.identity()?, self.to.identity()?])
+    }
+}
+
 struct Copier<'a> {
-    from: &'a Root,
     to: &'a Root,
     except: &'a [&'a str],
     /// Where the first name of each inode with several names went.
-    links: Mutex<HashMap<(u64, u64), PathBuf>>,
+    links: Mutex<HashMap<(u64, u64), (Trail, OsString)>>,
     /// Cleared at the first sign that the file systems cannot share content.
     reflink: AtomicBool,
 }
 
 /// The two directories that an entry is copied between.
-struct Place<'a> {
-    from: &'a OwnedFd,
-    to: &'a OwnedFd,
-    dir: &'a Path,
+struct Entry<'a> {
+    from: &'a Dir,
+    to: &'a Dir,
+    dir: &'a Trail,
     name: &'a OsStr,
 }
 
-impl Place<'_> {
-    fn path(&self) -> PathBuf {
-        self.dir.join(self.name)
+impl Entry<'_> {
+    fn shown(&self) -> Shown<'_> {
+        self.dir.show(self.name)
     }
 }
 
 impl Copier<'_> {
-    fn copy_dir(&self, worker: &mut Worker, path: &Path) -> Result<Vec<PathBuf>> {
-        let from = match tree::open_dir(self.from.as_dir_fd(), path) {
-            Err(error) if tree::is_vanished(&error) && !path.as_os_str().is_empty() => {
-                self.to.remove_dir(path)?;
-                return Ok(Vec::new());
-            }
-            other => other?,
-        };
-        let to = tree::open_dir(self.to.as_dir_fd(), path)?;
-        let stat = rustix::fs::fstat(&from).on_path("stat", path)?;
+    fn copy_dir(&self, worker: &mut Worker, pair: &Pair, trail: &Trail) -> Result<Vec<OsString>> {
+        let stat = rustix::fs::fstat(&pair.from).context("stat", trail)?;
         let mut dirs = Vec::new();
-        for (name, _) in tree::names(&from, path)? {
-            if path.as_os_str().is_empty() && self.except.iter().any(|except| name == *except) {
+        for (name, _) in tree::names(&pair.from, trail)? {
+            if trail.is_top() && self.except.iter().any(|except| name == *except) {
                 continue;
             }
-            let place = Place { from: &from, to: &to, dir: path, name: &name };
-            if self.copy_entry(worker, &place)? {
-                dirs.push(place.path());
+            let entry = Entry { from: &pair.from, to: &pair.to, dir: trail, name: &name };
+            if self.copy_entry(worker, &entry)? {
+                dirs.push(name);
             }
         }
         // The directories below exist already, so nothing changes the time of this one again.
-        apply(&from, &to, &stat, &mut worker.xattrs, path)?;
+        apply(&pair.from, &pair.to, &stat, &mut worker.xattrs, trail)?;
         Ok(dirs)
     }
 
     /// Copies one entry; true for a directory, which is made but not filled.
-    fn copy_entry(&self, worker: &mut Worker, place: &Place) -> Result<bool> {
+    fn copy_entry(&self, worker: &mut Worker, entry: &Entry<'_>) -> Result<bool> {
         for _ in 0..ENTRY_TRIES {
-            let stat = match rustix::fs::statat(place.from, place.name, AtFlags::SYMLINK_NOFOLLOW) {
+            let stat = match rustix::fs::statat(entry.from, entry.name, AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => return Ok(false),
-                other => other.on_path("stat", &place.path())?,
+                other => other.context("stat", entry.shown())?,
             };
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => {
-                    rustix::fs::mkdirat(place.to, place.name, Mode::RWXU).on_path("mkdir", &place.path())?;
+                    rustix::fs::mkdirat(entry.to, entry.name, Mode::RWXU).context("mkdir", entry.shown())?;
                     return Ok(true);
                 }
                 FileType::RegularFile => {
-                    if self.copy_regular(worker, place)? {
+                    if self.copy_regular(worker, entry)? {
                         return Ok(false);
                     }
                 }
                 kind => {
-                    if self.copy_special(worker, place, kind)? {
+                    if self.copy_special(worker, entry, kind)? {
                         return Ok(false);
                     }
                 }
             }
         }
-        Err(Error::new("copy (changes all the time)", place.path().display(), Errno::AGAIN))
+        Err(Error::new("copy (changes all the time)", entry.shown(), Errno::AGAIN))
     }
 
     /// Copies a regular file; false if it is not one any more.
-    fn copy_regular(&self, worker: &mut Worker, place: &Place) -> Result<bool> {
+    fn copy_regular(&self, worker: &mut Worker, entry: &Entry<'_>) -> Result<bool> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOATIME | OFlags::CLOEXEC;
-        let from = match rustix::fs::openat(place.from, place.name, flags, Mode::empty()) {
+        let from = match rustix::fs::openat(entry.from, entry.name, flags, Mode::empty()) {
             Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(false),
-            other => File::from(other.on_path("open", &place.path())?),
+            other => File::from(other.context("open", entry.shown())?),
         };
         // What counts is what was opened, not what was there a moment ago.
-        let stat = rustix::fs::fstat(&from).on_path("stat", &place.path())?;
+        let stat = rustix::fs::fstat(&from).context("stat", entry.shown())?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Ok(false);
         }
         let create = || {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            rustix::fs::openat(place.to, place.name, flags, Mode::RUSR | Mode::WUSR).on_path("create", &place.path())
+            rustix::fs::openat(entry.to, entry.name, flags, Mode::RUSR | Mode::WUSR).context("create", entry.shown())
         };
-        let Some(to) = self.create_or_link(place, &stat, create)? else { return Ok(true) };
+        let Some(to) = self.create_or_link(entry, &stat, create)? else { return Ok(true) };
         let to = File::from(to);
-        copy_content(&from, &to, &stat, &self.reflink, &mut worker.bytes).on_path("copy", &place.path())?;
-        apply(&from, &to, &stat, &mut worker.xattrs, &place.path())?;
+        copy_content(&from, &to, &stat, &self.reflink, &mut worker.bytes).context("copy", entry.shown())?;
+        apply(&from, &to, &stat, &mut worker.xattrs, entry.shown())?;
         Ok(true)
     }
 
     /// Copies a link, device, fifo or socket; false if it is not the same any more.
-    fn copy_special(&self, worker: &mut Worker, place: &Place, kind: FileType) -> Result<bool> {
+    fn copy_special(&self, worker: &mut Worker, entry: &Entry<'_>, kind: FileType) -> Result<bool> {
         let handle = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let from = match rustix::fs::openat(place.from, place.name, handle, Mode::empty()) {
+        let from = match rustix::fs::openat(entry.from, entry.name, handle, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(false),
-            other => other.on_path("open", &place.path())?,
+            other => other.context("open", entry.shown())?,
         };
-        let stat = rustix::fs::fstat(&from).on_path("stat", &place.path())?;
+        let stat = rustix::fs::fstat(&from).context("stat", entry.shown())?;
         if FileType::from_raw_mode(stat.st_mode) != kind {
             return Ok(false);
         }
         let create = || {
             if kind == FileType::Symlink {
-                let target = rustix::fs::readlinkat(&from, "", Vec::new()).on_path("readlink", &place.path())?;
-                rustix::fs::symlinkat(&target, place.to, place.name).on_path("symlink", &place.path())
+                let target = rustix::fs::readlinkat(&from, "", Vec::new()).context("readlink", entry.shown())?;
+                rustix::fs::symlinkat(&target, entry.to, entry.name).context("symlink", entry.shown())
             } else {
-                rustix::fs::mknodat(place.to, place.name, kind, Mode::RUSR, stat.st_rdev).on_path("mknod", &place.path())
+                rustix::fs::mknodat(entry.to, entry.name, kind, Mode::RUSR, stat.st_rdev).context("mknod", entry.shown())
             }
         };
-        if self.create_or_link(place, &stat, create)?.is_some() {
-            let to = rustix::fs::openat(place.to, place.name, handle, Mode::empty()).on_path("open", &place.path())?;
-            apply(&from, &to, &stat, &mut worker.xattrs, &place.path())?;
+        if self.create_or_link(entry, &stat, create)?.is_some() {
+            let to = rustix::fs::openat(entry.to, entry.name, handle, Mode::empty()).context("open", entry.shown())?;
+            apply(&from, &to, &stat, &mut worker.xattrs, entry.shown())?;
         }
         Ok(true)
     }
 
     /// Makes an entry, or links it to the copy that another name of its inode has; then `None`.
-    fn create_or_link<T>(&self, place: &Place, stat: &Stat, create: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+    fn create_or_link<T>(&self, entry: &Entry<'_>, stat: &Stat, create: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
         if stat.st_nlink < 2 {
             return create().map(Some);
         }
         // The lock covers the making, so that a second name finds something to link to.
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (stat.st_dev, stat.st_ino);
-        let Some(first) = links.get(&key) else {
+        let Some((dir, name)) = links.get(&key) else {
             let made = create()?;
-            links.insert(key, place.path());
+            links.insert(key, (entry.dir.clone(), entry.name.to_owned()));
             return Ok(Some(made));
         };
-        rustix::fs::linkat(self.to.as_dir_fd(), first, place.to, place.name, AtFlags::empty()).on_path("link", &place.path())?;
+        let first = tree::open_dir(self.to.as_dir_fd(), &dir.to_path())?;
+        rustix::fs::linkat(&first, name, entry.to, entry.name, AtFlags::empty()).context("link", entry.shown())?;
         Ok(None)
     }
 }
 
 /// Owner first, which clears set-id bits and capabilities; then attributes; then the mode, which
 /// agrees with the ACL; then the times.
-fn apply(from: impl AsFd, to: impl AsFd, stat: &Stat, xattrs: &mut xattr::Buffer, shown: &Path) -> Result<()> {
+fn apply(from: impl AsFd, to: impl AsFd, stat: &Stat, xattrs: &mut xattr::Buffer, shown: impl Display) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-    rustix::fs::chownat(&to, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH).on_path("chown", shown)?;
+    rustix::fs::chownat(&to, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH).context("chown", &shown)?;
     xattr::copy_all(&from, &to, xattrs)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
-        rustix::fs::chmod(xattr::fd_path(&to), Mode::from_raw_mode(stat.st_mode)).on_path("chmod", shown)?;
+        rustix::fs::chmod(xattr::fd_path(&to), Mode::from_raw_mode(stat.st_mode)).context("chmod", &shown)?;
     }
-    rustix::fs::utimensat(&to, "", &times(stat), AtFlags::EMPTY_PATH).on_path("set times of", shown)
+    rustix::fs::utimensat(&to, "", &times(stat), AtFlags::EMPTY_PATH).context("set times of", &shown)
 }
 
 #[allow(clippy::unnecessary_cast, reason = "the types differ between architectures")]
@@ -380,6 +406,34 @@ mod tests {
         to.symlink(dir.path().join("outside"), "file").expect("symlink");
         assert!(copy_tree(&from, &to, &[]).is_err());
         assert_eq!(std::fs::read(dir.path().join("outside")).expect("read"), b"kept");
+    }
+
+    #[test]
+    fn a_tree_deeper_than_a_path_is_copied_with_its_hard_links() {
+        let (dir, from, to) = pair();
+        let open = |at: &std::os::fd::OwnedFd, name: &str| {
+            rustix::fs::openat(at, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).expect("open")
+        };
+        let mut at = from.open_dir("").expect("open");
+        for level in 0..3000 {
+            rustix::fs::mkdirat(&at, "down", Mode::RWXU).expect("mkdir");
+            if level % 1000 == 999 {
+                drop(rustix::fs::openat(&at, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RUSR).expect("create"));
+                let above = open(&at, "..");
+                rustix::fs::linkat(&at, "file", &above, "link", AtFlags::empty()).expect("link");
+            }
+            at = open(&at, "down");
+        }
+        copy_tree(&from, &to, &[]).expect("copy");
+        let mut at = to.open_dir("").expect("open");
+        for level in 0..3000 {
+            if level % 1000 == 999 {
+                let links = rustix::fs::statat(&at, "file", AtFlags::SYMLINK_NOFOLLOW).expect("stat").st_nlink;
+                assert_eq!(links, 2, "level {level}");
+            }
+            at = open(&at, "down");
+        }
+        tree::remove(dir.path()).expect("remove");
     }
 
     /// The owner of a tree swaps a directory for a link to outside while it is copied and walked.

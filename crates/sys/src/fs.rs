@@ -192,6 +192,14 @@ pub fn fs_space(path: impl AsRef<Path>) -> Result<(u64, u64)> {
     Ok((stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize))
 }
 
+/// Total and available inodes of the file system that holds `path`; `None` where they are not
+/// counted, as on btrfs.
+pub fn fs_inodes(path: impl AsRef<Path>) -> Result<Option<(u64, u64)>> {
+    let path = path.as_ref();
+    let stat = rustix::fs::statvfs(path).on_path("statvfs", path)?;
+    Ok((stat.f_files > 0).then_some((stat.f_files, stat.f_favail)))
+}
+
 /// `f_type` of btrfs.
 pub const BTRFS_MAGIC: i64 = 0x9123_683e;
 /// `f_type` of overlayfs.

@@ -38,7 +38,7 @@ pub fn fd_path(fd: impl AsFd) -> PathBuf {
 
 /// Names of the attributes; empty where the file system has none.
 pub fn list(fd: impl AsFd, buffer: &mut Buffer) -> Result<Vec<CString>> {
-    let path = fd_path(fd);
+    let path = fd_path(&fd);
     let length = match rustix::fs::listxattr(&path, &mut buffer.0[..]) {
         Err(Errno::NOTSUP) => 0,
         other => other.on_path("listxattr", &path)?,
@@ -50,7 +50,7 @@ pub fn list(fd: impl AsFd, buffer: &mut Buffer) -> Result<Vec<CString>> {
 
 /// The value of an attribute, if there is such a one.
 pub fn get<'a>(fd: impl AsFd, name: &CStr, buffer: &'a mut Buffer) -> Result<Option<&'a [u8]>> {
-    let path = fd_path(fd);
+    let path = fd_path(&fd);
     match rustix::fs::getxattr(&path, name, &mut buffer.0[..]) {
         Ok(length) => Ok(Some(&buffer.0[..length])),
         Err(Errno::NODATA | Errno::NOTSUP) => Ok(None),
@@ -60,9 +60,18 @@ pub fn get<'a>(fd: impl AsFd, name: &CStr, buffer: &'a mut Buffer) -> Result<Opt
 
 /// Sets an attribute, whether it is there or not.
 pub fn set(fd: impl AsFd, name: &CStr, value: &[u8]) -> Result<()> {
-    let path = fd_path(fd);
+    let path = fd_path(&fd);
     rustix::fs::setxattr(&path, name, value, XattrFlags::empty())
         .context("setxattr", format_args!("{} of {}", name.to_string_lossy(), path.display()))
+}
+
+/// Removes an attribute; absent is fine.
+pub fn remove(fd: impl AsFd, name: &CStr) -> Result<()> {
+    let path = fd_path(&fd);
+    match rustix::fs::removexattr(&path, name) {
+        Err(Errno::NODATA) => Ok(()),
+        other => other.context("removexattr", format_args!("{} of {}", name.to_string_lossy(), path.display())),
+    }
 }
 
 /// Copies all attributes from one object to another. What the target's file system does not
@@ -101,6 +110,9 @@ mod tests {
         assert_eq!(list(&file, &mut buffer).expect("list"), [c"user.colour".to_owned()]);
         assert_eq!(get(&file, c"user.colour", &mut buffer).expect("get"), Some(&b"blue"[..]));
         assert_eq!(get(&file, c"user.none", &mut buffer).expect("get"), None);
+        remove(&file, c"user.none").expect("absent is fine");
+        remove(&file, c"user.colour").expect("remove");
+        assert!(list(&file, &mut buffer).expect("list").is_empty());
         assert!(list(&link, &mut buffer).expect("list of a link").is_empty());
     }
 }

@@ -8,6 +8,7 @@ mod reader;
 mod sparse;
 mod writer;
 
+use std::ffi::CStr;
 use std::path::{Component, Path, PathBuf};
 
 use sys::archive_io::{Time, Xattr};
@@ -79,8 +80,8 @@ pub(crate) fn relative_path(name: &[u8]) -> Result<PathBuf, &'static str> {
 
 /// Attributes that belong to a guest. Others steer the host: labels of its security module,
 /// privileged attributes of its overlay mounts.
-pub(crate) fn is_guest_xattr(xattr: &Xattr) -> bool {
-    let name = xattr.name.as_bytes();
+pub(crate) fn is_guest_xattr(name: &CStr) -> bool {
+    let name = name.to_bytes();
     matches!(name, b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default") || name.starts_with(b"user.")
 }
 

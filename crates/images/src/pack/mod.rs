@@ -5,7 +5,7 @@ mod ids;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use sys::Root;
@@ -24,6 +24,9 @@ const SPARSE_FROM_BYTES: u64 = 64 << 10;
 const MAX_PIECES: usize = 1 << 16;
 /// How much of a file is read at once.
 const BUFFER_BYTES: usize = 256 << 10;
+/// What is in a directory with a longer path is left out: an archive holds the whole path of each
+/// member, and no reader takes paths of any length.
+const MAX_PATH_BYTES: usize = 64 << 10;
 /// The most names of one directory's metadata part.
 const MAX_TEMPLATES: usize = 10_000;
 
@@ -169,22 +172,24 @@ impl<W: Write> Packer<'_, W> {
         let top = archive_io::open_tree_dir(root, Path::new(""))?;
         let entry = archive_io::open_entry(&top, "".as_ref(), Path::new(prefix))?;
         self.entry(&entry, Path::new(prefix))?;
-        let mut todo = vec![PathBuf::new()];
-        while let Some(path) = todo.pop() {
-            let shown = Path::new(prefix).join(&path);
-            let dir = archive_io::open_tree_dir(root, &path)?;
+        drop((top, entry));
+        archive_io::walk_tree(root, |dir, trail| {
             let mut below = Vec::new();
-            for name in archive_io::read_dir(&dir, &shown)? {
-                let shown = shown.join(&name);
-                let entry = archive_io::open_entry(&dir, &name, &shown)?;
+            if trail.length() > MAX_PATH_BYTES {
+                tracing::warn!(path = %trail, "left out of the image: too deep");
+                return Ok(below);
+            }
+            let path = Path::new(prefix).join(trail.to_path());
+            for name in archive_io::read_dir(dir, &path)? {
+                let shown = path.join(&name);
+                let entry = archive_io::open_entry(dir, &name, &shown)?;
                 self.entry(&entry, &shown)?;
                 if entry.stat.kind == NodeKind::Directory {
-                    below.push(path.join(&name));
+                    below.push(name);
                 }
             }
-            todo.extend(below.into_iter().rev());
-        }
-        Ok(())
+            Ok(below)
+        })
     }
 
     fn entry(&mut self, entry: &Entry, path: &Path) -> Result<()> {
@@ -200,7 +205,11 @@ impl<W: Write> Packer<'_, W> {
         }
         if entry.stat.kind != NodeKind::Symlink {
             let xattrs = entry.xattrs(&mut self.xattrs)?;
-            member.xattrs = xattrs.into_iter().filter(is_guest_xattr).filter_map(|xattr| ids::unshift_xattr(xattr, self.ids)).collect();
+            member.xattrs = xattrs
+                .into_iter()
+                .filter(|xattr| is_guest_xattr(&xattr.name))
+                .filter_map(|xattr| ids::unshift_xattr(xattr, self.ids))
+                .collect();
         }
         match entry.stat.kind {
             NodeKind::File => self.file(entry, member, path),

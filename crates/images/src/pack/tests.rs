@@ -145,3 +145,26 @@ fn links_of_a_guest_are_packed_not_followed() {
     let output = Cmd::new("tar", "tar").arg("-tf").arg(&image).run().expect("tar");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "metadata.yaml\ntemplates/a.tpl\nrootfs/\nrootfs/etc\n");
 }
+
+#[test]
+fn a_tree_deeper_than_a_path_is_packed_and_unpacked() {
+    let dir = volume();
+    let mut writer = TreeWriter::new(Root::open(dir.path().join("rootfs")).expect("root"));
+    let attrs = Attrs { mode: 0o755, ..Attrs::default() };
+    let mut path = std::path::PathBuf::new();
+    for _ in 0..3000 {
+        path.push("a");
+        writer.create_dir(&path, &attrs).expect("mkdir");
+    }
+    drop(writer.create_file(&path.join("file")).expect("create"));
+    writer.hard_link(&path.join("file"), &path.join("link")).expect("link");
+    let (volume, rootfs) = (Root::open(dir.path()).expect("root"), Root::open(dir.path().join("rootfs")).expect("root"));
+    let source = PackSource { volume: &volume, rootfs: &rootfs, ids: None, architecture: "x86_64" };
+    let image = dir.path().join("image");
+    pack(&source, &BTreeMap::new(), &sys::fs::create(&image, 0o600).expect("create"), Compression::None).expect("pack");
+    let target = dir.path().join("target");
+    unpack_with(&image, None, &target, &UnpackOptions::default()).expect("unpack");
+    let bottom = archive_io::open_tree_dir(&Root::open(target.join("rootfs")).expect("root"), &path).expect("open");
+    assert_eq!(archive_io::read_dir(&bottom, Path::new("bottom")).expect("list"), ["file", "link"]);
+    sys::tree::remove(dir.path()).expect("remove");
+}

@@ -3,6 +3,7 @@
 //! Ids stay as stored. Members are written through an opened root each for `rootfs` and
 //! `templates`, so that no name or link in an image can lead out of its part.
 
+mod budget;
 mod squashfs;
 mod tarball;
 
@@ -31,12 +32,10 @@ pub enum DevicePolicy {
 pub struct UnpackOptions {
     /// Device nodes that are made; others are left out.
     pub devices: DevicePolicy,
-    /// The most bytes of content; without, what the file system has free but for a reserve.
+    /// The most bytes on disk, at least a block for each member; without, what the file system has
+    /// free but for a reserve.
     pub limit_bytes: Option<u64>,
 }
-
-/// The part of a file system that unpacking leaves free, as a divisor.
-const RESERVE: u64 = 50;
 
 /// Unpacks a unified image, or a split one if `rootfs` is given, into the empty directory
 /// `target`. On an error what is there so far stays: the caller removes it.
@@ -55,17 +54,14 @@ pub fn unpack_with(metadata_file: &Path, rootfs: Option<&Path>, target: &Path, o
 
 fn unpack_parts(metadata_file: &Path, rootfs: Option<&Path>, target: &Path, options: &UnpackOptions) -> Result<()> {
     let root = Root::open(target)?;
-    let (total, available) = sys::fs::fs_space(target)?;
-    let free = available.saturating_sub(total / RESERVE);
-    let mut budget =
-        tarball::Budget::new(options.limit_bytes.unwrap_or(free).min(free), options.limit_bytes.filter(|limit| *limit <= free));
+    let mut budget = budget::Budget::new(target, options.limit_bytes)?;
     let parts = if rootfs.is_some() { tarball::Parts::Metadata } else { tarball::Parts::All };
     tarball::unpack(metadata_file, &root, parts, (options.devices, &mut budget))?;
     if let Some(rootfs) = rootfs {
         let mut file = sys::fs::open(rootfs)?;
         match formats::read_format(&mut file, &rootfs.display().to_string())? {
             Format::Tar(_) => tarball::unpack(rootfs, &root, tarball::Parts::Rootfs, (options.devices, &mut budget))?,
-            Format::Squashfs => squashfs::unpack(rootfs, target, options.devices)?,
+            Format::Squashfs => squashfs::unpack(rootfs, target, (options.devices, &mut budget))?,
         }
     }
     require(&root, "metadata.yaml", false).map_err(|()| Error::MissingMetadata { file: metadata_file.display().to_string() })?;

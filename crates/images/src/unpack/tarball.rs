@@ -8,11 +8,10 @@ use sys::archive_io::{self, Attrs, NodeKind, Time, TreeWriter};
 use sys::{Errno, Root};
 
 use super::DevicePolicy;
+use super::budget::Budget;
 use crate::archive::{Member, MemberKind, TarReader, relative_path};
 use crate::{Error, Metadata, Result, image, stream};
 
-/// The most members of one image.
-const MAX_MEMBERS: u64 = 4_000_000;
 /// How many bytes of names of directories are remembered to set their times at the end.
 const MAX_DIR_NAME_BYTES: usize = 64 << 20;
 
@@ -25,34 +24,6 @@ pub(super) enum Parts {
     Metadata,
     /// The root file system at the top.
     Rootfs,
-}
-
-/// What may still be unpacked.
-#[derive(Debug)]
-pub(super) struct Budget {
-    bytes_left: u64,
-    members_left: u64,
-    /// The bound that the caller set, if it is that and not the disk which bounds.
-    limit: Option<u64>,
-}
-
-impl Budget {
-    pub(super) fn new(bytes: u64, limit: Option<u64>) -> Self {
-        Self { bytes_left: bytes, members_left: MAX_MEMBERS, limit }
-    }
-
-    fn take_member(&mut self) -> Result<()> {
-        self.members_left = self.members_left.checked_sub(1).ok_or(Error::Limit { what: "members", limit: MAX_MEMBERS })?;
-        Ok(())
-    }
-
-    fn take_bytes(&mut self, count: u64, shown: &Path) -> Result<()> {
-        self.bytes_left = self.bytes_left.checked_sub(count).ok_or_else(|| match self.limit {
-            Some(limit) => Error::Limit { what: "bytes", limit },
-            None => Error::Sys(sys::Error::new("write", shown.display(), Errno::NOSPC)),
-        })?;
-        Ok(())
-    }
 }
 
 /// Where a member belongs.
@@ -80,7 +51,7 @@ fn place(path: PathBuf, parts: Parts) -> Place {
 }
 
 /// Unpacks `file` beneath `target`.
-pub(super) fn unpack(file: &Path, target: &Root, parts: Parts, (devices, budget): (DevicePolicy, &mut Budget)) -> Result<()> {
+pub(super) fn unpack(file: &Path, target: &Root, parts: Parts, (devices, budget): (DevicePolicy, &mut Budget<'_>)) -> Result<()> {
     let name = file.display().to_string();
     let mut reader = TarReader::new(stream::open_tar(sys::fs::open(file)?, &name)?, &name);
     let mut unpacker = Unpacker {
@@ -98,23 +69,24 @@ pub(super) fn unpack(file: &Path, target: &Root, parts: Parts, (devices, budget)
         unpacker.rootfs()?;
     }
     while let Some(member) = reader.next()? {
-        unpacker.budget.take_member()?;
         let path = relative_path(&member.path).map_err(|reason| Error::refused(&member.path, reason))?;
+        unpacker.budget.take_member(&member, &path)?;
         match place(path, parts) {
             Place::Metadata => unpacker.metadata(&member, &mut reader)?,
             Place::Templates(path) => unpacker.template(&member, &path, &mut reader)?,
             Place::Rootfs(path) => unpacker.rootfs_member(&member, &path, &mut reader)?,
             Place::Elsewhere => {}
         }
+        unpacker.take_implicit_dirs()?;
     }
     unpacker.set_dir_times()
 }
 
-struct Unpacker<'a> {
+struct Unpacker<'a, 'b> {
     target: &'a Root,
     parts: Parts,
     devices: DevicePolicy,
-    budget: &'a mut Budget,
+    budget: &'a mut Budget<'b>,
     rootfs: Option<TreeWriter>,
     templates: Option<TreeWriter>,
     has_metadata: bool,
@@ -122,7 +94,7 @@ struct Unpacker<'a> {
     dir_name_bytes: usize,
 }
 
-impl Unpacker<'_> {
+impl Unpacker<'_, '_> {
     fn metadata<R: std::io::BufRead>(&mut self, member: &Member, reader: &mut TarReader<R>) -> Result<()> {
         if member.kind != MemberKind::File || member.sparse.is_some() {
             return Err(Error::refused(&member.path, "metadata.yaml must be a regular file"));
@@ -146,16 +118,16 @@ impl Unpacker<'_> {
         if !is_dir && (is_top || member.kind != MemberKind::File || member.sparse.is_some()) {
             return Err(Error::refused(&member.path, "templates must be directories and regular files"));
         }
-        let writer = part(&mut self.templates, self.target, "templates")?;
+        let writer = part(&mut self.templates, (self.target, "templates"), self.budget)?;
         if is_dir {
             writer.create_dir(path, &attrs_of(0o755, member.mtime))?;
             return Ok(());
         }
-        write_content(writer, member, (path, &attrs_of(0o644, member.mtime)), (reader, self.budget))
+        write_content(writer, member, (path, &attrs_of(0o644, member.mtime)), reader)
     }
 
     fn rootfs(&mut self) -> Result<&mut TreeWriter> {
-        part(&mut self.rootfs, self.target, "rootfs")
+        part(&mut self.rootfs, (self.target, "rootfs"), self.budget)
     }
 
     fn rootfs_member<R: std::io::BufRead>(&mut self, member: &Member, path: &Path, reader: &mut TarReader<R>) -> Result<()> {
@@ -165,8 +137,8 @@ impl Unpacker<'_> {
         let attrs = attrs_for(member);
         match member.kind {
             MemberKind::File => {
-                let writer = part(&mut self.rootfs, self.target, "rootfs")?;
-                write_content(writer, member, (path, &attrs), (reader, self.budget))
+                let writer = part(&mut self.rootfs, (self.target, "rootfs"), self.budget)?;
+                write_content(writer, member, (path, &attrs), reader)
             }
             MemberKind::Directory => {
                 self.rootfs()?.create_dir(path, &attrs)?;
@@ -210,6 +182,13 @@ impl Unpacker<'_> {
         }
     }
 
+    /// Directories that only the names of members called for.
+    fn take_implicit_dirs(&mut self) -> Result<()> {
+        let writers = [&mut self.rootfs, &mut self.templates];
+        let made: u64 = writers.into_iter().flatten().map(TreeWriter::take_implicit_dirs).sum();
+        (0..made).try_for_each(|_| self.budget.take_entry(0, "directory"))
+    }
+
     fn remember_time(&mut self, path: &Path, time: Time) {
         self.dir_name_bytes += path.as_os_str().len();
         if self.dir_name_bytes <= MAX_DIR_NAME_BYTES {
@@ -219,7 +198,7 @@ impl Unpacker<'_> {
 
     /// Last, since every new entry changes the time of its directory.
     fn set_dir_times(self) -> Result<()> {
-        let Some(rootfs) = self.rootfs else { return Ok(()) };
+        let Some(mut rootfs) = self.rootfs else { return Ok(()) };
         for (path, time) in self.dir_times.iter().rev() {
             match rootfs.set_dir_time(path, *time) {
                 // A later member took its place.
@@ -232,7 +211,7 @@ impl Unpacker<'_> {
 }
 
 /// The writer for one part, made with its directory when the first member comes.
-fn part<'a>(writer: &'a mut Option<TreeWriter>, target: &Root, name: &str) -> Result<&'a mut TreeWriter> {
+fn part<'a>(writer: &'a mut Option<TreeWriter>, (target, name): (&Root, &str), budget: &Budget<'_>) -> Result<&'a mut TreeWriter> {
     if writer.is_none() {
         match target.create_dir(name, 0o755) {
             Err(error) if error.errno == Errno::EXIST => {}
@@ -240,16 +219,17 @@ fn part<'a>(writer: &'a mut Option<TreeWriter>, target: &Root, name: &str) -> Re
         }
         *writer = Some(TreeWriter::new(archive_io::plain_sub_root(target, Path::new(name))?));
     }
-    writer.as_mut().ok_or_else(|| Error::Malformed("no writer".to_owned()))
+    let writer = writer.as_mut().ok_or_else(|| Error::Malformed("no writer".to_owned()))?;
+    writer.limit_implicit_dirs(budget.entries_left());
+    Ok(writer)
 }
 
 fn write_content<R: std::io::BufRead>(
     writer: &mut TreeWriter,
     member: &Member,
     (path, attrs): (&Path, &Attrs),
-    (reader, budget): (&mut TarReader<R>, &mut Budget),
+    reader: &mut TarReader<R>,
 ) -> Result<()> {
-    budget.take_bytes(member.data_bytes, path)?;
     let mut file = writer.create_file(path)?;
     match &member.sparse {
         None => reader.read_data(&mut |part| file.write_all(part).map_err(|source| write_error(path, source)))?,
@@ -283,7 +263,7 @@ fn attrs_of(mode: u32, mtime: Time) -> Attrs {
 }
 
 fn attrs_for(member: &Member) -> Attrs {
-    let xattrs = member.xattrs.iter().filter(|xattr| crate::archive::is_guest_xattr(xattr)).cloned().collect();
+    let xattrs = member.xattrs.iter().filter(|xattr| crate::archive::is_guest_xattr(&xattr.name)).cloned().collect();
     Attrs { mode: member.mode, uid: member.uid, gid: member.gid, mtime: Some(member.mtime), xattrs }
 }
 

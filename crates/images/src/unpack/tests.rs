@@ -79,6 +79,24 @@ impl Bench {
         (Self { dir, writer: TarWriter::new(Vec::new()) }, result)
     }
 
+    /// Unpacks onto a tmpfs with these options, in a mount namespace of one thread alone. Also
+    /// returns how many bytes and inodes are left.
+    fn unpack_on_tmpfs(self, options: &'static str, rootfs: Option<&Path>) -> (tempfile::TempDir, (Result<()>, (u64, u64))) {
+        let Self { dir, writer } = self;
+        let (image, target) = (dir.path().join("image.tar"), dir.path().join("target"));
+        sys::fs::write(&image, writer.finish().expect("finish")).expect("write");
+        let rootfs = rootfs.map(Path::to_owned);
+        let thread = std::thread::spawn(move || {
+            sys::process::unshare(0x0002_0000).expect("unshare");
+            sys::mount::make_all_private().expect("private");
+            Cmd::new("mount", "mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(&target).run().expect("mount");
+            let result = unpack(&image, rootfs.as_deref(), &target);
+            let inodes = sys::fs::fs_inodes(&target).expect("inodes").expect("are counted").1;
+            (result, (sys::fs::fs_space(&target).expect("space").1, inodes))
+        });
+        (dir, thread.join().expect("thread"))
+    }
+
     fn unpack(self) -> (Self, Result<()>) {
         self.unpack_with(&UnpackOptions::default())
     }
@@ -276,8 +294,8 @@ fn only_harmless_devices_unless_asked() {
 fn sizes_are_bounded_before_they_are_written() {
     let mut bench = Bench::new();
     bench.file("rootfs/a", &"x".repeat(600)).file("rootfs/b", &"x".repeat(600));
-    let (bench, result) = bench.unpack_with(&UnpackOptions { limit_bytes: Some(1000), ..UnpackOptions::default() });
-    assert!(matches!(result, Err(Error::Limit { limit: 1000, .. })), "{result:?}");
+    let (bench, result) = bench.unpack_with(&UnpackOptions { limit_bytes: Some(15_000), ..UnpackOptions::default() });
+    assert!(matches!(result, Err(Error::Limit { limit: 15_000, .. })), "{result:?}");
     assert!(!sys::fs::exists(bench.target("rootfs/b")));
     let mut bench = Bench::new();
     bench.add(&Member { data_bytes: 1 << 55, ..member("rootfs/huge", MemberKind::File) });
@@ -309,19 +327,99 @@ fn a_full_disk_says_what_to_do() {
     for index in 0..40 {
         bench.file(&format!("rootfs/{index}"), &"x".repeat(100_000));
     }
-    let Bench { dir, writer } = bench;
-    let image = dir.path().join("image.tar");
-    sys::fs::write(&image, writer.finish().expect("finish")).expect("write");
-    // A mount namespace of this thread alone.
-    let path = dir.path().join("target");
-    let result = std::thread::spawn(move || {
-        sys::process::unshare(0x0002_0000).expect("unshare");
-        sys::mount::make_all_private().expect("private");
-        Cmd::new("mount", "mount").args(["-t", "tmpfs", "-o", "size=1m", "none"]).arg(&path).run().expect("mount");
-        unpack(&image, None, &path)
-    });
-    let error = result.join().expect("thread").expect_err("must fail").to_string();
+    let (_dir, (result, _)) = bench.unpack_on_tmpfs("size=1m", None);
+    let error = result.expect_err("must fail").to_string();
     assert!(error.starts_with("Unable to unpack image, run out of disk space.") && error.contains("larger storage pool"), "{error}");
+}
+
+#[test]
+fn what_takes_no_space_in_an_archive_does_on_disk() {
+    type Fill = fn(&mut Bench);
+    let cases: [(&str, Fill, &str); 4] = [
+        (
+            "directories",
+            |bench| (0..4000).for_each(|n| _ = bench.add(&member(&format!("rootfs/{n}"), MemberKind::Directory))),
+            "nr_inodes=2000",
+        ),
+        (
+            "directories that only names of members call for",
+            |bench| (0..4).for_each(|n| _ = bench.file(&format!("rootfs/{}f", format!("{n}/").repeat(1000)), "")),
+            "nr_inodes=2000",
+        ),
+        ("empty files", |bench| (0..400).for_each(|n| _ = bench.file(&format!("rootfs/{n}"), "")), "size=1m"),
+        (
+            "bytes in a hole",
+            |bench| {
+                let pieces = (0..400).map(|n| (n * 10_000, 1)).collect();
+                let sparse = Some(Sparse { file_bytes: 5_000_000, pieces });
+                bench.add(&Member { data_bytes: 400, sparse, ..member("rootfs/holes", MemberKind::File) });
+                bench.writer.write_data(&[b'x'; 400]).expect("data");
+            },
+            "size=1m",
+        ),
+    ];
+    for (what, fill, options) in cases {
+        let mut bench = Bench::new();
+        fill(&mut bench);
+        let (_dir, (result, room)) = bench.unpack_on_tmpfs(options, None);
+        assert!(matches!(result, Err(Error::DiskFull { .. })), "{what}: {result:?}");
+        assert!(room.0 > 0 && room.1 > 30, "{what}: {room:?} bytes and inodes are left");
+    }
+}
+
+/// A root file system as a squashfs, made from what `fill` puts into a directory.
+fn squashfs(bench: &Bench, fill: impl FnOnce(&Path)) -> PathBuf {
+    let (source, image) = (bench.dir.path().join("squash"), bench.dir.path().join("rootfs.squashfs"));
+    sys::fs::create_dir(&source, 0o755).expect("mkdir");
+    fill(&source);
+    Cmd::new("mksquashfs", "squashfs-tools").arg(&source).arg(&image).args(["-quiet", "-no-progress"]).run().expect("mksquashfs");
+    image
+}
+
+#[test]
+fn a_squashfs_is_counted_before_and_watched_while_it_is_unpacked() {
+    let bench = Bench::new();
+    let image = squashfs(&bench, |dir| sys::fs::write(dir.join("big"), "x".repeat(20 << 20)).expect("write"));
+    let (dir, (result, room)) = bench.unpack_on_tmpfs("size=8m", Some(&image));
+    assert!(matches!(result, Err(Error::DiskFull { .. })), "{result:?}");
+    assert!(room.0 > 7 << 20, "{room:?}: nothing was written");
+    assert!(sys::fs::size_bytes(dir.path().join("rootfs.squashfs")).expect("size") < 1 << 20);
+    let bench = Bench::new();
+    let image = squashfs(&bench, |dir| (0..2000).for_each(|n| sys::fs::create_dir(dir.join(n.to_string()), 0o755).expect("mkdir")));
+    let (_dir, (result, room)) = bench.unpack_on_tmpfs("nr_inodes=1000", Some(&image));
+    assert!(matches!(result, Err(Error::DiskFull { .. })), "{result:?}");
+    assert!(room.1 > 900, "{room:?}");
+}
+
+#[test]
+fn a_squashfs_brings_only_attributes_of_a_guest() {
+    let bench = Bench::new();
+    let capability = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let set = |path: PathBuf, name: &std::ffi::CStr, value: &[u8]| {
+        sys::xattr::set(sys::fs::open(path).expect("open"), name, value).expect("set");
+    };
+    let image = squashfs(&bench, |dir| {
+        sys::fs::create_dir(dir.join("d"), 0o755).expect("mkdir");
+        sys::fs::write(dir.join("d/file"), "x").expect("write");
+        for path in [dir.to_owned(), dir.join("d"), dir.join("d/file")] {
+            set(path.clone(), c"trusted.overlay.redirect", b"/etc");
+            set(path.clone(), c"trusted.evil", b"1");
+            set(path.clone(), c"user.note", b"kept");
+        }
+        set(dir.join("d/file"), c"security.evil", b"1");
+        set(dir.join("d/file"), c"security.capability", &capability);
+    });
+    let Bench { dir, writer } = bench;
+    sys::fs::write(dir.path().join("image.tar"), writer.finish().expect("finish")).expect("write");
+    let target = dir.path().join("target");
+    unpack(&dir.path().join("image.tar"), Some(&image), &target).expect("unpack");
+    let mut buffer = sys::xattr::Buffer::default();
+    for (path, expected) in [("", vec![c"user.note"]), ("d", vec![c"user.note"]), ("d/file", vec![c"security.capability", c"user.note"])] {
+        let file = sys::fs::open(target.join("rootfs").join(path)).expect("open");
+        let mut names = sys::xattr::list(&file, &mut buffer).expect("list");
+        names.sort();
+        assert_eq!(names.iter().map(|name| name.as_c_str()).collect::<Vec<_>>(), expected, "{path:?}");
+    }
 }
 
 #[test]

@@ -68,7 +68,7 @@ impl Owner {
     /// `device get NAME DEV KEY`.
     pub async fn get<T: Equipped>(&self, device: &str, key: &str) -> Result<()> {
         let mut record = self.load::<T>().await?;
-        outln!("{}", record.device(device)?.get(key).map_or("", String::as_str));
+        output::value(record.device(device)?.get(key).map_or("", String::as_str));
         Ok(())
     }
 

@@ -56,12 +56,12 @@ impl Info {
         let instance: Instance = client.get(&path(&["instances", name])).await?;
         let state: InstanceState = client.get(&path(&["instances", name, "state"])).await?;
         let snapshots: Vec<Snapshot> = client.get(&format!("{}?recursion=1", path(&["instances", name, "snapshots"]))).await?;
-        output::text_block(&describe(&client.transport().url(), &instance, &state, &snapshots));
+        output::safe_block(&describe(&client.transport().url(), &instance, &state, &snapshots));
         if self.show_log {
             let request = Request::new(Method::GET, path(&["instances", name, "logs", "lxc.log"]));
             let log = client.download(request).await?.bytes(LOG_LIMIT_BYTES).await?;
             outln!("\nLog:\n");
-            output::bytes(&log);
+            output::safe_block(&String::from_utf8_lossy(&log));
             outln!("");
         }
         Ok(())

@@ -7,13 +7,13 @@ use serde_json::Value;
 use crate::editor;
 use crate::pairs::{self, Pair};
 use crate::record::{Configured, Record};
-use crate::{outln, yaml};
+use crate::{output, yaml};
 
 const NOT_UNDERSTOOD: &str = "The document is not understood";
 
 /// Prints the value of a key.
 pub async fn get<T: Configured>(client: &Client, path: String, key: &str) -> Result<()> {
-    outln!("{}", Record::<T>::load(client, path).await?.get(key));
+    output::value(&Record::<T>::load(client, path).await?.get(key));
     Ok(())
 }
 

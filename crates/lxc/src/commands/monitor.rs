@@ -62,7 +62,7 @@ impl Monitor {
         let mut events = client.events(&types).await?;
         while let Some(event) = events.next().await? {
             if event.kind != "logging" || event_level(&event) >= least {
-                output::text_block(&text(&event, style)?);
+                output::safe_block(&text(&event, style)?);
             }
         }
         bail!("The server closed the connection")

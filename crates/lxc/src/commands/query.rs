@@ -58,7 +58,7 @@ impl Query {
         };
         match metadata {
             Value::Null => {}
-            Value::String(text) => outln!("{text}"),
+            Value::String(text) => output::value(&text),
             Value::Object(map) if map.is_empty() => {}
             other => outln!("{}", serde_json::to_string_pretty(&other)?.replace("  ", "\t")),
         }

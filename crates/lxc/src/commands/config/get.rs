@@ -10,7 +10,7 @@ use super::Subject;
 use crate::app::App;
 use crate::commands::keys;
 use crate::record::instance_path;
-use crate::{outln, pairs};
+use crate::{outln, output, pairs};
 
 /// Get the value of a configuration key
 ///
@@ -34,7 +34,7 @@ impl Get {
                 let server: ServerPut = client.get("/1.0").await?;
                 match server.config.get(key) {
                     None | Some(Value::Null) => outln!(""),
-                    Some(Value::String(text)) => outln!("{text}"),
+                    Some(Value::String(text)) => output::value(text),
                     Some(other) => outln!("{other}"),
                 }
                 Ok(())

@@ -21,7 +21,7 @@ impl Info {
     pub async fn run(self, app: &App) -> Result<()> {
         let (client, name) = app.resolve(&self.image)?;
         app.note("Image", images::name_or_default(&name));
-        output::text_block(&describe(&images::load(&client, &name).await?));
+        output::safe_block(&describe(&images::load(&client, &name).await?));
         Ok(())
     }
 }
