@@ -40,8 +40,13 @@ check "lints" clippy cargo clippy --quiet --locked --workspace --all-targets -- 
 
 # The end-to-end tests drive these.
 cargo build --quiet --locked --workspace --bins || exit 1
-cargo test --locked --workspace --no-fail-fast "$@" -- --show-output 2>&1 | tee -a "$log"
-[ "${PIPESTATUS[0]}" = 0 ] || failed=1
+# All of them take a few minutes; one that hangs must not take hours.
+timeout --kill-after=30 2400 cargo test --locked --workspace --no-fail-fast "$@" -- --show-output 2>&1 | tee -a "$log"
+case ${PIPESTATUS[0]} in
+    0) ;;
+    124 | 137) echo "FAILED: the tests did not end within 40 minutes; the last one named above hangs"; failed=1 ;;
+    *) failed=1 ;;
+esac
 
 read -r passed failures < <(awk '/^test result:/ { for (i = 1; i <= NF; i++) { if ($i ~ /^passed/) p += $(i-1); if ($i ~ /^failed/) f += $(i-1) } } END { print p + 0, f + 0 }' "$log")
 # The harness may have begun a line of its own before a skip's.

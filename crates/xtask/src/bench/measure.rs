@@ -22,22 +22,38 @@ pub fn all(subject: &Subject, figures: &[&Figure], rounds: usize) -> Result<Vec<
     let mut values = Vec::new();
     for figure in figures {
         println!("{}: {} ...", subject.name, figure.name);
-        let value = match figure.name {
-            "daemon ready" => Some(millis(subject.ready())),
-            "memory idle" => Some(idle),
-            "list 200" | "list 200 over the API" => {
-                let (list, api) = *known(&mut lists, || list_many(subject, rounds))?;
-                Some(if figure.name == "list 200" { list } else { api })
+        let value = take(subject, figure.name, rounds, (&mut lists, &mut crowd), idle);
+        let value = match value {
+            // What the other cannot do is no reason to lose all the rest.
+            Err(error) if subject.is_reference => {
+                println!("{}: {}: not measured: {error:#}", subject.name, figure.name);
+                subject.clean_up();
+                None
             }
-            "memory with 50 running" | "memory of a monitor" => {
-                let (daemon, monitor) = *known(&mut crowd, || crowd_memory(subject))?;
-                Some(if figure.name.ends_with("running") { daemon } else { monitor })
-            }
-            name => timed(subject, name, rounds)?,
+            other => other?,
         };
         values.push(value);
     }
     Ok(values)
+}
+
+type Known = Option<(f64, f64)>;
+
+fn take(subject: &Subject, name: &str, rounds: usize, (lists, crowd): (&mut Known, &mut Known), idle: f64) -> Result<Option<f64>> {
+    Ok(match name {
+        "daemon ready" => Some(millis(subject.ready())),
+        "memory idle" => Some(idle),
+        "list 200" | "list 200 over the API" => {
+            let (list, api) = *known(lists, || list_many(subject, rounds))?;
+            Some(if name == "list 200" { list } else { api })
+        }
+        "memory with 50 running" | "memory of a monitor" => {
+            let (daemon, monitor) = *known(crowd, || crowd_memory(subject))?;
+            Some(if name.ends_with("running") { daemon } else { monitor })
+        }
+        "clean stop over init" if subject.is_reference => None,
+        name => timed(subject, name, rounds)?,
+    })
 }
 
 /// The value, made at the first call.

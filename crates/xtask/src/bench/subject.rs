@@ -22,6 +22,8 @@ pub struct Subject {
     pub pools: Vec<&'static str>,
     /// What a monitor's command line contains.
     pub monitor: &'static str,
+    /// Whether it is what the other is compared with.
+    pub is_reference: bool,
 }
 
 impl Subject {
@@ -46,6 +48,7 @@ impl Subject {
             return Ok(None);
         }
         let mut subject = Self::start("LXD 5.0.2", bin.to_owned(), state.join("theirs"), "[lxc monitor]")?;
+        subject.is_reference = true;
         subject.add_pools(&["btrfs", "dir"])?;
         // `lxd init` looks for an unused subnet by ping, and the sandbox's way out answers for all.
         subject.lxc(&["network", "create", "lxdbr0", "ipv4.address=10.88.0.1/24", "ipv6.address=none"])?;
@@ -69,7 +72,7 @@ impl Subject {
         command.env("LXD_DIR", &dir).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let start = Instant::now();
         let daemon = command.spawn().with_context(|| format!("start {}", bin.join("lxd").display()))?;
-        let mut subject = Subject { name, bin, dir, daemon, ready: Duration::ZERO, pools: Vec::new(), monitor };
+        let mut subject = Subject { name, bin, dir, daemon, ready: Duration::ZERO, pools: Vec::new(), monitor, is_reference: false };
         while subject.get("/1.0").is_err() {
             ensure!(start.elapsed() < Duration::from_secs(30), "{name}: the daemon did not answer within 30 s");
             std::thread::sleep(Duration::from_millis(1));
@@ -104,6 +107,16 @@ impl Subject {
     /// From exec of the daemon to its first answer, when it was started on an empty directory.
     pub fn ready(&self) -> Duration {
         self.ready
+    }
+
+    /// Removes the container that a failed measurement left.
+    pub fn clean_up(&self) {
+        for _ in 0..30 {
+            if self.lxc(&["delete", "--force", "b1"]).is_ok() || self.lxc(&["info", "b1"]).is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_secs(1));
+        }
     }
 
     /// Process id of the daemon.
