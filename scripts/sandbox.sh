@@ -69,7 +69,7 @@ remove_cgroup() {
 }
 
 cleanup() {
-    local status=$? left=0 cgroup
+    local status=$? left=0 cgroup device
     trap '' INT TERM HUP
     trap - EXIT
     if [ -f "$dir/slirp.pid" ]; then
@@ -87,7 +87,9 @@ cleanup() {
             # The last mount's end detaches the device, a moment later.
             sleep 1
             if grep -qF "$dir/" "$backing" 2> /dev/null; then
-                echo "sandbox: left behind: loop device ${backing#/sys/block/} on $(cat "$backing")" >&2
+                device=${backing#/sys/block/}
+                echo "sandbox: left behind: loop device ${device%%/*} on $(cat "$backing")" >&2
+                losetup -d "/dev/${device%%/*}" || true
                 left=1
             fi
         fi
