@@ -33,6 +33,9 @@ const PIPE_BYTES: usize = 256 * 1024;
 /// What is taken from a stream after its process has ended. Whatever was written before is in a
 /// buffer of the kernel, and those are smaller; only a process left behind could give more.
 const DRAIN_BYTES: usize = 1 << 20;
+/// How long the end of the output is waited for after the process has ended, where something else
+/// holds the stream open: what is written to a terminal arrives a moment later.
+const DRAIN_TIME: Duration = Duration::from_millis(50);
 /// A stream silent for so long gives its buffer back.
 const IDLE: Duration = Duration::from_secs(1);
 /// How long a peer may take to answer a close frame.
@@ -185,8 +188,9 @@ struct Output {
     reader: Receiver,
     buffer: BytesMut,
     size_bytes: usize,
-    /// Set once the process has ended: bytes that may still be taken.
+    /// Set once the process has ended: bytes that may still be taken, and until when.
     drain_bytes: Option<usize>,
+    drain_end: Option<tokio::time::Instant>,
 }
 
 impl Output {
@@ -195,7 +199,7 @@ impl Output {
         // Fails on what is not a pipe, and where the kernel's limit for pipes is reached: then it stays small.
         let _ = rustix::pipe::fcntl_setpipe_size(&read, PIPE_BYTES);
         let reader = Receiver::from_owned_fd_unchecked(read)?;
-        Ok(Self { reader, buffer: BytesMut::new(), size_bytes: SMALL_BYTES, drain_bytes: None })
+        Ok(Self { reader, buffer: BytesMut::new(), size_bytes: SMALL_BYTES, drain_bytes: None, drain_end: None })
     }
 
     /// The next bytes; `None` at the end: end of file, EIO (a pty whose other side is closed), or
@@ -210,12 +214,10 @@ impl Output {
                 Ok(0) => return None,
                 Ok(count) => return Some(self.taken(count)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if self.drain_bytes.is_some() {
-                        return None;
-                    }
-                    self.wait(finished).await;
-                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => match self.drain_end {
+                    None => self.wait(finished).await,
+                    Some(end) => drop(tokio::time::timeout_at(end, self.reader.readable()).await.ok()?),
+                },
                 Err(_) => return None,
             }
         }
@@ -251,6 +253,7 @@ impl Output {
         };
         if is_finished {
             self.drain_bytes = Some(DRAIN_BYTES);
+            self.drain_end = Some(tokio::time::Instant::now() + DRAIN_TIME);
         }
     }
 }
