@@ -23,32 +23,21 @@ pub(crate) fn attach(netlink: &mut Netlink, nic: &Nic, inside: BorrowedFd<'_>) -
         Some(link) => Ok(link),
         None => Err(Error::Network(format!("device `{}`: the parent interface `{name}` does not exist on the host", nic.device))),
     };
+    let veth = |master: Option<u32>, mtu: Option<u32>| VethSpec {
+        host_name: &host_name,
+        host_mac: None,
+        peer_name: &nic.name,
+        peer_netns: inside,
+        peer_mac: mac,
+        master,
+        mtu,
+    };
     match &nic.kind {
         NicKind::Bridged { parent: bridge } => {
             let bridge = parent(netlink, bridge)?;
-            let spec = VethSpec {
-                host_name: &host_name,
-                host_mac: None,
-                peer_name: &nic.name,
-                peer_netns: inside,
-                peer_mac: mac,
-                master: Some(bridge.index),
-                mtu: Some(nic.mtu.unwrap_or(bridge.mtu)),
-            };
-            netlink.create_veth(&spec).map_err(failed)
+            netlink.create_veth(&veth(Some(bridge.index), Some(nic.mtu.unwrap_or(bridge.mtu)))).map_err(failed)
         }
-        NicKind::P2p => {
-            let spec = VethSpec {
-                host_name: &host_name,
-                host_mac: None,
-                peer_name: &nic.name,
-                peer_netns: inside,
-                peer_mac: mac,
-                master: None,
-                mtu: nic.mtu,
-            };
-            netlink.create_veth(&spec).map_err(failed)
-        }
+        NicKind::P2p => netlink.create_veth(&veth(None, nic.mtu)).map_err(failed),
         NicKind::Macvlan { parent: name } => {
             let link = parent(netlink, name)?;
             let spec = MacvlanSpec { name: &nic.name, parent: link.index, netns: inside, mac, mtu: nic.mtu };

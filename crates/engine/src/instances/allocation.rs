@@ -1,6 +1,6 @@
 //! Who gets which host ids: chosen and stored under one lock, so that no two get the same range.
 
-use keys::instance::volatile;
+use keys::instance::{SECURITY_IDMAP_ISOLATED, volatile};
 use keys::subid::SubidRange;
 use sys::idmap::IdMap;
 
@@ -28,7 +28,9 @@ impl Instances {
     pub(super) fn allocate_ids(&self, name: &str, record: &mut InstanceRecord) -> Result<IdMap> {
         let engine = &self.engine;
         let config = expand_record(&engine.records, record).config;
-        let choice = idmap::choose(&config, &engine.host_ids, &self.taken_by_others(name))?;
+        // Looking at all others takes a while, and only an isolated instance must keep clear of them.
+        let taken = if SECURITY_IDMAP_ISOLATED.is_true(&config) { self.taken_by_others(name) } else { Vec::new() };
+        let choice = idmap::choose(&config, &engine.host_ids, &taken)?;
         volatile::IDMAP_BASE.set(&mut record.config, choice.base.map(|base| base.to_string()).unwrap_or_default());
         Ok(choice.map)
     }
