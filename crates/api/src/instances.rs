@@ -153,6 +153,28 @@ pub struct StatePut {
     pub stateful: bool,
 }
 
+/// Whether the running state of an instance can be saved now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Checkpointability {
+    /// No obstacle is fatal.
+    pub possible: bool,
+    /// What stands in the way or will be lost.
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// Something that stands in the way of saving the running state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Obstacle {
+    /// Saving cannot succeed; otherwise something will be lost.
+    pub fatal: bool,
+    /// What it is, and whose.
+    pub what: String,
+    /// What to do.
+    pub remedy: String,
+}
+
 impl Default for StatePut {
     fn default() -> Self {
         Self { action: String::new(), timeout: -1, force: false, stateful: false }

@@ -27,6 +27,7 @@ mod snapshot;
 mod spec;
 mod start;
 mod state;
+mod stateful;
 mod stop;
 mod templates;
 mod update;

@@ -47,8 +47,10 @@ keys! { ROWS;
     LIMITS_PROCESSES: Count = "limits.processes", "", Now;
     /// Kernel modules loaded on the host before the instance starts.
     LINUX_KERNEL_MODULES: Modules = "linux.kernel_modules", "", Event;
-    /// Whether the running state can be saved: for stateful stop, snapshots and live migration.
-    MIGRATION_STATEFUL: bool = "migration.stateful", "false", Restart;
+    /// Whether the guest is kept from namespaces that cannot be saved, so that stateful stops and snapshots work;
+    /// unset means true, or false with `security.nesting`. Services of the guest then lose the sandboxing of systemd
+    /// that needs such namespaces (`PrivateTmp=`, `ProtectSystem=`, `ProtectHostname=`, `PrivateUsers=` and the like).
+    MIGRATION_STATEFUL: bool = "migration.stateful", "", Restart;
     /// Extra entries of the id map.
     RAW_IDMAP: RawIdmap = "raw.idmap", "", Restart;
     /// First host id of the instance's own range; unset to have one chosen.

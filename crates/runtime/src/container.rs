@@ -255,7 +255,7 @@ impl Container {
         if self.is_running() { Ok(()) } else { Err(Error::NotRunning(self.name.clone())) }
     }
 
-    fn runtime(&self) -> Result<Arc<Runtime>> {
+    pub(crate) fn runtime(&self) -> Result<Arc<Runtime>> {
         self.runtime.upgrade().ok_or_else(|| Error::Invalid("the runtime has shut down".into()))
     }
 

@@ -59,6 +59,14 @@ pub enum Error {
         /// Linux error number.
         errno: i32,
     },
+    /// The host lacks something.
+    #[error("{what}")]
+    Unsupported {
+        /// What.
+        what: String,
+        /// How it is to be had.
+        remedy: String,
+    },
     /// The request makes no sense.
     #[error("{0}")]
     Invalid(String),

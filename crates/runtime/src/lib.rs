@@ -10,6 +10,7 @@
 
 pub mod attach;
 mod cgroup;
+pub mod checkpoint;
 mod container;
 mod error;
 mod exec;
@@ -27,6 +28,7 @@ mod spec;
 mod staging;
 mod watcher;
 
+pub use checkpoint::{After, Checkpoint, Criu, Obstacle, SavedState};
 pub use cgroup::{Counters, Hierarchy, Layout};
 pub use container::{Container, Usage};
 pub use error::{Error, Result};

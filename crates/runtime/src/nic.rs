@@ -18,7 +18,7 @@ pub(crate) fn attach(netlink: &mut Netlink, nic: &Nic, inside: BorrowedFd<'_>) -
         Some(text) => Some(parse_mac(text).ok_or_else(|| Error::Network(format!("device `{}`: bad MAC address `{text}`", nic.device)))?),
         None => None,
     };
-    let host_name = nic.host_name.clone().unwrap_or_else(random_host_name);
+    let host_name = nic.host_name.clone().unwrap_or_else(|| random_name("veth"));
     let parent = |netlink: &mut Netlink, name: &str| match netlink.find_link(name).map_err(failed)? {
         Some(link) => Ok(link),
         None => Err(Error::Network(format!("device `{}`: the parent interface `{name}` does not exist on the host", nic.device))),
@@ -98,12 +98,12 @@ pub(crate) fn lent(nic: &Nic) -> Option<(&str, &str)> {
     }
 }
 
-/// `veth` and eight hexadecimal digits.
-fn random_host_name() -> String {
+/// A prefix and eight hexadecimal digits.
+pub(crate) fn random_name(prefix: &str) -> String {
     let mut bytes = [0; 4];
     // Without randomness yet, a clash is reported by the kernel as any name that is taken.
     let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    format!("veth{:08x}", u32::from_ne_bytes(bytes))
+    format!("{prefix}{:08x}", u32::from_ne_bytes(bytes))
 }
 
 /// Removes a card from the network namespace `inside`; a lent host interface goes home.

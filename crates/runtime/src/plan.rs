@@ -108,7 +108,7 @@ pub enum Step {
         /// Inside.
         path: PathBuf,
     },
-    /// Open the console in the container's own devpts and show it as `/dev/console`.
+    /// Show the console's terminal as `/dev/console` and open it.
     OpenConsole,
     /// Wait until the monitor has placed the container in its control groups and made its network cards.
     AwaitPlacement,
@@ -390,6 +390,7 @@ mod tests {
             cgroup_tag: "lxd".into(),
             seccomp: vec![0; 8],
             lxcfs: None,
+            resume: None,
         }
     }
 

@@ -33,6 +33,20 @@ pub struct Launch {
     pub seccomp: Vec<u8>,
     /// Mount point of lxcfs, if it runs.
     pub lxcfs: Option<PathBuf>,
+    /// A saved state to go on from, in place of a fresh start.
+    #[serde(default)]
+    pub resume: Option<Resume>,
+}
+
+/// From where and how a container goes on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Resume {
+    /// Directory of the saved state.
+    pub images: PathBuf,
+    /// The program CRIU.
+    pub criu: PathBuf,
+    /// Directory for CRIU's log.
+    pub log_dir: PathBuf,
 }
 
 /// How long a monitor may take for an answer: it sleeps in poll(2) and does nothing that lasts.

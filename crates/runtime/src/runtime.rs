@@ -14,7 +14,8 @@ use crate::cgroup::{Groups, Layout};
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::monitor::{EXIT_FILE, INIT_FILE, InitRecord, SOCKET_FILE};
-use crate::protocol::{self, LAUNCH_PATIENCE, Launch, MONITOR_PATIENCE, MonitorReply, MonitorRequest};
+use crate::checkpoint::Criu;
+use crate::protocol::{self, LAUNCH_PATIENCE, Launch, MONITOR_PATIENCE, MonitorReply, MonitorRequest, Resume};
 use crate::seccomp::{self, Policy};
 use crate::spec::{ContainerSpec, Exit, ExitTarget};
 use crate::watcher::{Watched, Watcher};
@@ -110,12 +111,22 @@ impl Runtime {
 
     /// Starts a container; returns when its init has been executed. A failure leaves nothing behind.
     pub fn start(&self, spec: &ContainerSpec) -> Result<Arc<Container>> {
+        self.start_from(spec, None)
+    }
+
+    /// Lets a container go on from a saved state, which stays as it is. A failure leaves nothing behind.
+    pub fn resume(&self, spec: &ContainerSpec, images: &Path, criu: &Criu) -> Result<Arc<Container>> {
+        let resume = Resume { images: images.to_owned(), criu: criu.path().to_owned(), log_dir: self.log_dir(&spec.name) };
+        self.start_from(spec, Some(resume))
+    }
+
+    fn start_from(&self, spec: &ContainerSpec, resume: Option<Resume>) -> Result<Arc<Container>> {
         if self.get(&spec.name).is_some() {
             return Err(Error::Invalid(format!("the container `{}` runs already", spec.name)));
         }
         let dir = self.run_dir(&spec.name);
         let groups = self.groups(&spec.name);
-        let result = self.prepare(spec, &dir, &groups).and_then(|()| self.launch(spec, &dir));
+        let result = self.prepare(spec, resume, &dir, &groups).and_then(|()| self.launch(spec, &dir));
         match result {
             Ok(container) => {
                 self.lock().insert(spec.name.clone(), Arc::clone(&container));
@@ -170,6 +181,16 @@ impl Runtime {
         self.config.run_dir.join(format!(".ended-{name}"))
     }
 
+    /// Where logs of a container are.
+    pub(crate) fn log_dir(&self, name: &str) -> PathBuf {
+        self.config.log_dir.join(name)
+    }
+
+    /// The helper program, for others to execute as long as this process lives.
+    pub(crate) fn hook_path(&self) -> PathBuf {
+        self.helper.path()
+    }
+
     pub(crate) fn groups(&self, name: &str) -> Groups {
         Groups::new(self.facts.layout.clone(), &self.config.cgroup_tag, name)
     }
@@ -184,7 +205,7 @@ impl Runtime {
 
     /// The compiled system call filter of a container, compiled once per policy.
     pub(crate) fn policy(&self, spec: &ContainerSpec) -> Result<Arc<Vec<u8>>> {
-        let policy = Policy { checkpointable: spec.checkpointable && !spec.nesting };
+        let policy = Policy { checkpointable: spec.checkpointable };
         let mut policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(compiled) = policies.get(&policy) {
             return Ok(Arc::clone(compiled));
@@ -220,7 +241,7 @@ impl Runtime {
         self.containers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn prepare(&self, spec: &ContainerSpec, dir: &Path, groups: &Groups) -> Result<()> {
+    fn prepare(&self, spec: &ContainerSpec, resume: Option<Resume>, dir: &Path, groups: &Groups) -> Result<()> {
         let root_id = |kind| {
             spec.idmap.to_host(kind, 0).ok_or_else(|| Error::Invalid("the id map does not contain the container's root (id 0)".into()))
         };
@@ -233,6 +254,7 @@ impl Runtime {
             cgroup_tag: self.config.cgroup_tag.clone(),
             seccomp: self.policy(spec)?.to_vec(),
             lxcfs: find_lxcfs(),
+            resume,
         };
         launch.write(dir)?;
         crate::nodes::create(&spec.nodes, &spec.idmap)?;
@@ -250,7 +272,7 @@ impl Runtime {
         let lost = |what: &str| Error::Helper { program: "monitor", name: spec.name.clone(), what: what.into() };
         let (socket, theirs) = sys::socket::seqpacket_pair()?;
         sys::socket::set_timeouts(&socket, LAUNCH_PATIENCE)?;
-        let log_dir = self.config.log_dir.join(&spec.name);
+        let log_dir = self.log_dir(&spec.name);
         sys::fs::ensure_dir_all(&log_dir, 0o700)?;
         let log = sys::fs::create(log_dir.join("lxc.log"), 0o600)?;
         let mut child = self.helper.spawn(&["monitor", &dir.to_string_lossy()], theirs, Some(log.into()))?;

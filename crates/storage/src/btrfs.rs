@@ -46,6 +46,8 @@ impl Driver for BtrfsDriver {
         Ok(sys::fs::set_mode(dir, 0o700)?)
     }
 
+    const CARRIES_STATE: bool = true;
+
     fn duplicate(&self, from: &Path, to: &Path, access: Access) -> Result<()> {
         let source = btrfs::open(from)?;
         let (parent, name) = split(to)?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use sys::Root;
 
 use crate::error::Result;
-use crate::volumes::{Access, Driver, no_quota};
+use crate::volumes::{Access, Driver, STATE, no_quota};
 
 /// Has no state of its own.
 pub(crate) struct DirDriver;
@@ -16,7 +16,7 @@ impl Driver for DirDriver {
 
     fn duplicate(&self, from: &Path, to: &Path, _access: Access) -> Result<()> {
         sys::fs::create_dir(to, 0o700)?;
-        Ok(sys::copy::copy_tree(&Root::open(from)?, &Root::open(to)?, &[])?)
+        Ok(sys::copy::copy_tree(&Root::open(from)?, &Root::open(to)?, &[STATE])?)
     }
 
     fn set_quota(&self, _dir: &Path, bytes: Option<u64>) -> Result<()> {

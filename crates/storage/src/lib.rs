@@ -16,6 +16,8 @@
 //!   images/FINGERPRINT/          0100
 //!   deleted-images/FINGERPRINT/  0100, images that containers still stand on
 //! ```
+//! A container and a snapshot may also hold `state/`, a saved running state, with mode 0700.
+//!
 //! On the disk, files carry the ids that the guest sees, so a guest's setuid program is setuid
 //! for the host's root. No user of the host may therefore reach a `rootfs` through the pool: a
 //! container's directory is owned by root with mode 0100. Whoever starts a container opens it as
@@ -38,7 +40,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use error::{Error, Result};
-pub use pool::{Contents, Pool, PoolSpec, Rootfs, Space, VolumeRef};
+pub use pool::{Contents, Pool, PoolSpec, Rootfs, Space, State, VolumeRef};
 pub use shift::{ShiftState, shift_tree};
 
 use btrfs::BtrfsDriver;

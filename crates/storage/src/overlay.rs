@@ -12,7 +12,7 @@ use sys::mount::MountAttrFlags;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, check_name};
 use crate::pool::Rootfs;
-use crate::volumes::{Access, Driver, checked_dir, no_quota};
+use crate::volumes::{Access, Driver, STATE, checked_dir, no_quota};
 
 const UPPER: &str = "upper";
 const WORK: &str = "work";
@@ -92,7 +92,7 @@ impl Driver for OverlayDriver {
         if let Some(image) = self.image_of(from) {
             self.link_image(to, &image)?;
         }
-        sys::copy::copy_tree(&Root::open(from)?, &Root::open(to)?, &[WORK, IMAGE])?;
+        sys::copy::copy_tree(&Root::open(from)?, &Root::open(to)?, &[WORK, IMAGE, STATE])?;
         Ok(sys::fs::create_dir(to.join(WORK), 0o700)?)
     }
 

@@ -45,6 +45,15 @@ impl VolumeRef {
     }
 }
 
+/// What of a saved running state a snapshot gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nothing.
+    Stays,
+    /// All of it.
+    Moves,
+}
+
 /// How the root file system of a volume is to be mounted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -114,8 +123,11 @@ pub trait Pool: Send + Sync {
     fn delete(&self, name: &str) -> Result<()>;
     /// Renames a container's volume with its snapshots.
     fn rename(&self, from: &str, to: &str) -> Result<()>;
-    /// Takes a snapshot.
-    fn snapshot(&self, name: &str, snapshot: &str) -> Result<()>;
+    /// Takes a snapshot: of the files, or also of the running state that [`Pool::state_dir`] holds, which
+    /// then moves to the snapshot.
+    fn snapshot(&self, name: &str, snapshot: &str, state: State) -> Result<()>;
+    /// Where a volume keeps a saved running state, whether it has one or not. Only snapshots take it along.
+    fn state_dir(&self, volume: &VolumeRef) -> PathBuf;
     /// Puts a snapshot's content in the place of the container's; a quota stays.
     fn restore(&self, name: &str, snapshot: &str) -> Result<()>;
     /// Removes a snapshot; fine if absent.

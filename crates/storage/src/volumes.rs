@@ -11,12 +11,15 @@ use sys::tree::FileType;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, check_name, list, list_visible, logged};
-use crate::pool::{Contents, Pool, Rootfs, Space, VolumeRef};
+use crate::pool::{Contents, Pool, Rootfs, Space, State, VolumeRef};
 
 /// What a driver supplies: primitives on the directories of volumes. A directory that is to be
 /// made does not exist yet; on an error its half-made state is removed with [`Driver::remove`].
 pub(crate) trait Driver: Send + Sync + 'static {
     const NAME: &'static str;
+    /// Whether [`Driver::duplicate`] takes the saved running state along: it is then removed from the copy
+    /// where it does not belong.
+    const CARRIES_STATE: bool = false;
 
     fn version(&self) -> String {
         "1".to_owned()
@@ -65,6 +68,9 @@ pub(crate) trait Driver: Send + Sync + 'static {
 /// The mode of a finished volume: its owner may pass through and nobody may do more. Root may
 /// anyway.
 const CLOSED: u32 = 0o100;
+
+/// Name of the directory with the saved running state.
+pub(crate) const STATE: &str = "state";
 
 /// Whether a copy can be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +194,16 @@ impl<D: Driver> Volumes<D> {
                 Ok(())
             }
         }
+    }
+
+    /// Duplicates the files alone.
+    fn duplicate(&self, from: &Path, to: &Path, access: Access) -> Result<()> {
+        if !D::CARRIES_STATE || !sys::fs::exists(from.join(STATE)) {
+            return self.driver.duplicate(from, to, access);
+        }
+        self.driver.duplicate(from, to, Access::ReadWrite)?;
+        sys::tree::remove(&to.join(STATE))?;
+        if access == Access::ReadOnly { self.driver.seal(to) } else { Ok(()) }
     }
 
     fn discard_volume(&self, dir: &Path) -> Result<()> {
@@ -335,7 +351,7 @@ impl<D: Driver> Pool for Volumes<D> {
 
     fn copy(&self, from: &VolumeRef, name: &str) -> Result<()> {
         let from = self.existing(from)?;
-        self.build_instance(name, |dir| self.driver.duplicate(&from, dir, Access::ReadWrite))
+        self.build_instance(name, |dir| self.duplicate(&from, dir, Access::ReadWrite))
     }
 
     fn delete(&self, name: &str) -> Result<()> {
@@ -361,13 +377,27 @@ impl<D: Driver> Pool for Volumes<D> {
         self.layout.rename_instance(from, to)
     }
 
-    fn snapshot(&self, name: &str, snapshot: &str) -> Result<()> {
+    fn snapshot(&self, name: &str, snapshot: &str, state: State) -> Result<()> {
         check_name("a snapshot", snapshot)?;
         let from = self.existing(&VolumeRef::instance(name))?;
         let parent = self.layout.snapshots_of(name);
         sys::fs::ensure_dir(&parent, 0o700)?;
         let already = self.exists("snapshot", &format!("{name}/{snapshot}"));
-        self.build(&parent.join(snapshot), already, |dir| self.driver.duplicate(&from, dir, Access::ReadOnly))
+        self.build(&parent.join(snapshot), already, |dir| match state {
+            State::Stays => self.duplicate(&from, dir, Access::ReadOnly),
+            State::Moves => {
+                self.driver.duplicate(&from, dir, Access::ReadOnly)?;
+                if D::CARRIES_STATE { Ok(()) } else { Ok(sys::fs::rename(from.join(STATE), dir.join(STATE))?) }
+            }
+        })?;
+        if state == State::Moves && D::CARRIES_STATE {
+            logged(&from, sys::tree::remove(&from.join(STATE)).map_err(Error::from));
+        }
+        Ok(())
+    }
+
+    fn state_dir(&self, volume: &VolumeRef) -> PathBuf {
+        self.layout.volume(volume).join(STATE)
     }
 
     fn restore(&self, name: &str, snapshot: &str) -> Result<()> {
@@ -376,7 +406,6 @@ impl<D: Driver> Pool for Volumes<D> {
         let quota = self.driver.quota(&current);
         let temporary = Layout::temporary(&self.layout.instances());
         let result = self
-            .driver
             .duplicate(&from, &temporary, Access::ReadWrite)
             .and_then(|()| keep_out(&temporary))
             .and_then(|()| quota.map_or(Ok(()), |bytes| self.driver.set_quota(&temporary, Some(bytes))))

@@ -61,6 +61,7 @@ pub enum CmdError {
 pub struct Cmd {
     program: &'static str,
     package: &'static str,
+    path: Option<std::path::PathBuf>,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     cwd: Option<std::path::PathBuf>,
@@ -91,6 +92,7 @@ impl Cmd {
         Self {
             program,
             package,
+            path: None,
             args: Vec::new(),
             env: Vec::new(),
             cwd: None,
@@ -98,6 +100,11 @@ impl Cmd {
             stdout: None,
             deadline: Duration::from_secs(60),
         }
+    }
+
+    /// A program at this path.
+    pub fn at(path: impl Into<std::path::PathBuf>, program: &'static str, package: &'static str) -> Self {
+        Self { path: Some(path.into()), ..Self::new(program, package) }
     }
 
     /// Adds one argument.
@@ -246,7 +253,8 @@ impl Cmd {
     }
 
     fn command(&self) -> Result<Command, CmdError> {
-        let path = find_in_path(self.program).ok_or(CmdError::Missing { program: self.program, package: self.package })?;
+        let path = self.path.clone().or_else(|| find_in_path(self.program));
+        let path = path.ok_or(CmdError::Missing { program: self.program, package: self.package })?;
         let mut command = Command::new(path);
         command.args(&self.args).envs(self.env.iter().map(|(key, value)| (key, value)));
         if let Some(cwd) = &self.cwd {

@@ -21,6 +21,12 @@ pub struct Pty {
     pub number: u32,
 }
 
+/// A new terminal in the devpts of this mount namespace, which shows it as `/dev/pts/NUMBER`.
+pub fn open() -> Result<Pty> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    complete(rustix::pty::openpt(flags).context("open", "/dev/ptmx")?)
+}
+
 /// Completes a freshly opened multiplexer (`ptmx`) to a terminal, and refuses anything that is not
 /// one: it may come from a tree that others control.
 pub fn from_multiplexer(master: OwnedFd) -> Result<Pty> {
@@ -29,6 +35,10 @@ pub fn from_multiplexer(master: OwnedFd) -> Result<Pty> {
     if magic != DEVPTS_MAGIC {
         return Err(Error::new("open (not a devpts)", "ptmx", Errno::INVAL));
     }
+    complete(master)
+}
+
+fn complete(master: OwnedFd) -> Result<Pty> {
     rustix::pty::unlockpt(&master).context("unlock", "ptmx")?;
     let name = rustix::pty::ptsname(&master, Vec::new()).context("ptsname", "ptmx")?;
     let number = name.to_str().ok().and_then(|name| name.rsplit('/').next()?.parse().ok());

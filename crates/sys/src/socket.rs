@@ -79,6 +79,20 @@ pub fn accept(listener: impl AsFd) -> Result<Option<OwnedFd>> {
     }
 }
 
+/// Waits for a connection and accepts it.
+pub fn accept_next(listener: impl AsFd) -> Result<OwnedFd> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    loop {
+        match poll(&mut [PollFd::new(&listener, PollFlags::IN)], None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::new("poll", "", errno)),
+        }
+        if let Some(socket) = accept(&listener)? {
+            return Ok(socket);
+        }
+    }
+}
+
 /// Sends one message with descriptors.
 pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];

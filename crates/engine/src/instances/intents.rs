@@ -73,11 +73,16 @@ impl Instances {
                 if !records.snapshots.contains(&format!("{name}/{snapshot}")) {
                     self.on_pool_of(name, |pool| pool.delete_snapshot(name, snapshot))?;
                 }
+                // That of a running instance can only be one that was on its way to the snapshot.
+                if records.instances.get(name).is_some_and(|record| !record.stateful) {
+                    self.discard_state(name)?;
+                }
             }
             IntentRecord::RenamingSnapshot { from, to } => {
                 let (new, old) = (VolumeRef::snapshot(name, to), VolumeRef::snapshot(name, from));
                 self.on_pool_of(name, |pool| move_back(pool, &new, &old, |pool| pool.rename_snapshot(name, to, from)))?;
             }
+            IntentRecord::Saving => self.settle_saving(name)?,
             // The exchange of the contents is one step; nothing is half done.
             IntentRecord::Restoring { .. } | IntentRecord::Restarting | IntentRecord::Starting => {}
         }

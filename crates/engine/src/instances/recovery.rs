@@ -109,6 +109,14 @@ impl Instances {
     fn publish(&self, name: &str, container: Arc<Container>) {
         tracing::info!(instance = name, pid = container.pid(), "found running");
         self.engine.live.insert(name, container);
+        // It has gone on since, unless saving it is still under way, which is settled later.
+        let is_saving = self.engine.records.intents.get(name).is_some_and(|intent| *intent.record == IntentRecord::Saving);
+        if !is_saving
+            && self.engine.records.instances.get(name).is_some_and(|record| record.stateful)
+            && let Err(error) = self.discard_state(name)
+        {
+            tracing::warn!(instance = name, "{}", error.report());
+        }
     }
 
     /// Looks for those that could not be reached again and again, until all are found.

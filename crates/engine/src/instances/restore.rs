@@ -4,7 +4,10 @@ use super::Instances;
 use super::admission::Action;
 use super::expand::check_profiles;
 use super::snapshot::is_kept_at_restore;
+use super::stateful::Origin;
 use super::stop::Manner;
+use storage::VolumeRef;
+
 use crate::error::Context;
 use crate::records::{InstanceRecord, IntentRecord};
 use crate::{Error, Result, points};
@@ -17,6 +20,8 @@ impl Instances {
         let _permit = engine.gates.permit(name, Action::Restore)?;
         check_profiles(&engine.records, &self.restored(name, snapshot)?.profiles)?;
         let start = engine.live.get(name).is_some();
+        // Found out before the running one is given up.
+        self.origin_of(name, snapshot)?;
         let intent = self.intend(name, IntentRecord::Restoring { snapshot: snapshot.to_owned(), start })?;
         self.restore_held(name, snapshot, start)?;
         intent.done();
@@ -32,8 +37,18 @@ impl Instances {
             engine.live.remove(name);
         }
         points::reach("restore.down");
-        let result = self.exchange(name, snapshot, start);
-        if start {
+        let origin = self.origin_of(name, snapshot)?;
+        let result = self.exchange(name, snapshot, start && origin.is_none(), origin.is_some());
+        if let (Some(origin), Ok(())) = (&origin, &result) {
+            self.mark_stopped(name, None)?;
+            points::reach("restore.stateful");
+            self.start_from(name, Some(origin)).map_err(|error| {
+                Error::new(error.kind(), format!("`{name}` has the files of snapshot `{snapshot}` and is stopped; the snapshot keeps its running state"))
+                    .caused_by(std::io::Error::other(error.report()))
+                    .hint(format!("`lxc start {name}` starts it afresh; `lxc info {name} --show-log` has the log"))
+            })?;
+            self.forget_intent(name)?;
+        } else if start {
             // Also where the restore failed: the old content is still there.
             let started = self.start_again(name);
             result.and(started)?;
@@ -50,7 +65,18 @@ impl Instances {
         source.map(|source| source.instance.clone()).ok_or_else(|| Error::not_found(format!("snapshot {name}/{snapshot} does not exist")))
     }
 
-    fn exchange(&self, name: &str, snapshot: &str, start: bool) -> Result<()> {
+    /// The running state that a snapshot holds.
+    fn origin_of(&self, name: &str, snapshot: &str) -> Result<Option<Origin>> {
+        if !self.snapshot_record(name, snapshot)?.stateful {
+            return Ok(None);
+        }
+        let pool = self.engine.pool(&self.record(name)?.pool)?;
+        Origin::open(pool.state_dir(&VolumeRef::snapshot(name, snapshot)), name).map(Some)
+    }
+
+    /// Also stores that it is to be started, or that nothing is left to be done, unless the running state
+    /// is still to be restored.
+    fn exchange(&self, name: &str, snapshot: &str, start: bool, goes_on: bool) -> Result<()> {
         let mut wanted = self.restored(name, snapshot)?;
         let held = self.record(name)?;
         let pool = self.engine.pool(&held.pool)?;
@@ -67,7 +93,7 @@ impl Instances {
         changes.update(name, &held, wanted)?;
         if start {
             changes.put(name, IntentRecord::Starting)?;
-        } else {
+        } else if !goes_on {
             changes.delete::<IntentRecord>(name);
         }
         changes.commit()

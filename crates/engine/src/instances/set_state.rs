@@ -23,13 +23,11 @@ impl Instances {
             "unfreeze" => "Unfreezing instance",
             other => return Err(Error::bad_request(format!("unknown action {other}"))),
         };
-        if request.stateful && request.action == "stop" {
-            return Err(Error::not_implemented("saving the running state is not offered by this server").hint("stop without --stateful"));
-        }
-        let (this, instance, action) = (self.clone(), name.to_owned(), request.action);
+        let (this, instance, action, stateful) = (self.clone(), name.to_owned(), request.action, request.stateful);
         self.engine.operations.run(New::instance(description, name), move |_| {
             match action.as_str() {
-                "start" => this.start(&instance),
+                "start" => this.start_as_asked(&instance, stateful),
+                "stop" if stateful => this.stop_stateful(&instance),
                 "stop" => this.stop(&instance, manner),
                 "restart" => this.restart(&instance, manner),
                 "freeze" => this.freeze(&instance),
@@ -39,7 +37,22 @@ impl Instances {
         })
     }
 
-    /// Starts an instance; a frozen one goes on, as clients expect of `start`.
+    /// Starts from the saved running state, or without it, which discards it.
+    fn start_as_asked(&self, name: &str, stateful: bool) -> Result<()> {
+        let is_saved = self.record(name)?.stateful;
+        if stateful && !is_saved && self.engine.live.get(name).is_none() {
+            return Err(Error::bad_request("Container has no existing state to restore.").hint("start it without the saved state"));
+        }
+        if !stateful && is_saved {
+            let _permit = self.engine.gates.permit(name, Action::Update)?;
+            if self.engine.live.get(name).is_none() {
+                self.discard_state(name)?;
+            }
+        }
+        self.start(name)
+    }
+
+    /// Starts an instance, from its saved running state if it has one; a frozen one goes on, as clients expect of `start`.
     pub(crate) fn start(&self, name: &str) -> Result<()> {
         if self.engine.live.status(name) == api::StatusCode::FROZEN {
             return self.unfreeze(name);

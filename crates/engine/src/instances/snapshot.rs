@@ -5,11 +5,14 @@ use std::sync::Arc;
 use api::Timestamp;
 use api::snapshots::{Snapshot, SnapshotsPost};
 use keys::instance::{SNAPSHOTS_EXPIRY, SNAPSHOTS_PATTERN, volatile};
-use storage::VolumeRef;
+use runtime::{After, Checkpoint};
+use storage::{State, VolumeRef};
 
 use super::Instances;
 use super::admission::Action;
 use super::expand::expand_record;
+use super::stateful::Saving;
+use super::stop::not_running;
 use crate::error::Context;
 use crate::operations::{New, Operation};
 use crate::records::{Held, InstanceRecord, IntentRecord, SnapshotRecord};
@@ -37,9 +40,9 @@ impl Instances {
     /// Takes a snapshot.
     pub fn create_snapshot(&self, name: &str, request: SnapshotsPost) -> Result<Arc<Operation>> {
         self.record(name)?;
-        if request.stateful {
-            return Err(Error::not_implemented("saving the running state is not offered by this server")
-                .hint("take the snapshot without --stateful"));
+        if request.stateful && self.engine.live.get(name).is_none() {
+            return Err(Error::bad_request("Unable to create a stateful snapshot. The container isn't running.")
+                .hint("start it, or take the snapshot without --stateful"));
         }
         if !request.name.is_empty() {
             keys::names::check_snapshot(&request.name)?;
@@ -47,10 +50,10 @@ impl Instances {
         let (this, instance) = (self.clone(), name.to_owned());
         self.engine
             .operations
-            .run(New::instance("Snapshotting instance", name), move |_| this.take_snapshot(&instance, request.name).map(|()| None))
+            .run(New::instance("Snapshotting instance", name), move |_| this.take_snapshot(&instance, request.name, request.stateful).map(|()| None))
     }
 
-    fn take_snapshot(&self, name: &str, wanted: String) -> Result<()> {
+    fn take_snapshot(&self, name: &str, wanted: String, stateful: bool) -> Result<()> {
         let engine = &self.engine;
         let _permit = engine.gates.permit(name, Action::Snapshot)?;
         let held = self.record(name)?;
@@ -65,14 +68,30 @@ impl Instances {
         let pool = engine.pool(&held.pool)?;
         self.settle_leftover(name)?;
         self.check_no_volume(&*pool, &VolumeRef::snapshot(name, snapshot.as_str()))?;
+        let running = if stateful {
+            let run = engine.live.get(name).ok_or_else(not_running)?;
+            Some((self.check_saving(&run, Saving::Snapshot)?, run))
+        } else {
+            None
+        };
         let intent = self.intend(name, IntentRecord::Snapshotting { snapshot: snapshot.clone() })?;
-        pool.snapshot(name, &snapshot).context(format!("take snapshot `{id}`"))?;
+        match &running {
+            None => pool.snapshot(name, &snapshot, State::Stays).context(format!("take snapshot `{id}`"))?,
+            Some((criu, run)) => {
+                let images = self.state_dir(name, &held)?;
+                let request = Checkpoint { criu, images: &images, after: After::GoOn };
+                // The files are those of the moment that the state is of.
+                let mut take = || pool.snapshot(name, &snapshot, State::Moves).map_err(|error| error.to_string());
+                run.container.checkpoint(&request, &mut take).context(format!("take stateful snapshot `{id}`"))?;
+            }
+        }
         points::reach("snapshot.taken");
         let now = Timestamp::now();
         let expires_at =
             SNAPSHOTS_EXPIRY.get(&expanded.config).map_or(Timestamp::NEVER, |seconds| Timestamp::from_unix(now.unix() + seconds as i64));
+        let instance = InstanceRecord { stateful: false, ..InstanceRecord::clone(&held.record) };
         let mut changes = engine.records.changes();
-        changes.insert(&id, SnapshotRecord { taken_at: now, expires_at, instance: InstanceRecord::clone(&held.record) })?;
+        changes.insert(&id, SnapshotRecord { taken_at: now, expires_at, instance, stateful })?;
         changes.delete::<IntentRecord>(name);
         changes.commit()?;
         intent.done();
@@ -163,7 +182,7 @@ impl Instances {
             name: name.to_owned(),
             profiles: instance.profiles.clone(),
             size: -1,
-            stateful: false,
+            stateful: record.stateful,
         }
     }
 

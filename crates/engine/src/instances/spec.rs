@@ -50,7 +50,11 @@ pub(crate) fn build(input: Input<'_>) -> ContainerSpec {
         nics,
         limits: input.limits,
         nesting: key::SECURITY_NESTING.is_true(input.config),
-        checkpointable: key::MIGRATION_STATEFUL.is_true(input.config),
+        // Without a word of the user's, what nests is left alone.
+        checkpointable: match key::MIGRATION_STATEFUL.text(input.config) {
+            Some(_) => key::MIGRATION_STATEFUL.is_true(input.config),
+            None => !key::SECURITY_NESTING.is_true(input.config),
+        },
         personality_32: input.personality_32,
     }
 }

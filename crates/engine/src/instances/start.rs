@@ -6,6 +6,7 @@ use runtime::{ContainerSpec, Rootfs};
 use storage::VolumeRef;
 
 use super::expand::{Expanded, expand_record};
+use super::stateful::Origin;
 use super::{Instances, spec, templates};
 use crate::devices::{self, Owner};
 use crate::error::Context;
@@ -26,6 +27,23 @@ struct Prepared {
 impl Instances {
     /// Starts a stopped instance; the caller holds its permit.
     pub(crate) fn start_held(&self, name: &str) -> Result<()> {
+        self.settle_leftover(name)?;
+        let held = self.record(name)?;
+        let origin = if held.stateful && self.engine.live.get(name).is_none() {
+            Some(Origin::open(self.state_dir(name, &held)?, name).map_err(|error| kept(name, error))?)
+        } else {
+            None
+        };
+        self.start_from(name, origin.as_ref()).map_err(|error| if origin.is_some() { kept(name, error) } else { error })?;
+        if origin.is_some() {
+            // It has gone on; what was saved is the past.
+            self.discard_state(name)?;
+        }
+        Ok(())
+    }
+
+    /// Starts afresh, or lets it go on from a saved state.
+    pub(super) fn start_from(&self, name: &str, origin: Option<&Origin>) -> Result<()> {
         // The shutdown waits for this; after that it sees the flag.
         let _starting = read(&self.engine.starts);
         if self.engine.is_shutting_down() {
@@ -36,7 +54,7 @@ impl Instances {
         if self.engine.live.get(name).is_some() {
             return Err(Error::bad_request("The container is already running"));
         }
-        let prepared = self.prepare(name, &held)?;
+        let prepared = self.prepare(name, &held, origin)?;
         for (network, host) in self.engine.hosts_of(name, &prepared.expanded.config, &prepared.expanded.devices) {
             self.engine.announce_host(&network, host);
         }
@@ -44,7 +62,13 @@ impl Instances {
         self.remember_start(name, &prepared.volatile)?;
         undo.push("store that it does not run", || self.forget_start(name, &held));
         points::reach("start.stored");
-        let container = self.engine.runtime.start(&prepared.spec).context(format!("start container `{name}`"))?;
+        let container = match origin {
+            None => self.engine.runtime.start(&prepared.spec).context(format!("start container `{name}`"))?,
+            Some(Origin { criu, images, .. }) => {
+                let resumed = self.engine.runtime.resume(&prepared.spec, images, criu);
+                resumed.context(format!("restore the running state of `{name}`"))?
+            }
+        };
         undo.keep();
         points::reach("start.launched");
         self.engine.live.insert(name, container);
@@ -55,7 +79,7 @@ impl Instances {
         Ok(())
     }
 
-    fn prepare(&self, name: &str, record: &InstanceRecord) -> Result<Prepared> {
+    fn prepare(&self, name: &str, record: &InstanceRecord, origin: Option<&Origin>) -> Result<Prepared> {
         let engine = &self.engine;
         let mut expanded = expand_record(&engine.records, record);
         let volatile = devices::generate_volatile(&expanded.devices, &expanded.config, || uuid::Uuid::new_v4().as_u128());
@@ -71,7 +95,10 @@ impl Instances {
         let volume = VolumeRef::instance(name);
         let rootfs = runtime_rootfs(pool.rootfs(&volume).context(format!("look at the volume of `{name}`"))?);
         let idmap = self.claim_ids(name)?;
-        templates::apply(&templates::Subject { name, record, expanded: &expanded, volume: &pool.dir(&volume), rootfs: &rootfs })?;
+        // Whoever goes on finds the files as they were.
+        if origin.is_none() {
+            templates::apply(&templates::Subject { name, record, expanded: &expanded, volume: &pool.dir(&volume), rootfs: &rootfs })?;
+        }
         let idmapped = self.settle_ids(name, (&*pool, &volume), &rootfs, &idmap)?;
         let spec = spec::build(spec::Input {
             name,
@@ -83,6 +110,10 @@ impl Instances {
             limits: self.limits_for(name, &expanded.config),
             personality_32: engine.host.is_personality_32(&record.architecture),
         });
+        if let Some(reason) = origin.and_then(|origin| origin.state.conflict(&spec)) {
+            return Err(Error::bad_request(format!("The running state of `{name}` does not fit its configuration: {reason}"))
+                .hint("put the configuration back as it was, or start it without the state (`lxc start --stateless`)"));
+        }
         Ok(Prepared { spec, expanded, volatile })
     }
 
@@ -119,6 +150,13 @@ impl Instances {
         });
         modified.map(drop)
     }
+}
+
+/// Says that nothing is lost by a restore that failed.
+fn kept(name: &str, error: Error) -> Error {
+    Error::new(error.kind(), format!("`{name}` stays stopped, its saved running state is kept"))
+        .caused_by(std::io::Error::other(error.report()))
+        .hint(format!("`lxc start {name} --stateless` starts it afresh and discards the state; `lxc info {name} --show-log` has the log"))
 }
 
 /// Loads the modules of `linux.kernel_modules` that are not there yet.

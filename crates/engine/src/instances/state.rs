@@ -70,7 +70,7 @@ impl Instances {
             name,
             profiles: record.profiles.clone(),
             project: "default".into(),
-            stateful: false,
+            stateful: record.stateful,
             status: status_code.text().to_owned(),
             status_code,
             kind: "container".into(),

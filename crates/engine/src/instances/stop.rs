@@ -98,7 +98,7 @@ impl Instances {
         Ok(())
     }
 
-    fn kill(&self, name: &str) -> Result<()> {
+    pub(super) fn kill(&self, name: &str) -> Result<()> {
         match self.engine.live.get(name) {
             Some(run) => unless_ended(run.container.kill()).context(format!("kill container `{name}`")),
             None => Ok(()),
@@ -135,7 +135,7 @@ impl Instances {
 
     /// What follows an end: the record, or deletion of an ephemeral instance; the caller holds the
     /// permit. Where it fails, [`Self::guest_ended`] tries again.
-    fn settle(&self, name: &str, exit: Exit) -> Result<()> {
+    pub(super) fn settle(&self, name: &str, exit: Exit) -> Result<()> {
         let live = &self.engine.live;
         let is_first = live.unsettled(name).is_none();
         live.remove(name);
@@ -158,7 +158,7 @@ impl Instances {
     /// Takes an ended container out of the published state and stores that it is stopped, and
     /// whether it is to be started again. During the host's shutdown the record keeps saying that
     /// it ran, so that it comes back.
-    fn mark_stopped(&self, name: &str, next: Option<IntentRecord>) -> Result<()> {
+    pub(super) fn mark_stopped(&self, name: &str, next: Option<IntentRecord>) -> Result<()> {
         let records = &self.engine.records;
         self.engine.live.remove(name);
         if self.engine.is_shutting_down() {
@@ -303,7 +303,7 @@ fn unless_ended(result: runtime::Result<()>) -> runtime::Result<()> {
     }
 }
 
-fn not_running() -> Error {
+pub(super) fn not_running() -> Error {
     Error::bad_request("The container is already stopped")
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct InstanceRecord {
     /// The owners of its files are being changed from `volatile.last_state.idmap` to this: some
     /// may have those, some these. Goes with the files: into copies and snapshots.
     pub shifting_to: Option<IdMap>,
+    /// Its running state is saved, and the next start goes on from there.
+    pub stateful: bool,
 }
 
 /// A snapshot; the key is `INSTANCE/SNAPSHOT`.
@@ -36,6 +38,8 @@ pub(crate) struct SnapshotRecord {
     pub expires_at: Timestamp,
     /// The instance as it was.
     pub instance: InstanceRecord,
+    /// It holds the running state, too.
+    pub stateful: bool,
 }
 
 /// What is under way with an instance; the key is the instance's name. It is stored before the first
@@ -63,6 +67,8 @@ pub(crate) enum IntentRecord {
         snapshot: String,
         start: bool,
     },
+    /// Its running state is being saved, after which it is to be stopped.
+    Saving,
     /// It is on its way down, and is to be started after that.
     Restarting,
     /// Nothing of it runs, and it is to be started.

@@ -14,10 +14,15 @@ const URL: &str = "/1.0/instances/{name}/state";
 pub(super) static ENDPOINTS: &[Endpoint] = &[
     row(Get, URL, Trusted, Blocking(get), "Show what an instance uses now"),
     row(Put, URL, Trusted, Blocking(change), "Start, stop, restart, freeze or unfreeze an instance"),
+    row(Get, "/1.0/instances/{name}/state/checkpoint", Trusted, Blocking(checkpoint), "Show what keeps the running state from being saved"),
 ];
 
 fn get(request: &Request) -> Outcome {
     envelope::sync(&request.engine.instances().state(request.param("name"))?)
+}
+
+fn checkpoint(request: &Request) -> Outcome {
+    envelope::sync(&request.engine.instances().checkpointability(request.param("name"))?)
 }
 
 fn change(request: &Request) -> Outcome {

@@ -1,4 +1,4 @@
-//! The helper program of the runtime: monitor, attach, files. Started by the daemon only, with
+//! The helper program of the runtime: monitor, attach, files, hook of CRIU. Started by the daemon only, with
 //! its socket as standard input.
 
 use std::io::Write;
@@ -21,6 +21,8 @@ fn main() {
     let code = match words.as_slice() {
         ["monitor", run_dir] => runtime::monitor::run(Path::new(run_dir), socket),
         ["attach"] => runtime::attach::run(&socket),
+        // CRIU calls its hooks without arguments.
+        [] => runtime::checkpoint::run_hook(),
         ["files"] => runtime::files::run(&socket),
         _ => 2,
     };

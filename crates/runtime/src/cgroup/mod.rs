@@ -243,6 +243,25 @@ impl Groups {
         Ok(())
     }
 
+    /// Their path below the root of each hierarchy.
+    pub(crate) fn root(&self) -> PathBuf {
+        Path::new("/").join(&self.path)
+    }
+
+    /// Every process in the groups and below, by pid.
+    pub(crate) fn members(&self) -> Vec<i32> {
+        let Some(hierarchy) = self.layout.unified().or(self.layout.hierarchies.first()) else { return Vec::new() };
+        let mut dirs = vec![self.dir(hierarchy)];
+        let mut members = Vec::new();
+        while let Some(dir) = dirs.pop() {
+            let text = sys::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+            members.extend(text.lines().filter_map(|pid| pid.parse::<i32>().ok()));
+            dirs.extend(sys::fs::list_subdirs(&dir).unwrap_or_default().into_iter().map(|name| dir.join(name)));
+        }
+        members.sort_unstable();
+        members
+    }
+
     /// The directory in one hierarchy.
     pub(crate) fn dir(&self, hierarchy: &Hierarchy) -> PathBuf {
         hierarchy.mount_point.join(&self.path)

@@ -22,9 +22,12 @@ const STAGE: &str = "/dev";
 const NOFILE: u64 = 1024;
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What the monitor opened on the host: the plan's trees, and the console's terminal.
+type Mounts = (Vec<Option<OwnedFd>>, OwnedFd);
+
 /// Runs the child; never returns.
-pub(super) fn run(launch: &Launch, plan: &Plan, trees: Vec<Option<OwnedFd>>, socket: &OwnedFd) -> ! {
-    let failure = match set_up(launch, plan, trees, socket) {
+pub(super) fn run(launch: &Launch, plan: &Plan, mounts: Mounts, socket: &OwnedFd) -> ! {
+    let failure = match set_up(launch, plan, mounts, socket) {
         Ok(()) => {
             let (program, env) = (&launch.spec.init[0], environment(launch));
             let error = sys::process::exec(program, &launch.spec.init, &env);
@@ -32,18 +35,18 @@ pub(super) fn run(launch: &Launch, plan: &Plan, trees: Vec<Option<OwnedFd>>, soc
         }
         Err(failure) => failure,
     };
-    drop(protocol::send(socket, &Some(failure), &[]));
+    drop(protocol::send(socket, &failure, &[]));
     sys::process::exit_now(1)
 }
 
-fn set_up(launch: &Launch, plan: &Plan, trees: Vec<Option<OwnedFd>>, socket: &OwnedFd) -> std::result::Result<(), StepFailure> {
+fn set_up(launch: &Launch, plan: &Plan, (trees, console): Mounts, socket: &OwnedFd) -> std::result::Result<(), StepFailure> {
     let failed = |step: String| move |error: Error| StepFailure { step, reason: error.to_string() };
     if launch.spec.init.is_empty() {
         return Err(failed("start init".into())(Error::Invalid("no init program was given".into())));
     }
     await_go(socket).map_err(failed("wait for the monitor".into()))?;
     sys::process::set_identity(0, 0).map_err(Error::from).map_err(failed("become root of the container".into()))?;
-    let mut child = Child { launch, plan, trees, socket, root: None, terminal: None };
+    let mut child = Child { launch, plan, trees, console, socket, root: None, terminal: None };
     for step in &plan.steps {
         child.perform(step).map_err(failed(describe(step, plan)))?;
     }
@@ -61,6 +64,7 @@ struct Child<'a> {
     launch: &'a Launch,
     plan: &'a Plan,
     trees: Vec<Option<OwnedFd>>,
+    console: OwnedFd,
     socket: &'a OwnedFd,
     root: Option<Root>,
     terminal: Option<OwnedFd>,
@@ -191,17 +195,11 @@ impl Child<'_> {
         }
     }
 
-    /// The terminal is one of the guest's own devpts, so that it means something inside; the
-    /// monitor gets its master.
+    /// Opened by the name that the guest knows it by.
     fn open_console(&mut self) -> Result<()> {
-        let root = self.root()?;
-        let multiplexer = root.open_at("/dev/pts/ptmx", OFlags::RDWR | OFlags::NOCTTY, 0)?;
-        let pty = sys::pty::from_multiplexer(multiplexer)?;
-        sys::pty::resize(&pty.slave, 80, 25)?;
-        let tree = sys::mount::clone_tree_fd(&pty.slave, false, "/dev/console")?;
-        self.attach_tree(&tree, Path::new("/dev/console"))?;
-        protocol::send(self.socket, &None::<StepFailure>, &[pty.master.as_fd(), pty.slave.as_fd()])?;
-        self.terminal = Some(pty.slave);
+        let console = Path::new("/dev/console");
+        self.attach_tree(&self.console, console)?;
+        self.terminal = Some(self.root()?.open_at(console, OFlags::RDWR | OFlags::NOCTTY, 0)?);
         Ok(())
     }
 

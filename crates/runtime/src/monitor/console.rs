@@ -15,7 +15,8 @@ const CHUNK_BYTES: usize = 4096;
 /// Master side of the container's console.
 pub struct Console {
     master: OwnedFd,
-    /// Kept open, see [`super::Terminal`].
+    /// Without a holder the master would report a hang-up all the time, and there is no way to wait
+    /// for the next holder.
     _slave: OwnedFd,
     ring: VecDeque<u8>,
     client: Option<OwnedFd>,

@@ -7,13 +7,15 @@
 
 mod child;
 mod console;
+mod resume;
 mod serve;
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use sys::idmap::Kind;
+use sys::idmap::{IdMap, Kind};
 use sys::process::{Clone, namespaces};
+use sys::pty::Pty;
 
 use crate::cgroup::Groups;
 use crate::error::{Error, Result};
@@ -43,18 +45,14 @@ pub struct InitRecord {
 struct Made {
     pid: i32,
     pidfd: OwnedFd,
-    console: Terminal,
+    console: Pty,
     network: OwnedFd,
     /// Kept until the daemon knows that init runs: to tear a mount namespace down takes a while.
     stage: Option<OwnedFd>,
 }
 
-/// Both ends of the console. The monitor keeps the slave open, too: without a holder the master would
-/// report a hang-up all the time, and there is no way to wait for the next holder.
-struct Terminal {
-    master: OwnedFd,
-    slave: OwnedFd,
-}
+/// Group of terminals inside, by the convention of all distributions.
+const TTY_GROUP: u32 = 5;
 
 /// Runs a monitor for the container of `run_dir`; `control` leads to the daemon that started it.
 pub fn run(run_dir: &Path, control: OwnedFd) -> i32 {
@@ -83,8 +81,14 @@ fn start(run_dir: &Path) -> std::result::Result<(Made, OwnedFd), StepFailure> {
     let listener =
         sys::socket::listen_seqpacket(&run_dir.join(SOCKET_FILE)).map_err(Error::from).map_err(failed("listen for the daemon"))?;
     let plan = plan(&launch);
-    let trees = open_trees(&plan.trees).map_err(failed("open the container's file systems"))?;
-    let made = make(&launch, &plan, trees)?;
+    let made = match &launch.resume {
+        Some(resume) => resume::resume(run_dir, &launch, &plan, resume)?,
+        None => {
+            let trees = open_trees(&plan.trees).map_err(failed("open the container's file systems"))?;
+            let console = open_console(&launch.spec.idmap).map_err(failed("open a terminal for the console"))?;
+            make(&launch, &plan, trees, console)?
+        }
+    };
     let record = InitRecord { pid: made.pid, start_time: sys::process::start_time(made.pid).unwrap_or(0) };
     let record = serde_json::to_vec(&record).unwrap_or_default();
     if let Err(error) = sys::fs::write(run_dir.join(INIT_FILE), record) {
@@ -121,14 +125,32 @@ fn open_trees(trees: &[Tree]) -> Result<Vec<Option<OwnedFd>>> {
     trees.iter().map(open).collect()
 }
 
+/// Makes the console: a terminal of the host's devpts, so that it exists before the container and can be
+/// given to another one that goes on where this one was saved. The guest's root owns it.
+fn open_console(idmap: &IdMap) -> Result<Pty> {
+    let pty = sys::pty::open()?;
+    sys::pty::resize(&pty.slave, 80, 25)?;
+    let owner = idmap.to_host(Kind::Uid, 0).zip(idmap.to_host(Kind::Gid, TTY_GROUP).or(idmap.to_host(Kind::Gid, 0)));
+    let (uid, gid) = owner.ok_or_else(|| Error::Invalid("the id map does not contain the container's root (id 0)".into()))?;
+    let path = console_path(&pty);
+    sys::fs::chown(&path, uid, gid)?;
+    sys::fs::set_mode(&path, 0o620)?;
+    Ok(pty)
+}
+
+fn console_path(pty: &Pty) -> PathBuf {
+    Path::new("/dev/pts").join(pty.number.to_string())
+}
+
 /// Clones the container's first process and leads it to the exec of init.
-fn make(launch: &Launch, plan: &Plan, trees: Vec<Option<OwnedFd>>) -> std::result::Result<Made, StepFailure> {
+fn make(launch: &Launch, plan: &Plan, trees: Vec<Option<OwnedFd>>, console: Pty) -> std::result::Result<Made, StepFailure> {
     let failed = |step: &'static str| move |error: Error| StepFailure { step: step.into(), reason: error.to_string() };
     let (ours, theirs) = sys::socket::seqpacket_pair().map_err(Error::from).map_err(failed("connect to the container"))?;
     let mut flags = namespaces::PID | namespaces::UTS | namespaces::IPC | namespaces::NET;
     if !launch.spec.idmap.is_empty() {
         flags |= namespaces::USER;
     }
+    let terminal = sys::mount::clone_tree(console_path(&console), false).map_err(Error::from).map_err(failed("show the console"))?;
     // With trees to lock, the child starts on the stage and makes its mount namespace later.
     let home = if plan.has_locked() {
         Some(enter_stage().map_err(failed("make a mount namespace for the disks"))?)
@@ -139,7 +161,7 @@ fn make(launch: &Launch, plan: &Plan, trees: Vec<Option<OwnedFd>>) -> std::resul
     match sys::process::clone_process(flags).map_err(Error::from).map_err(failed("make the container's namespaces"))? {
         Clone::Child => {
             drop(ours);
-            child::run(launch, plan, trees, &theirs)
+            child::run(launch, plan, (trees, terminal), &theirs)
         }
         Clone::Parent { pid, pidfd } => {
             drop(theirs);
@@ -147,17 +169,16 @@ fn make(launch: &Launch, plan: &Plan, trees: Vec<Option<OwnedFd>>) -> std::resul
                 let fill = |home| fill_stage(plan, &trees, &home).map_err(failed("prepare the disks"));
                 home.map(fill).transpose()
             });
-            drop(trees);
+            drop((trees, terminal));
             let led = stage.and_then(|stage| {
                 // Held from before any interface is lent, so that all can be had back whatever happens.
                 let network = sys::fs::open(format!("/proc/{pid}/ns/net")).map(OwnedFd::from).map_err(Error::from);
                 let network = network.map_err(failed("open the network namespace"))?;
-                let console = lead(launch, (pid, &network), &ours);
-                let console = console.inspect_err(|_| crate::nic::take_back(&launch.spec.nics, &network))?;
-                Ok((console, network, stage))
+                lead(launch, (pid, &network), &ours).inspect_err(|_| crate::nic::take_back(&launch.spec.nics, &network))?;
+                Ok((network, stage))
             });
             match led {
-                Ok((console, network, stage)) => Ok(Made { pid, pidfd, console, network, stage }),
+                Ok((network, stage)) => Ok(Made { pid, pidfd, console, network, stage }),
                 Err(failure) => {
                     drop(sys::process::pidfd_signal(&pidfd, KILL));
                     drop(sys::process::wait_pidfd(&pidfd));
@@ -190,8 +211,8 @@ fn fill_stage(plan: &Plan, trees: &[Option<OwnedFd>], home: &OwnedFd) -> Result<
     Ok(stage.into())
 }
 
-/// Leads the child to the exec of init; returns its console.
-fn lead(launch: &Launch, (pid, network): (i32, &OwnedFd), socket: &OwnedFd) -> std::result::Result<Terminal, StepFailure> {
+/// Leads the child to the exec of init.
+fn lead(launch: &Launch, (pid, network): (i32, &OwnedFd), socket: &OwnedFd) -> std::result::Result<(), StepFailure> {
     let failed = |step: &'static str| move |error: Error| StepFailure { step: step.into(), reason: error.to_string() };
     let groups = Groups::new(launch.layout.clone(), &launch.cgroup_tag, &launch.spec.name);
     let enter = || groups.enter(pid).map_err(failed("enter the control groups"));
@@ -207,19 +228,10 @@ fn lead(launch: &Launch, (pid, network): (i32, &OwnedFd), socket: &OwnedFd) -> s
     }
     make_nics(&launch.spec.nics, network).map_err(failed("set up the network"))?;
     sys::socket::send(socket, GO, &[]).map_err(Error::from).map_err(failed("finish the container's set-up"))?;
-    let mut console = None;
-    // Two messages at most: the console, and a failure. The end of the stream is the exec of init.
-    while let Some((reply, fds)) =
-        protocol::receive::<Option<StepFailure>>(socket, protocol::REQUEST_BYTES).map_err(failed("wait for the container"))?
-    {
-        match reply {
-            None => console = <[OwnedFd; 2]>::try_from(fds).ok().map(|[master, slave]| Terminal { master, slave }),
-            Some(failure) => return Err(failure),
-        }
-    }
-    match console {
-        Some(console) => Ok(console),
-        None => Err(StepFailure { step: "start init".into(), reason: "the container's first process died".into() }),
+    // A failure, or the end of the stream, which is the exec of init.
+    match protocol::receive::<StepFailure>(socket, protocol::REQUEST_BYTES).map_err(failed("wait for the container"))? {
+        Some((failure, _)) => Err(failure),
+        None => Ok(()),
     }
 }
 

@@ -1,0 +1,166 @@
+//! The running state of an instance: whether it can be saved, saving it at a stop, going on from it.
+//!
+//! A saved state is in the volume's `state` directory; the record says that it is there. The directory
+//! counts only when it is whole ([`SavedState::is_in`]), and never beside a running container, whose
+//! files have gone on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use api::instances::{Checkpointability, Obstacle};
+use runtime::{After, Checkpoint, Criu, SavedState};
+use storage::VolumeRef;
+
+use super::Instances;
+use super::admission::{Action, Entry};
+use super::stop::{KILL_PATIENCE, not_running};
+use crate::error::Context;
+use crate::live::Run;
+use crate::records::{InstanceRecord, IntentRecord};
+use crate::{Error, Result, points};
+
+/// What is to be done with the running state, for messages.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Saving {
+    Snapshot,
+    Stop,
+}
+
+impl Saving {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Snapshot => "Unable to create a stateful snapshot",
+            Self::Stop => "Unable to stop with the running state saved",
+        }
+    }
+}
+
+impl Instances {
+    /// What would keep the running state of an instance from being saved now.
+    pub fn checkpointability(&self, name: &str) -> Result<Checkpointability> {
+        self.record(name)?;
+        self.engine.gates.check_reachable(name)?;
+        let run = self.engine.live.get(name).ok_or_else(not_running)?;
+        let mut obstacles = self.obstacles(&run)?;
+        if let Err(runtime::Error::Unsupported { what, remedy }) = Criu::find() {
+            obstacles.insert(0, Obstacle { fatal: true, what, remedy });
+        }
+        Ok(Checkpointability { possible: obstacles.iter().all(|obstacle| !obstacle.fatal), obstacles })
+    }
+
+    fn obstacles(&self, run: &Run) -> Result<Vec<Obstacle>> {
+        let name = run.container.name();
+        let found = run.container.obstacles().context(format!("look at the processes of `{name}`"))?;
+        let mut obstacles: Vec<Obstacle> =
+            found.into_iter().map(|found| Obstacle { fatal: found.is_fatal, what: found.what, remedy: found.remedy }).collect();
+        if run.is_frozen.load(std::sync::atomic::Ordering::Relaxed) {
+            obstacles.insert(
+                0,
+                Obstacle { fatal: true, what: "the instance is frozen".into(), remedy: format!("`lxc start {name}` lets it go on") },
+            );
+        }
+        Ok(obstacles)
+    }
+
+    /// The same checks, before the real thing.
+    pub(super) fn check_saving(&self, run: &Run, saving: Saving) -> Result<Criu> {
+        let criu = find_criu(saving.words())?;
+        let fatal: Vec<Obstacle> = self.obstacles(run)?.into_iter().filter(|obstacle| obstacle.fatal).collect();
+        let Some(first) = fatal.first() else { return Ok(criu) };
+        let all: Vec<&str> = fatal.iter().map(|obstacle| obstacle.what.as_str()).collect();
+        Err(Error::bad_request(format!("{}: {}", saving.words(), all.join("; "))).hint(first.remedy.clone()))
+    }
+
+    /// Stops an instance so that its next start goes on where it was.
+    pub(super) fn stop_stateful(&self, name: &str) -> Result<()> {
+        let held = self.record(name)?;
+        self.engine.gates.check_reachable(name)?;
+        let was_live = self.engine.live.get(name).is_some();
+        let _permit = match self.engine.gates.enter(name, Action::Stop, || self.kill(name))? {
+            Entry::Act(permit) => permit,
+            Entry::Joined => return Err(Error::bad_request(format!("The instance `{name}` was stopped by another request"))),
+        };
+        let run = self.engine.live.get(name).ok_or_else(not_running)?;
+        if !was_live || held.ephemeral {
+            return Err(Error::bad_request(format!("{}: it is ephemeral", Saving::Stop.words()))
+                .hint("an ephemeral instance is deleted when it stops: `lxc config edit` can make it a lasting one"));
+        }
+        let criu = self.check_saving(&run, Saving::Stop)?;
+        let images = self.state_dir(name, &held)?;
+        run.container.end_sessions();
+        let intent = self.intend(name, IntentRecord::Saving)?;
+        let mut take = || {
+            self.set_stateful(name, true).map_err(|error| error.report())?;
+            points::reach("stateful.stored");
+            Ok(())
+        };
+        let request = Checkpoint { criu: &criu, images: &images, after: After::Stop };
+        run.container.checkpoint(&request, &mut take).context(format!("{} of `{name}`, which goes on running", Saving::Stop.words()))?;
+        points::reach("stateful.saved");
+        let exit = run.container.wait_exit(Some(KILL_PATIENCE));
+        let exit = exit.ok_or_else(|| Error::internal(format!("The processes of `{name}` did not end")).hint("see dmesg"))?;
+        self.settle(name, exit)?;
+        self.forget_intent(name)?;
+        intent.done();
+        Ok(())
+    }
+
+    /// After a stop with its state that did not come to its end: what counts is whether all was saved
+    /// and nothing has run since.
+    pub(super) fn settle_saving(&self, name: &str) -> Result<()> {
+        let Some(held) = self.engine.records.instances.get(name) else { return Ok(()) };
+        let run = self.engine.live.get(name);
+        if let Some(run) = &run {
+            run.container.await_checkpoint();
+        }
+        let is_running = run.is_some_and(|run| run.container.is_running());
+        if !is_running && SavedState::is_in(&self.state_dir(name, &held)?) {
+            return self.set_stateful(name, true);
+        }
+        self.discard_state(name)
+    }
+
+    /// Removes what is saved of the running state, if anything is.
+    pub(super) fn discard_state(&self, name: &str) -> Result<()> {
+        let Some(held) = self.engine.records.instances.get(name) else { return Ok(()) };
+        if held.stateful {
+            self.set_stateful(name, false)?;
+        }
+        let dir = self.state_dir(name, &held)?;
+        sys::tree::remove(&dir).context(format!("remove the saved running state of `{name}`"))
+    }
+
+    /// Where the saved state of an instance is.
+    pub(super) fn state_dir(&self, name: &str, record: &InstanceRecord) -> Result<PathBuf> {
+        Ok(self.engine.pool(&record.pool)?.state_dir(&VolumeRef::instance(name)))
+    }
+
+    fn set_stateful(&self, name: &str, stateful: bool) -> Result<()> {
+        self.engine.records.modify::<InstanceRecord>(name, |record| record.stateful = stateful).map(drop)
+    }
+}
+
+/// CRIU, or why there is none.
+pub(super) fn find_criu(words: &str) -> Result<Criu> {
+    Criu::find().map_err(|error| match error {
+        runtime::Error::Unsupported { what, remedy } => Error::not_implemented(format!("{words}. {what}.")).hint(remedy),
+        other => Error::internal(words).caused_by(other),
+    })
+}
+
+/// A saved state to go on from.
+#[derive(Clone, Debug)]
+pub(super) struct Origin {
+    pub criu: Criu,
+    pub images: PathBuf,
+    pub state: Arc<SavedState>,
+}
+
+impl Origin {
+    /// Opens it; nothing has been changed when this fails.
+    pub(super) fn open(images: PathBuf, name: &str) -> Result<Self> {
+        let criu = find_criu(&format!("Unable to restore the running state of `{name}`"))?;
+        let state = SavedState::read(&images).context(format!("restore the running state of `{name}`"))?;
+        Ok(Self { criu, images, state: Arc::new(state) })
+    }
+}

@@ -1,0 +1,215 @@
+//! What would keep a container's running state from being saved, found without touching it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::container::Container;
+use crate::error::Result;
+use crate::spec::NicKind;
+
+const SIGHUP: i32 = 1;
+const SIGKILL: i32 = 9;
+/// CAP_SYS_RESOURCE.
+const SYS_RESOURCE: u32 = 24;
+
+/// Something that stands in the way, or will be lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Saving cannot succeed; otherwise this is a mere loss.
+    pub is_fatal: bool,
+    /// What it is, and whose.
+    pub what: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// Namespaces that cannot be saved where one inside differs from init's, and the setting of systemd
+/// that makes them.
+const NAMESPACES: &[(&str, &str)] = &[
+    ("uts", "a host name namespace of its own (systemd: ProtectHostname=)"),
+    ("user", "a user namespace of its own (systemd: PrivateUsers=, or a container in the container)"),
+    ("ipc", "an IPC namespace of its own (systemd: PrivateIPC=, or a container in the container)"),
+    ("pid", "a pid namespace of its own (a container in the container)"),
+    ("time", "a time namespace of its own"),
+];
+
+/// Kernel objects that cannot be saved, by what /proc/PID/fd says of them.
+const OBJECTS: &[(&str, &str)] = &[
+    ("anon_inode:[io_uring]", "io_uring"),
+    ("anon_inode:bpf-", "a BPF program or map"),
+    ("anon_inode:[perf_event]", "a performance counter"),
+    ("anon_inode:[userfaultfd]", "a userfaultfd"),
+    ("anon_inode:kvm", "a virtual machine"),
+];
+
+/// Devices that every container has and that hold no state.
+const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty", "console", "ptmx"];
+/// Directories below /dev that are no devices.
+const DIRECTORIES: &[&str] = &["pts/", "shm/", "mqueue/", "hugepages/"];
+
+impl Container {
+    /// Looks for all that keeps the state from being saved.
+    pub fn obstacles(&self) -> Result<Vec<Obstacle>> {
+        self.check_running()?;
+        let mut found = Vec::new();
+        let mut fatal = |what: String, remedy: &str| found.push(Obstacle { is_fatal: true, what, remedy: remedy.into() });
+        let spec = self.spec();
+        for nic in &spec.nics {
+            if matches!(nic.kind, NicKind::Physical { .. } | NicKind::Macvlan { .. }) {
+                fatal(format!("the network card `{}` is not a bridged one", nic.name), "use nictype=bridged or p2p, or remove the device");
+            }
+        }
+        for node in &spec.nodes {
+            let users = self.pids().into_iter().filter(|pid| links(*pid).any(|link| link == node.target.to_string_lossy()));
+            for pid in users {
+                fatal(format!("{} uses the device `{}`", who(pid), node.target.display()), "end it before");
+            }
+        }
+        let pids = self.pids();
+        if spec.idmap.is_empty() && !has_capability(SYS_RESOURCE) && pids.iter().any(|pid| uid(*pid).is_some_and(|uid| uid != 0)) {
+            fatal(
+                "the instance is privileged, and the manager may not read the limits of its processes (no CAP_SYS_RESOURCE)".into(),
+                "set security.privileged=false, or run the manager with that capability",
+            );
+        }
+        let own: BTreeMap<&str, Option<String>> = NAMESPACES.iter().map(|(kind, _)| (*kind, namespace(self.pid, kind))).collect();
+        let parents: BTreeMap<i32, i32> = pids.iter().filter_map(|pid| Some((*pid, parent(*pid)?))).collect();
+        for pid in &pids {
+            for (kind, words) in NAMESPACES {
+                let theirs = namespace(*pid, kind);
+                if theirs.is_some() && theirs != own[kind] {
+                    fatal(format!("{} has {words}", who(*pid)), remedy_for(*pid));
+                }
+            }
+            for link in links(*pid) {
+                if let Some((_, words)) = OBJECTS.iter().find(|(pattern, _)| link.starts_with(pattern)) {
+                    fatal(format!("{} uses {words}", who(*pid)), "stop it before");
+                } else if is_device(&link) {
+                    fatal(format!("{} uses the device `{link}`", who(*pid)), "stop it before");
+                }
+            }
+        }
+        for pid in outsiders(self.pid, &parents) {
+            found.push(Obstacle {
+                is_fatal: false,
+                what: format!("{} was started by `lxc exec` and is not saved", who(pid)),
+                remedy: "start what is to go on as a service of the instance".into(),
+            });
+        }
+        found.dedup();
+        Ok(found)
+    }
+
+    /// Ends what `lxc exec` has started: it does not belong to what is saved.
+    pub fn end_sessions(&self) {
+        for (signal, patience) in [(SIGHUP, Duration::from_millis(500)), (SIGKILL, Duration::from_millis(500))] {
+            let end = Instant::now() + patience;
+            let sessions: Vec<_> = self.sessions().into_iter().filter_map(|pid| sys::process::pidfd_open(pid).ok()).collect();
+            sessions.iter().for_each(|session| drop(sys::process::pidfd_signal(session, signal)));
+            while sessions.iter().any(sys::process::pidfd_is_alive) && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    /// The first processes of what `lxc exec` has started.
+    fn sessions(&self) -> BTreeSet<i32> {
+        outsiders(self.pid, &self.pids().iter().filter_map(|pid| Some((*pid, parent(*pid)?))).collect())
+    }
+
+    /// Every process of the container, also those of containers inside.
+    fn pids(&self) -> Vec<i32> {
+        // The manager's own helpers are in the groups, too, and not in the container's pid namespace.
+        let own = namespace(std::process::id() as i32, "pid");
+        self.groups.members().into_iter().filter(|pid| namespace(*pid, "pid") != own).collect()
+    }
+}
+
+/// Processes that do not descend from init: the first of each tree.
+fn outsiders(init: i32, parents: &BTreeMap<i32, i32>) -> BTreeSet<i32> {
+    parents.iter().filter(|(pid, parent)| **pid != init && !parents.contains_key(parent)).map(|(pid, _)| *pid).collect()
+}
+
+fn namespace(pid: i32, kind: &str) -> Option<String> {
+    sys::fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok().map(|link| link.to_string_lossy().into_owned())
+}
+
+/// What its descriptors are.
+fn links(pid: i32) -> impl Iterator<Item = String> {
+    let dir = format!("/proc/{pid}/fd");
+    let names = sys::fs::list_dir(&dir).unwrap_or_default();
+    names.into_iter().filter_map(move |name| Some(sys::fs::read_link(format!("{dir}/{name}")).ok()?.to_string_lossy().into_owned()))
+}
+
+fn is_device(link: &str) -> bool {
+    let Some(name) = link.strip_prefix("/dev/") else { return false };
+    let is_harmless = DEVICES.contains(&name) || DIRECTORIES.iter().any(|dir| name.starts_with(dir));
+    // What is not in the manager's view either is a file that the guest keeps there, such as systemd's /dev/log.
+    !is_harmless && matches!(name, "fuse" | "net/tun" | "kvm" | "vhost-net") || name.starts_with("dri/") || name.starts_with("snd/")
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    status(pid, "PPid:")?.parse().ok()
+}
+
+fn uid(pid: i32) -> Option<u32> {
+    status(pid, "Uid:")?.parse().ok()
+}
+
+/// The first word of a field of /proc/PID/status.
+fn status(pid: i32, field: &str) -> Option<String> {
+    let text = sys::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+    line.split_whitespace().next().map(str::to_owned)
+}
+
+fn has_capability(number: u32) -> bool {
+    let own = std::process::id() as i32;
+    status(own, "CapEff:").and_then(|text| u64::from_str_radix(&text, 16).ok()).is_some_and(|set| set & (1 << number) != 0)
+}
+
+/// `process 12 (nginx) of nginx.service`.
+fn who(pid: i32) -> String {
+    let name = sys::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    // The pid as the guest sees it, the last of `NSpid:`.
+    let text = sys::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let inner = text.lines().find_map(|line| line.strip_prefix("NSpid:")).and_then(|line| line.split_whitespace().nth(1)).map(str::to_owned);
+    let unit = unit(pid).map(|unit| format!(" of {unit}")).unwrap_or_default();
+    format!("process {} ({}){unit}", inner.unwrap_or_else(|| pid.to_string()), name.trim())
+}
+
+fn remedy_for(pid: i32) -> &'static str {
+    if unit(pid).is_some() { "stop that unit, or turn the setting off in a drop-in; with migration.stateful=true the manager does so at the next start" } else { "end it before" }
+}
+
+/// The systemd unit, from its control group.
+fn unit(pid: i32) -> Option<String> {
+    let text = sys::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let ends = [".service", ".scope", ".socket", ".mount"];
+    text.lines()
+        .flat_map(|line| line.rsplit('/'))
+        .find(|part| ends.iter().any(|end| part.ends_with(end)) && *part != "init.scope")
+        .map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_devices_with_a_state_count() {
+        for name in ["null", "pts/3", "log", "shm/x", "console"] {
+            assert!(!is_device(&format!("/dev/{name}")), "{name}");
+        }
+        for name in ["fuse", "net/tun", "dri/card0"] {
+            assert!(is_device(&format!("/dev/{name}")), "{name}");
+        }
+        assert!(!is_device("/srv/dev/fuse"));
+    }
+
+    #[test]
+    fn those_that_init_did_not_make_are_found() {
+        let parents = BTreeMap::from([(10, 1), (11, 10), (12, 11), (50, 2), (51, 50)]);
+        assert_eq!(outsiders(10, &parents), BTreeSet::from([50]));
+    }
+}

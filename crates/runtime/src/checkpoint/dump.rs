@@ -1,0 +1,220 @@
+//! Saving: the daemon's side.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sys::cmd::{Cmd, CmdError};
+
+use super::criu::{Criu, EXTERNAL, Flags};
+use super::hook::{CONTEXT, Context, GO_ON};
+use super::{FORMAT, SavedState, explain, externals};
+use crate::container::Container;
+use crate::error::{Error, Result};
+use crate::plan::plan;
+use crate::protocol::Launch;
+
+/// The newest log of a dump, in the container's log directory.
+const LOG: &str = "stateful-dump.log";
+/// Where the daemon waits for the hook, in the run directory.
+const SOCKET: &str = "checkpoint.sock";
+/// Locked while CRIU works on the container, in the run directory.
+const LOCK: &str = "checkpoint.lock";
+/// Deleted files that are still open are saved up to this size, as CRIU writes it.
+const GHOST_LIMIT: &str = "256M";
+/// File systems that CRIU would not save by itself; they hold nothing, or what systemd puts there
+/// (credentials on ramfs) is saved with them.
+const FILE_SYSTEMS: &[&str] = &["hugetlbfs", "tracefs", "ramfs"];
+/// What passes by itself: messages to a netlink socket that its owner is about to read.
+const TRANSIENT: &[&str] = &["The socket has data to read"];
+const ATTEMPTS: u32 = 12;
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What becomes of the container once it is saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// It goes on.
+    GoOn,
+    /// It ends.
+    Stop,
+}
+
+/// How to save.
+#[derive(Clone, Debug)]
+pub struct Checkpoint<'a> {
+    /// With what.
+    pub criu: &'a Criu,
+    /// An empty directory for the images, on a disk that has room for the container's memory.
+    pub images: &'a Path,
+    /// What follows.
+    pub after: After,
+}
+
+impl Container {
+    /// Saves the running state. When everything is saved and nothing in the container runs, `at_rest` is
+    /// called: it may still refuse, and what it does is as of the same moment as the state. After a
+    /// failure the container goes on, and the images are of no use.
+    pub fn checkpoint(&self, request: &Checkpoint<'_>, at_rest: &mut (dyn FnMut() -> std::result::Result<(), String> + Send)) -> Result<()> {
+        // Devices stay as they are meanwhile.
+        let _changing = self.changing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.check_running()?;
+        let launch = Launch::read(&self.run_dir)?;
+        let state = SavedState {
+            format: FORMAT,
+            criu: request.criu.version().to_owned(),
+            console: self.console_name()?,
+            externals: externals::find(&plan(&launch), self.pid)?,
+            spec: launch.spec,
+        };
+        let log_dir = self.runtime()?.log_dir(self.name());
+        for _ in 1..ATTEMPTS {
+            match self.attempt(request, &state, &log_dir, at_rest) {
+                Err(Failure::Transient) => std::thread::sleep(PAUSE),
+                Err(Failure::Final(error)) => return Err(error),
+                Ok(()) => return Ok(()),
+            }
+        }
+        self.attempt(request, &state, &log_dir, at_rest).map_err(|failure| match failure {
+            Failure::Final(error) => error,
+            Failure::Transient => self.failed(&log_dir.join(LOG)),
+        })
+    }
+
+    fn attempt(
+        &self,
+        request: &Checkpoint<'_>,
+        state: &SavedState,
+        log_dir: &Path,
+        at_rest: &mut (dyn FnMut() -> std::result::Result<(), String> + Send),
+    ) -> std::result::Result<(), Failure> {
+        sys::fs::remove_tree(request.images).map_err(Error::from)?;
+        sys::fs::create_dir(request.images, 0o700).map_err(Error::from)?;
+        let socket = self.run_dir.join(SOCKET);
+        drop(sys::fs::remove_file(&socket));
+        let listener = sys::socket::listen_seqpacket(&socket).map_err(Error::from)?;
+        let command = self.command(request, state, log_dir, &socket)?;
+        let mut refusal = None;
+        let ended = std::thread::scope(|scope| {
+            let hook = scope.spawn(|| {
+                // A connection without a hook behind it is the end of the waiting, see below.
+                let Ok(client) = sys::socket::accept_next(&listener) else { return false };
+                if !matches!(sys::socket::receive(&client, 64), Ok(Some(_))) {
+                    return false;
+                }
+                let result = state.write(request.images).map_err(|error| error.to_string()).and_then(|()| at_rest());
+                match result {
+                    Ok(()) => sys::socket::send(&client, GO_ON, &[]).is_ok(),
+                    Err(reason) => {
+                        refusal = Some(reason);
+                        false
+                    }
+                }
+            });
+            let ended = command.run();
+            // CRIU may have ended before it came to its hook.
+            drop(sys::socket::connect_seqpacket(&socket, Duration::from_secs(1)));
+            drop(hook.join());
+            ended
+        });
+        drop(sys::fs::remove_file(&socket));
+        let log = log_dir.join(LOG);
+        match ended {
+            Ok(_) => Ok(()),
+            Err(_) if refusal.is_some() => Err(Failure::Final(Error::Invalid(refusal.unwrap_or_default()))),
+            Err(CmdError::Failed { .. }) if is_transient(&log) => Err(Failure::Transient),
+            Err(CmdError::Failed { status, .. }) if status.starts_with("signal") => {
+                self.unlock_network();
+                Err(Failure::Final(Error::step("save the running state", format_args!("CRIU was ended by {status}"))))
+            }
+            Err(CmdError::Failed { .. }) => Err(Failure::Final(self.failed(&log))),
+            Err(error) => {
+                self.unlock_network();
+                Err(Failure::Final(Error::step("save the running state", error)))
+            }
+        }
+    }
+
+    /// Waits until no CRIU works on the container any more, be it one that an earlier daemon started.
+    pub fn await_checkpoint(&self) {
+        let Ok(lock) = sys::fs::append(self.run_dir.join(LOCK), 0o600) else { return };
+        let _ = rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive);
+    }
+
+    /// CRIU holds it as its standard input for as long as it lives.
+    fn checkpoint_lock(&self) -> Result<std::fs::File> {
+        let path = self.run_dir.join(LOCK);
+        let lock = sys::fs::append(&path, 0o600)?;
+        match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(lock),
+            Err(errno) => Err(sys::Error::new("lock", path.display(), errno).into()),
+        }
+    }
+
+    fn failed(&self, log: &Path) -> Error {
+        let name_of = |pid: i32| sys::fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| name.trim().to_owned());
+        Error::step("save the running state", explain(log, name_of))
+    }
+
+    fn command(&self, request: &Checkpoint<'_>, state: &SavedState, log_dir: &Path, socket: &Path) -> Result<Cmd> {
+        let mut flags = Flags::common(request.images, log_dir, LOG, &self.groups.root());
+        flags.pair("--tree", self.pid.to_string());
+        flags.add(["--force-irmap", "--ghost-limit", GHOST_LIMIT, "--enable-external-sharing", "--enable-external-masters"]);
+        FILE_SYSTEMS.iter().for_each(|name| flags.pair("--enable-fs", *name));
+        if request.after == After::GoOn {
+            flags.add(["--leave-running"]);
+        }
+        flags.pair(EXTERNAL, &state.console);
+        flags.pair(EXTERNAL, "mnt[/dev/console]:/dev/console");
+        for external in &state.externals {
+            let place = external.mount_point.display();
+            flags.pair(EXTERNAL, format!("mnt[{place}]:{place}"));
+        }
+        flags.pair("--action-script", self.runtime()?.hook_path());
+        let context = serde_json::to_string(&Context::Dump { socket: socket.to_owned() });
+        let context = context.map_err(|error| Error::step("describe the hook's work", error))?;
+        Ok(Criu::command(request.criu.path(), "dump").args(flags.0).env(CONTEXT, context).stdin_fd(self.checkpoint_lock()?))
+    }
+
+    /// CRIU's name for the console's terminal: `tty[RDEV:DEV]`.
+    fn console_name(&self) -> Result<String> {
+        let root = sys::Root::open(format!("/proc/{}/root/.", self.pid))?;
+        let fd = root.open_at("/dev/console", rustix::fs::OFlags::PATH, 0)?;
+        let meta = std::fs::File::from(fd).metadata().map_err(|error| Error::step("look at the console", error))?;
+        Ok(format!("tty[{:x}:{:x}]", meta.rdev(), meta.dev()))
+    }
+
+    /// A CRIU that was killed leaves the container's network shut.
+    fn unlock_network(&self) {
+        let namespace = format!("--net=/proc/{}/ns/net", self.pid);
+        let nft = |args: &[&str]| Cmd::new("nsenter", "util-linux").arg(&namespace).arg("nft").args(args.iter().copied()).run();
+        let Ok(tables) = nft(&["list", "tables"]) else { return };
+        for table in String::from_utf8_lossy(&tables.stdout).lines() {
+            let words: Vec<&str> = table.split_whitespace().collect();
+            if let ["table", family, name] = words[..]
+                && name.starts_with("CRIU-")
+                && let Err(error) = nft(&["delete", "table", family, name])
+            {
+                tracing::warn!(container = self.name(), %error, "the network could not be opened again");
+            }
+        }
+    }
+}
+
+enum Failure {
+    /// To be tried again.
+    Transient,
+    Final(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
+    }
+}
+
+fn is_transient(log: &PathBuf) -> bool {
+    sys::fs::read(log).is_ok_and(|text| {
+        let text = String::from_utf8_lossy(&text);
+        TRANSIENT.iter().any(|pattern| text.contains(pattern))
+    })
+}

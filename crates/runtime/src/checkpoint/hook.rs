@@ -1,0 +1,71 @@
+//! What CRIU calls in the middle of its work: this program again, without arguments, told by its
+//! environment what to do (criu(8), `--action-script`).
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::mount::MountFlags;
+use serde::{Deserialize, Serialize};
+use sys::process::namespaces;
+
+use crate::error::{Error, Result};
+
+/// Environment variable with the [`Context`].
+pub(crate) const CONTEXT: &str = "LXD_CHECKPOINT";
+/// CRIU's own variables.
+const ACTION: &str = "CRTOOLS_SCRIPT_ACTION";
+const INIT_PID: &str = "CRTOOLS_INIT_PID";
+/// What is done while everything in the container stands still must not take longer.
+const PATIENCE: Duration = Duration::from_secs(1800);
+/// The daemon's consent.
+pub(crate) const GO_ON: &[u8] = b"go on";
+
+/// What a hook must know.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Context {
+    /// All is saved and nothing runs: the daemon is asked, over this socket, whether that is to count.
+    Dump { socket: PathBuf },
+    /// An overlay is mounted by the container's own root, as at a start.
+    Overlay { stage: PathBuf, upper: String, work: String },
+    /// Nothing to do.
+    Plain,
+}
+
+/// Runs the hook; 0 lets CRIU go on.
+pub fn run() -> i32 {
+    let action = std::env::var(ACTION).unwrap_or_default();
+    let context = std::env::var(CONTEXT).ok().and_then(|text| serde_json::from_str::<Context>(&text).ok());
+    let result = match (action.as_str(), context) {
+        ("post-dump", Some(Context::Dump { socket })) => ask(&socket),
+        ("setup-namespaces", Some(Context::Overlay { stage, upper, work })) => mount_overlay(&stage, &upper, &work),
+        _ => Ok(()),
+    };
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            use std::io::Write;
+            drop(writeln!(std::io::stderr(), "{action}: {error}"));
+            1
+        }
+    }
+}
+
+fn ask(path: &Path) -> Result<()> {
+    let socket = sys::socket::connect_seqpacket(path, PATIENCE)?;
+    sys::socket::send(&socket, b"at rest", &[])?;
+    match sys::socket::receive(&socket, 64)? {
+        Some((answer, _)) if answer == GO_ON => Ok(()),
+        _ => Err(Error::Invalid("the daemon did not take the saved state".into())),
+    }
+}
+
+/// Mounts in the new container's namespaces, where so far only CRIU runs.
+fn mount_overlay(stage: &Path, upper: &str, work: &str) -> Result<()> {
+    let pid: i32 = std::env::var(INIT_PID).ok().and_then(|pid| pid.parse().ok()).ok_or_else(|| Error::Invalid("no init was named".into()))?;
+    let init = sys::process::pidfd_open(pid)?;
+    sys::process::setns(&init, namespaces::USER | namespaces::MOUNT)?;
+    sys::process::set_identity(0, 0)?;
+    let at = |name: &str| stage.join(name).display().to_string();
+    let options = format!("lowerdir={},upperdir={}/{upper},workdir={}/{work},userxattr", at("lower"), at("rw"), at("rw"));
+    Ok(sys::mount::mount_fs("overlay", stage.join("root"), "overlay", MountFlags::empty(), &options)?)
+}

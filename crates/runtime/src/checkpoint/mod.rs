@@ -1,0 +1,102 @@
+//! Saving the running state of a container and bringing it back, by way of CRIU.
+//!
+//! CRIU is run as a program. Saving is the daemon's work ([`dump`]); bringing back is the monitor's
+//! ([`crate::monitor`]), since the restored init must be its child. Between the two lies a directory of
+//! images with one file of our own, [`SavedState`]: it is written last, so a directory without it is
+//! not a saved state. Dump, transfer and restore know of each other by that directory alone.
+
+mod check;
+mod criu;
+mod dump;
+mod explain;
+mod externals;
+mod hook;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use check::Obstacle;
+pub use criu::Criu;
+pub use dump::{After, Checkpoint};
+pub use hook::run as run_hook;
+
+pub(crate) use criu::{EXTERNAL, Flags};
+pub(crate) use explain::explain;
+pub(crate) use externals::External;
+pub(crate) use hook::{CONTEXT, Context};
+
+use crate::error::{Error, Result};
+use crate::spec::ContainerSpec;
+
+/// Our own file among the images.
+pub const STATE_FILE: &str = "state.json";
+/// What a reader of the state must understand.
+const FORMAT: u32 = 1;
+
+/// What must be known besides CRIU's images to bring a container back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedState {
+    /// Version of this description.
+    pub format: u32,
+    /// Version of CRIU that wrote the images.
+    pub criu: String,
+    /// What the container had.
+    pub spec: ContainerSpec,
+    /// CRIU's name for the terminal of the console.
+    pub console: String,
+    /// Mounts of the host's that it had.
+    pub(crate) externals: Vec<External>,
+}
+
+impl SavedState {
+    /// Whether a directory holds a whole saved state.
+    pub fn is_in(dir: &Path) -> bool {
+        sys::fs::exists(dir.join(STATE_FILE))
+    }
+
+    /// Reads it from the images' directory.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join(STATE_FILE);
+        let failed = |reason: String| Error::step(format!("read the saved state `{}`", path.display()), reason);
+        let text = sys::fs::read(&path).map_err(|error| failed(error.to_string()))?;
+        let state: Self = serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
+        if state.format != FORMAT {
+            return Err(failed(format!("it is of format {}, and this version reads format {FORMAT}", state.format)));
+        }
+        Ok(state)
+    }
+
+    /// Writes it, which completes the state: the images must be on the disk.
+    fn write(&self, dir: &Path) -> Result<()> {
+        let text = serde_json::to_vec(self).map_err(|error| Error::step("describe the saved state", error))?;
+        Ok(sys::fs::write_durable(dir.join(STATE_FILE), &text, 0o600)?)
+    }
+
+    /// Why a container as it is configured now cannot go on from this state, if it cannot.
+    pub fn conflict(&self, spec: &ContainerSpec) -> Option<String> {
+        let saved = &self.spec;
+        if saved.idmap != spec.idmap {
+            return Some("its user and group ids have changed since".into());
+        }
+        if saved.personality_32 != spec.personality_32 {
+            return Some("its architecture has changed since".into());
+        }
+        let nics = |spec: &ContainerSpec| spec.nics.iter().map(|nic| (nic.name.clone(), nic.hwaddr.clone())).collect::<Vec<_>>();
+        if nics(saved) != nics(spec) {
+            let names = |spec: &ContainerSpec| spec.nics.iter().map(|nic| nic.name.clone()).collect::<Vec<_>>().join(", ");
+            return Some(format!("its network cards have changed since: saved with [{}], now it has [{}]", names(saved), names(spec)));
+        }
+        let targets = |spec: &ContainerSpec| -> Vec<PathBuf> {
+            let mounts = spec.mounts.iter().map(|bind| bind.target.clone());
+            mounts.chain(spec.nodes.iter().map(|node| node.target.clone())).collect()
+        };
+        let (mut before, mut now) = (targets(saved), targets(spec));
+        before.sort();
+        now.sort();
+        if let Some(gone) = before.iter().find(|target| !now.contains(target)) {
+            return Some(format!("the device at `{}` was removed since", gone.display()));
+        }
+        now.iter().find(|target| !before.contains(target)).map(|new| format!("the device at `{}` was added since", new.display()))
+    }
+}

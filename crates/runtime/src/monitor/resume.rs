@@ -1,0 +1,255 @@
+//! A container that goes on from a saved state: CRIU makes it, in place of the child of a fresh start.
+//!
+//! CRIU runs in a mount namespace of its own, the stage, where everything of the host's that the
+//! container had is attached; it takes it from there into the new container.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::mount::MountFlags;
+use sys::idmap::{IdMap, Kind};
+use sys::process::{Clone, namespaces};
+use sys::pty::Pty;
+
+use super::{Made, console_path, open_console};
+use crate::cgroup::Groups;
+use crate::checkpoint::{CONTEXT, Context, Criu, EXTERNAL, Flags, SavedState, explain};
+use crate::error::{Error, Result};
+use crate::plan::{Plan, Step};
+use crate::protocol::{Launch, Resume, StepFailure};
+use crate::spec::Nic;
+
+/// Where the stage is. Every host has the directory, whoever is root in the container may pass through
+/// it, and CRIU does not need the host's content there.
+const STAGE: &str = "/dev/shm";
+/// The images, on the stage.
+const IMAGES: &str = "images";
+/// The newest log, in the container's log directory.
+const LOG: &str = "stateful-restore.log";
+/// In the run directory.
+const PID_FILE: &str = "restored.pid";
+
+/// Brings the container back; returns when its processes run.
+pub(super) fn resume(run_dir: &Path, launch: &Launch, plan: &Plan, resume: &Resume) -> std::result::Result<Made, StepFailure> {
+    let failed = |step: &'static str| move |error: Error| StepFailure { step: step.into(), reason: error.to_string() };
+    let state = SavedState::read(&resume.images).map_err(failed("read the saved state"))?;
+    let console = open_console(&launch.spec.idmap).map_err(failed("open a terminal for the console"))?;
+    let ids = user_namespace(&launch.spec.idmap).map_err(failed("map user and group ids"))?;
+    let home = sys::fs::open("/proc/self/ns/mnt").map_err(Error::from).map_err(failed("open the mount namespace"))?;
+    let stage = Stage { launch, images: &resume.images, plan, state: &state, console: &console, ids };
+    let cards = Cards::make(&launch.spec.nics).map_err(failed("set up the network"))?;
+    let pid_file = run_dir.join(PID_FILE);
+    drop(sys::fs::remove_file(&pid_file));
+    let run = stage.set().map_err(failed("prepare the file systems")).and_then(|mut flags| {
+        cards.0.iter().for_each(|(name, peer)| flags.pair(EXTERNAL, format!("netdev[{name}]:{peer}")));
+        flags.pair("--pidfile", &pid_file);
+        run_criu(launch, resume, &state, &console, flags)
+    });
+    sys::process::setns_fd(std::os::fd::AsFd::as_fd(&home), namespaces::MOUNT).map_err(Error::from).map_err(failed("leave the stage"))?;
+    if let Err(failure) = run {
+        cards.remove();
+        return Err(failure);
+    }
+    found(&pid_file, console).map_err(failed("find the restored init"))
+}
+
+fn found(pid_file: &Path, console: Pty) -> Result<Made> {
+    let text = sys::fs::read_to_string(pid_file)?;
+    let pid: i32 = text.trim().parse().map_err(|_| Error::Invalid(format!("CRIU left `{}` as its pid", text.trim())))?;
+    let pidfd = sys::process::pidfd_open(pid)?;
+    let network = sys::fs::open(format!("/proc/{pid}/ns/net"))?.into();
+    Ok(Made { pid, pidfd, console, network, stage: None })
+}
+
+fn run_criu(launch: &Launch, resume: &Resume, state: &SavedState, console: &Pty, mut flags: Flags) -> std::result::Result<(), StepFailure> {
+    let failed = |reason: String| StepFailure { step: "restore the running state".into(), reason };
+    let groups = Groups::new(launch.layout.clone(), &launch.cgroup_tag, &launch.spec.name);
+    let common = Flags::common(&Path::new(STAGE).join(IMAGES), &resume.log_dir, LOG, &groups.root());
+    flags.add(["--restore-detached", "--restore-sibling"]);
+    flags.pair("--root", Path::new(STAGE).join("root"));
+    flags.pair("--inherit-fd", format!("fd[0]:{}", state.console));
+    flags.pair("--action-script", format!("/proc/{}/exe", std::process::id()));
+    let context = serde_json::to_string(&context(launch)).map_err(|error| failed(error.to_string()))?;
+    let terminal = console.slave.try_clone().map_err(|error| failed(error.to_string()))?;
+    let output = sys::fs::create(resume.log_dir.join("stateful-restore.out"), 0o600).map_err(|error| failed(error.to_string()))?;
+    let command = Criu::command(&resume.criu, "restore").args(common.0).args(flags.0).env(CONTEXT, context);
+    let mut criu = command.stdin_fd(terminal).stdout_fd(output).spawn().map_err(|error| failed(error.to_string()))?;
+    let status = criu.wait().map_err(|error| failed(error.to_string()))?;
+    if status.success() { Ok(()) } else { Err(failed(explain(&resume.log_dir.join(LOG), |_| None))) }
+}
+
+fn context(launch: &Launch) -> Context {
+    match &launch.spec.rootfs {
+        crate::spec::Rootfs::Overlay { upper, work, .. } if !launch.spec.idmap.is_empty() => {
+            let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            Context::Overlay { stage: STAGE.into(), upper: name(upper), work: name(work) }
+        }
+        _ => Context::Plain,
+    }
+}
+
+struct Stage<'a> {
+    launch: &'a Launch,
+    images: &'a Path,
+    plan: &'a Plan,
+    state: &'a SavedState,
+    console: &'a Pty,
+    /// A user namespace with the container's ids.
+    ids: Option<OwnedFd>,
+}
+
+impl Stage<'_> {
+    /// Enters a new mount namespace and attaches everything; returns the flags that tell CRIU where it is.
+    fn set(&self) -> Result<Flags> {
+        let needed = |target: &Path| self.state.externals.iter().any(|external| external.target == target);
+        let mut trees: Vec<(usize, String)> = Vec::new();
+        let mut places: Vec<(PathBuf, String)> = Vec::new();
+        for step in &self.plan.steps {
+            match step {
+                Step::AttachRoot { tree } => trees.push((*tree, "root".into())),
+                Step::OverlayRoot { lower, writable, .. } => trees.extend([(*lower, "lower".into()), (*writable, "rw".into())]),
+                Step::AttachTree { tree, target } if needed(target) => {
+                    let place = format!("x{tree}");
+                    trees.push((*tree, place.clone()));
+                    places.push((target.clone(), place));
+                }
+                _ => {}
+            }
+        }
+        let opened: Vec<(OwnedFd, String)> =
+            trees.into_iter().map(|(tree, place)| Ok((self.open(tree)?, place))).collect::<Result<_>>()?;
+        let images = self.open_images()?;
+        let console = sys::mount::clone_tree(console_path(self.console), false)?;
+        sys::process::unshare(namespaces::MOUNT)?;
+        sys::mount::make_all_private()?;
+        sys::mount::mount_fs("tmpfs", STAGE, "tmpfs", MountFlags::empty(), "mode=755,size=256k")?;
+        for (tree, place) in &opened {
+            attach(tree, place)?;
+        }
+        attach(&console, "console")?;
+        attach(&images, IMAGES)?;
+        self.overlay()?;
+        let mut flags = Flags::default();
+        flags.pair(EXTERNAL, format!("mnt[/dev/console]:{STAGE}/console"));
+        for external in &self.state.externals {
+            let place = places.iter().find(|(target, _)| *target == external.target).map(|(_, place)| place);
+            let place = place.ok_or_else(|| Error::Invalid(format!("`{}` is not there any more", external.target.display())))?;
+            let source = Path::new(STAGE).join(place).join(&external.below);
+            flags.pair(EXTERNAL, format!("mnt[{}]:{}", external.mount_point.display(), source.display().to_string().trim_end_matches('/')));
+        }
+        Ok(flags)
+    }
+
+    fn open(&self, index: usize) -> Result<OwnedFd> {
+        let tree = &self.plan.trees[index];
+        let fd = crate::staging::open(tree)?;
+        if let (true, Some(ids)) = (tree.idmapped, &self.ids) {
+            sys::mount::set_idmap(&fd, ids, tree.recursive, &tree.source.display().to_string())?;
+        }
+        Ok(fd)
+    }
+
+    /// The images, which the container's root must read: as its own through a mapped mount, or truly
+    /// its own where the file system knows no such mounts.
+    fn open_images(&self) -> Result<OwnedFd> {
+        let images = sys::mount::clone_tree(self.images, false)?;
+        let label = self.images.display().to_string();
+        let Some(ids) = &self.ids else { return Ok(images) };
+        if sys::mount::set_idmap(&images, ids, false, &label).is_err() {
+            let root = |kind| self.launch.spec.idmap.to_host(kind, 0).ok_or_else(|| Error::Invalid("the id map has no root".into()));
+            let (uid, gid) = (root(Kind::Uid)?, root(Kind::Gid)?);
+            sys::fs::chown(self.images, uid, gid)?;
+            for name in sys::fs::list_dir(self.images)? {
+                sys::fs::chown(self.images.join(name), uid, gid)?;
+            }
+        }
+        Ok(images)
+    }
+
+    /// The overlay of a privileged container; that of others is mounted inside, by the hook.
+    fn overlay(&self) -> Result<()> {
+        let root = Path::new(STAGE).join("root");
+        for step in &self.plan.steps {
+            if let Step::OverlayRoot { upper, work, .. } = step {
+                sys::fs::create_dir(&root, 0o755)?;
+                if self.ids.is_none() {
+                    let options = format!("lowerdir={STAGE}/lower,upperdir={STAGE}/rw/{upper},workdir={STAGE}/rw/{work},userxattr");
+                    sys::mount::mount_fs("overlay", &root, "overlay", MountFlags::empty(), &options)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn attach(tree: &OwnedFd, place: &str) -> Result<()> {
+    let place = Path::new(STAGE).join(place);
+    let is_dir = rustix::fs::fstat(tree).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir());
+    if is_dir {
+        sys::fs::create_dir(&place, 0o755)?;
+    } else {
+        sys::fs::create(&place, 0o644)?;
+    }
+    Ok(sys::mount::attach(tree, &place)?)
+}
+
+/// A user namespace with these ids, without a process: mounts are mapped by it. `None` where nothing is mapped.
+fn user_namespace(idmap: &IdMap) -> Result<Option<OwnedFd>> {
+    if idmap.is_empty() {
+        return Ok(None);
+    }
+    let (ours, theirs) = sys::socket::seqpacket_pair()?;
+    match sys::process::clone_process(namespaces::USER)? {
+        Clone::Child => {
+            // Until the monitor has done, or died.
+            drop(ours);
+            drop(sys::socket::receive(&theirs, 1));
+            sys::process::exit_now(0)
+        }
+        Clone::Parent { pid, pidfd } => {
+            drop(theirs);
+            let made = (|| {
+                sys::fs::write_kernel(format!("/proc/{pid}/uid_map"), &idmap.to_kernel(Kind::Uid))?;
+                sys::fs::write_kernel(format!("/proc/{pid}/gid_map"), &idmap.to_kernel(Kind::Gid))?;
+                Ok(sys::fs::open(format!("/proc/{pid}/ns/user"))?.into())
+            })();
+            drop(ours);
+            drop(sys::process::wait_pidfd(&pidfd));
+            made.map(Some)
+        }
+    }
+}
+
+/// Network cards that wait on the host to be taken into the container: name inside and name here.
+struct Cards(Vec<(String, String)>);
+
+impl Cards {
+    fn make(nics: &[Nic]) -> Result<Self> {
+        let mut cards = Self(Vec::new());
+        if nics.is_empty() {
+            return Ok(cards);
+        }
+        let here = sys::fs::open("/proc/self/ns/net")?;
+        let mut netlink = netlink::Netlink::open().map_err(|error| Error::Network(error.to_string()))?;
+        for nic in nics {
+            let peer = crate::nic::random_name("lxr");
+            let waiting = Nic { name: peer.clone(), ..nic.clone() };
+            if let Err(error) = crate::nic::attach(&mut netlink, &waiting, std::os::fd::AsFd::as_fd(&here)) {
+                cards.remove();
+                return Err(error);
+            }
+            cards.0.push((nic.name.clone(), peer));
+        }
+        Ok(cards)
+    }
+
+    /// Where nobody took them, or the container that did is gone and with it the card.
+    fn remove(&self) {
+        let Ok(mut netlink) = netlink::Netlink::open() else { return };
+        for (_, peer) in &self.0 {
+            if let Ok(Some(link)) = netlink.find_link(peer) {
+                drop(netlink.delete_link(link.index));
+            }
+        }
+    }
+}
