@@ -15,6 +15,7 @@ pub mod btrfs;
 pub mod copy;
 pub mod daemon;
 pub mod helper;
+pub mod inotify;
 pub mod loopdev;
 pub mod mount;
 pub mod process;

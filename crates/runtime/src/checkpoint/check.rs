@@ -118,7 +118,7 @@ impl Container {
     }
 
     /// Every process of the container, also those of containers inside.
-    fn pids(&self) -> Vec<i32> {
+    pub(crate) fn pids(&self) -> Vec<i32> {
         // The manager's own helpers are in the groups, too, and not in the container's pid namespace.
         let own = namespace(std::process::id() as i32, "pid");
         self.groups.members().into_iter().filter(|pid| namespace(*pid, "pid") != own).collect()
@@ -171,11 +171,8 @@ fn has_capability(number: u32) -> bool {
 /// `process 12 (nginx) of nginx.service`.
 fn who(pid: i32) -> String {
     let name = sys::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    // The pid as the guest sees it, the last of `NSpid:`.
-    let text = sys::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let inner = text.lines().find_map(|line| line.strip_prefix("NSpid:")).and_then(|line| line.split_whitespace().nth(1)).map(str::to_owned);
     let unit = unit(pid).map(|unit| format!(" of {unit}")).unwrap_or_default();
-    format!("process {} ({}){unit}", inner.unwrap_or_else(|| pid.to_string()), name.trim())
+    format!("process {} ({}){unit}", super::watches::inner_pid(pid), name.trim())
 }
 
 fn remedy_for(pid: i32) -> &'static str {

@@ -8,6 +8,7 @@ use sys::cmd::{Cmd, CmdError};
 
 use super::criu::{Criu, EXTERNAL, Flags};
 use super::hook::{CONTEXT, Context, GO_ON};
+use super::watches::{Kept, Watches, put_back};
 use super::{FORMAT, SavedState, explain, externals};
 use crate::container::Container;
 use crate::error::{Error, Result};
@@ -59,22 +60,23 @@ impl Container {
         let _changing = self.changing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.check_running()?;
         let launch = Launch::read(&self.run_dir)?;
-        let state = SavedState {
+        let mut state = SavedState {
             format: FORMAT,
             criu: request.criu.version().to_owned(),
             console: self.console_name()?,
             externals: externals::find(&plan(&launch), self.pid)?,
             spec: launch.spec,
+            watches: Vec::new(),
         };
         let log_dir = self.runtime()?.log_dir(self.name());
         for _ in 1..ATTEMPTS {
-            match self.attempt(request, &state, &log_dir, at_rest) {
+            match self.attempt(request, &mut state, &log_dir, at_rest) {
                 Err(Failure::Transient) => std::thread::sleep(PAUSE),
                 Err(Failure::Final(error)) => return Err(error),
                 Ok(()) => return Ok(()),
             }
         }
-        self.attempt(request, &state, &log_dir, at_rest).map_err(|failure| match failure {
+        self.attempt(request, &mut state, &log_dir, at_rest).map_err(|failure| match failure {
             Failure::Final(error) => error,
             Failure::Transient => self.failed(&log_dir.join(LOG)),
         })
@@ -83,7 +85,7 @@ impl Container {
     fn attempt(
         &self,
         request: &Checkpoint<'_>,
-        state: &SavedState,
+        state: &mut SavedState,
         log_dir: &Path,
         at_rest: &mut (dyn FnMut() -> std::result::Result<(), String> + Send),
     ) -> std::result::Result<(), Failure> {
@@ -92,14 +94,21 @@ impl Container {
         let socket = self.run_dir.join(SOCKET);
         drop(sys::fs::remove_file(&socket));
         let listener = sys::socket::listen_seqpacket(&socket).map_err(Error::from)?;
-        let command = self.command(request, state, log_dir, &socket)?;
-        let mut refusal = None;
+        let watches = Watches::find(self.pid, &self.pids())?;
+        let command = self.command(request, state, &watches, (log_dir, &socket))?;
+        state.watches = self.set_aside(&watches)?;
+        let state = &*state;
+        let (mut refusal, mut is_put_back) = (None, false);
         let ended = std::thread::scope(|scope| {
             let hook = scope.spawn(|| {
                 // A connection without a hook behind it is the end of the waiting, see below.
                 let Ok(client) = sys::socket::accept_next(&listener) else { return false };
                 if !matches!(sys::socket::receive(&client, 64), Ok(Some(_))) {
                     return false;
+                }
+                if request.after == After::GoOn {
+                    put_back(self.pid, &state.watches);
+                    is_put_back = true;
                 }
                 let result = state.write(request.images).map_err(|error| error.to_string()).and_then(|()| at_rest());
                 match result {
@@ -117,6 +126,9 @@ impl Container {
             ended
         });
         drop(sys::fs::remove_file(&socket));
+        if !is_put_back && self.is_running() {
+            put_back(self.pid, &state.watches);
+        }
         let log = log_dir.join(LOG);
         match ended {
             Ok(_) => Ok(()),
@@ -132,6 +144,17 @@ impl Container {
                 Err(Failure::Final(Error::step("save the running state", error)))
             }
         }
+    }
+
+    /// Takes watches away that CRIU cannot save, while nobody inside can learn of it.
+    fn set_aside(&self, watches: &Watches) -> Result<Vec<Kept>> {
+        if !watches.has_aside() {
+            return Ok(Vec::new());
+        }
+        self.groups.freeze(true)?;
+        let kept = watches.take_aside();
+        self.groups.freeze(false)?;
+        Ok(kept)
     }
 
     /// Waits until no CRIU works on the container any more, be it one that an earlier daemon started.
@@ -155,11 +178,12 @@ impl Container {
         Error::step("save the running state", explain(log, name_of))
     }
 
-    fn command(&self, request: &Checkpoint<'_>, state: &SavedState, log_dir: &Path, socket: &Path) -> Result<Cmd> {
+    fn command(&self, request: &Checkpoint<'_>, state: &SavedState, watches: &Watches, (log_dir, socket): (&Path, &Path)) -> Result<Cmd> {
         let mut flags = Flags::common(request.images, log_dir, LOG, &self.groups.root());
         flags.pair("--tree", self.pid.to_string());
         flags.add(["--force-irmap", "--ghost-limit", GHOST_LIMIT, "--enable-external-sharing", "--enable-external-masters"]);
         FILE_SYSTEMS.iter().for_each(|name| flags.pair("--enable-fs", *name));
+        watches.hints.iter().for_each(|path| flags.pair("--irmap-scan-path", path));
         if request.after == After::GoOn {
             flags.add(["--leave-running"]);
         }

@@ -8,6 +8,7 @@ use rustix::mount::MountFlags;
 use serde::{Deserialize, Serialize};
 use sys::process::namespaces;
 
+use super::watches::{Kept, put_back};
 use crate::error::{Error, Result};
 
 /// Environment variable with the [`Context`].
@@ -25,10 +26,16 @@ pub(crate) const GO_ON: &[u8] = b"go on";
 pub(crate) enum Context {
     /// All is saved and nothing runs: the daemon is asked, over this socket, whether that is to count.
     Dump { socket: PathBuf },
-    /// An overlay is mounted by the container's own root, as at a start.
-    Overlay { stage: PathBuf, upper: String, work: String },
-    /// Nothing to do.
-    Plain,
+    /// An overlay is mounted by the container's own root, as at a start; watches are made again.
+    Restore { overlay: Option<Overlay>, watches: Vec<Kept> },
+}
+
+/// An overlay of layers on the stage.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Overlay {
+    pub stage: PathBuf,
+    pub upper: String,
+    pub work: String,
 }
 
 /// Runs the hook; 0 lets CRIU go on.
@@ -37,7 +44,9 @@ pub fn run() -> i32 {
     let context = std::env::var(CONTEXT).ok().and_then(|text| serde_json::from_str::<Context>(&text).ok());
     let result = match (action.as_str(), context) {
         ("post-dump", Some(Context::Dump { socket })) => ask(&socket),
-        ("setup-namespaces", Some(Context::Overlay { stage, upper, work })) => mount_overlay(&stage, &upper, &work),
+        ("setup-namespaces", Some(Context::Restore { overlay: Some(overlay), .. })) => mount_overlay(&overlay),
+        // Everything is there, and nothing runs yet.
+        ("pre-resume", Some(Context::Restore { watches, .. })) => init_pid().map(|init| put_back(init, &watches)),
         _ => Ok(()),
     };
     match result {
@@ -59,10 +68,14 @@ fn ask(path: &Path) -> Result<()> {
     }
 }
 
+fn init_pid() -> Result<i32> {
+    let pid = std::env::var(INIT_PID).ok().and_then(|pid| pid.parse().ok());
+    pid.ok_or_else(|| Error::Invalid("no init was named".into()))
+}
+
 /// Mounts in the new container's namespaces, where so far only CRIU runs.
-fn mount_overlay(stage: &Path, upper: &str, work: &str) -> Result<()> {
-    let pid: i32 = std::env::var(INIT_PID).ok().and_then(|pid| pid.parse().ok()).ok_or_else(|| Error::Invalid("no init was named".into()))?;
-    let init = sys::process::pidfd_open(pid)?;
+fn mount_overlay(Overlay { stage, upper, work }: &Overlay) -> Result<()> {
+    let init = sys::process::pidfd_open(init_pid()?)?;
     sys::process::setns(&init, namespaces::USER | namespaces::MOUNT)?;
     sys::process::set_identity(0, 0)?;
     let at = |name: &str| stage.join(name).display().to_string();

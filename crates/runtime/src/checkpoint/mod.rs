@@ -11,6 +11,7 @@ mod dump;
 mod explain;
 mod externals;
 mod hook;
+mod watches;
 
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,8 @@ pub use hook::run as run_hook;
 pub(crate) use criu::{EXTERNAL, Flags};
 pub(crate) use explain::explain;
 pub(crate) use externals::External;
-pub(crate) use hook::{CONTEXT, Context};
+pub(crate) use hook::{CONTEXT, Context, Overlay};
+pub(crate) use watches::Kept;
 
 use crate::error::{Error, Result};
 use crate::spec::ContainerSpec;
@@ -47,6 +49,9 @@ pub struct SavedState {
     pub console: String,
     /// Mounts of the host's that it had.
     pub(crate) externals: Vec<External>,
+    /// Watches that are made again at the restore.
+    #[serde(default)]
+    pub(crate) watches: Vec<Kept>,
 }
 
 impl SavedState {

@@ -13,7 +13,7 @@ use sys::pty::Pty;
 
 use super::{Made, console_path, open_console};
 use crate::cgroup::Groups;
-use crate::checkpoint::{CONTEXT, Context, Criu, EXTERNAL, Flags, SavedState, explain};
+use crate::checkpoint::{CONTEXT, Context, Criu, EXTERNAL, Flags, Overlay, SavedState, explain};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Step};
 use crate::protocol::{Launch, Resume, StepFailure};
@@ -69,7 +69,7 @@ fn run_criu(launch: &Launch, resume: &Resume, state: &SavedState, console: &Pty,
     flags.pair("--root", Path::new(STAGE).join("root"));
     flags.pair("--inherit-fd", format!("fd[0]:{}", state.console));
     flags.pair("--action-script", format!("/proc/{}/exe", std::process::id()));
-    let context = serde_json::to_string(&context(launch)).map_err(|error| failed(error.to_string()))?;
+    let context = serde_json::to_string(&context(launch, state)).map_err(|error| failed(error.to_string()))?;
     let terminal = console.slave.try_clone().map_err(|error| failed(error.to_string()))?;
     let output = sys::fs::create(resume.log_dir.join("stateful-restore.out"), 0o600).map_err(|error| failed(error.to_string()))?;
     let command = Criu::command(&resume.criu, "restore").args(common.0).args(flags.0).env(CONTEXT, context);
@@ -78,14 +78,15 @@ fn run_criu(launch: &Launch, resume: &Resume, state: &SavedState, console: &Pty,
     if status.success() { Ok(()) } else { Err(failed(explain(&resume.log_dir.join(LOG), |_| None))) }
 }
 
-fn context(launch: &Launch) -> Context {
-    match &launch.spec.rootfs {
+fn context(launch: &Launch, state: &SavedState) -> Context {
+    let overlay = match &launch.spec.rootfs {
         crate::spec::Rootfs::Overlay { upper, work, .. } if !launch.spec.idmap.is_empty() => {
             let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Context::Overlay { stage: STAGE.into(), upper: name(upper), work: name(work) }
+            Some(Overlay { stage: STAGE.into(), upper: name(upper), work: name(work) })
         }
-        _ => Context::Plain,
-    }
+        _ => None,
+    };
+    Context::Restore { overlay, watches: state.watches.clone() }
 }
 
 struct Stage<'a> {

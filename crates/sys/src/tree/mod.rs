@@ -4,6 +4,7 @@
 //! in open directories. Trees may be of any depth.
 
 mod removal;
+mod search;
 mod trail;
 mod walk;
 
@@ -18,6 +19,7 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 
 pub use removal::remove;
+pub use search::find_inodes;
 pub use rustix::fs::FileType;
 pub use trail::{Shown, Trail};
 pub use walk::{Dir, Place, walk, walk_in_order};
