@@ -28,8 +28,8 @@ mod spec;
 mod staging;
 mod watcher;
 
-pub use checkpoint::{After, Checkpoint, Criu, Obstacle, SavedState};
 pub use cgroup::{Counters, Hierarchy, Layout};
+pub use checkpoint::{After, Checkpoint, Criu, Obstacle, SavedState};
 pub use container::{Container, Usage};
 pub use error::{Error, Result};
 pub use exec::{ExecProcess, ExecSession, ExecSpec, ExecStdio};

@@ -11,10 +11,10 @@ use sys::helper::SealedProgram;
 use sys::idmap::Kind;
 
 use crate::cgroup::{Groups, Layout};
+use crate::checkpoint::Criu;
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::monitor::{EXIT_FILE, INIT_FILE, InitRecord, SOCKET_FILE};
-use crate::checkpoint::Criu;
 use crate::protocol::{self, LAUNCH_PATIENCE, Launch, MONITOR_PATIENCE, MonitorReply, MonitorRequest, Resume};
 use crate::seccomp::{self, Policy};
 use crate::spec::{ContainerSpec, Exit, ExitTarget};

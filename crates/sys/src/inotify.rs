@@ -81,9 +81,11 @@ pub fn open_by_handle(mount: impl AsFd, (kind, bytes): &(i32, Vec<u8>)) -> Resul
     handle.extend_from_slice(&kind.to_ne_bytes());
     handle.extend_from_slice(bytes);
     // Aligned as `struct file_handle` is.
-    let words: Vec<u32> = handle.chunks(4).map(|chunk| std::array::from_fn(|at| chunk.get(at).copied().unwrap_or(0))).map(u32::from_ne_bytes).collect();
+    let words: Vec<u32> =
+        handle.chunks(4).map(|chunk| std::array::from_fn(|at| chunk.get(at).copied().unwrap_or(0))).map(u32::from_ne_bytes).collect();
     // SAFETY: `words` is a file_handle with as many bytes as it says, and lives during the call.
-    let fd = unsafe { libc::syscall(libc::SYS_open_by_handle_at, mount.as_fd().as_raw_fd(), words.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
+    let fd =
+        unsafe { libc::syscall(libc::SYS_open_by_handle_at, mount.as_fd().as_raw_fd(), words.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
     let fd = i32::try_from(fd).unwrap_or(-1);
     if fd < 0 {
         return Err(Error::new("open by handle", format_args!("type {kind:#x}"), crate::mount::last_errno()));

@@ -43,9 +43,12 @@ impl Instances {
             self.mark_stopped(name, None)?;
             points::reach("restore.stateful");
             self.start_from(name, Some(origin)).map_err(|error| {
-                Error::new(error.kind(), format!("`{name}` has the files of snapshot `{snapshot}` and is stopped; the snapshot keeps its running state"))
-                    .caused_by(std::io::Error::other(error.report()))
-                    .hint(format!("`lxc start {name}` starts it afresh; `lxc info {name} --show-log` has the log"))
+                Error::new(
+                    error.kind(),
+                    format!("`{name}` has the files of snapshot `{snapshot}` and is stopped; the snapshot keeps its running state"),
+                )
+                .caused_by(std::io::Error::other(error.report()))
+                .hint(format!("`lxc start {name}` starts it afresh; `lxc info {name} --show-log` has the log"))
             })?;
             self.forget_intent(name)?;
         } else if start {

@@ -48,9 +48,9 @@ impl Instances {
             keys::names::check_snapshot(&request.name)?;
         }
         let (this, instance) = (self.clone(), name.to_owned());
-        self.engine
-            .operations
-            .run(New::instance("Snapshotting instance", name), move |_| this.take_snapshot(&instance, request.name, request.stateful).map(|()| None))
+        self.engine.operations.run(New::instance("Snapshotting instance", name), move |_| {
+            this.take_snapshot(&instance, request.name, request.stateful).map(|()| None)
+        })
     }
 
     fn take_snapshot(&self, name: &str, wanted: String, stateful: bool) -> Result<()> {

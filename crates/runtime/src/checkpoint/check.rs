@@ -176,7 +176,11 @@ fn who(pid: i32) -> String {
 }
 
 fn remedy_for(pid: i32) -> &'static str {
-    if unit(pid).is_some() { "stop that unit, or turn the setting off in a drop-in; with migration.stateful=true the manager does so at the next start" } else { "end it before" }
+    if unit(pid).is_some() {
+        "stop that unit, or turn the setting off in a drop-in; with migration.stateful=true the manager does so at the next start"
+    } else {
+        "end it before"
+    }
 }
 
 /// The systemd unit, from its control group.

@@ -55,7 +55,11 @@ impl Container {
     /// Saves the running state. When everything is saved and nothing in the container runs, `at_rest` is
     /// called: it may still refuse, and what it does is as of the same moment as the state. After a
     /// failure the container goes on, and the images are of no use.
-    pub fn checkpoint(&self, request: &Checkpoint<'_>, at_rest: &mut (dyn FnMut() -> std::result::Result<(), String> + Send)) -> Result<()> {
+    pub fn checkpoint(
+        &self,
+        request: &Checkpoint<'_>,
+        at_rest: &mut (dyn FnMut() -> std::result::Result<(), String> + Send),
+    ) -> Result<()> {
         // Devices stay as they are meanwhile.
         let _changing = self.changing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.check_running()?;

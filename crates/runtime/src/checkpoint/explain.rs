@@ -11,23 +11,38 @@ struct Known {
 }
 
 const KNOWN: &[Known] = &[
-    Known { pattern: "nested uts namespace", words: "it has a host name of its own (systemd: ProtectHostname=); set migration.stateful=true and restart the instance, or stop the service" },
-    Known { pattern: "nested user namespace", words: "it has a user namespace of its own (systemd: PrivateUsers=; containers in the container); stop the service or container" },
+    Known {
+        pattern: "nested uts namespace",
+        words: "it has a host name of its own (systemd: ProtectHostname=); set migration.stateful=true and restart the instance, or stop the service",
+    },
+    Known {
+        pattern: "nested user namespace",
+        words: "it has a user namespace of its own (systemd: PrivateUsers=; containers in the container); stop the service or container",
+    },
     Known { pattern: "nested ipc namespace", words: "it has an IPC namespace of its own (systemd: PrivateIPC=); stop the service" },
     Known { pattern: "nested pid namespace", words: "it has a pid namespace of its own, as containers in the container have; stop them" },
     Known { pattern: "Can't dump nested", words: "it has a namespace of its own that cannot be saved; stop it" },
-    Known { pattern: "The socket has data to read", words: "a netlink socket of it has unread messages, which cannot be saved; try again in a moment, or restart that service" },
+    Known {
+        pattern: "The socket has data to read",
+        words: "a netlink socket of it has unread messages, which cannot be saved; try again in a moment, or restart that service",
+    },
     Known { pattern: "overmounted mounts", words: "a file that is in use is hidden by a later mount inside; remove that mount" },
     Known { pattern: "Can't find file", words: "a file that it uses cannot be found; close it or restart the service" },
     Known { pattern: "io_uring", words: "it uses io_uring, which cannot be saved; stop the service or turn io_uring off in it" },
     Known { pattern: "anon_inode", words: "it uses a kernel object that cannot be saved; stop the service" },
-    Known { pattern: "Can't get rlimit", words: "its resource limits cannot be read without CAP_SYS_RESOURCE; run the instance unprivileged" },
+    Known {
+        pattern: "Can't get rlimit",
+        words: "its resource limits cannot be read without CAP_SYS_RESOURCE; run the instance unprivileged",
+    },
     Known { pattern: "exceeds", words: "a deleted file that is still open is larger than what is saved of one; close it" },
     Known { pattern: "No space left on device", words: "the disk is full; make room on the storage pool" },
     Known { pattern: "has bad size", words: "a file was changed since the state was saved" },
     Known { pattern: "has bad mode", words: "a file was changed since the state was saved" },
     Known { pattern: "Can't open file", words: "a file that was in use is not there any more" },
-    Known { pattern: "external socket is used", words: "it is connected by a unix socket to a process outside of what is saved, such as a session of `lxc exec`; end that session" },
+    Known {
+        pattern: "external socket is used",
+        words: "it is connected by a unix socket to a process outside of what is saved, such as a session of `lxc exec`; end that session",
+    },
     Known { pattern: "Can't bind", words: "an address or a name that it had is in use" },
 ];
 
@@ -95,7 +110,8 @@ mod tests {
 
     #[test]
     fn an_unknown_failure_is_quoted_without_noise() {
-        let log = "(00.001) Error (criu/util.c:1534): rlimit: Can't setup RLIMIT_NOFILE for self\n(00.2) Error (criu/foo.c:1): foo: it broke\n";
+        let log =
+            "(00.001) Error (criu/util.c:1534): rlimit: Can't setup RLIMIT_NOFILE for self\n(00.2) Error (criu/foo.c:1): foo: it broke\n";
         assert_eq!(explain_text(log, |_| None), "CRIU: foo: it broke");
         assert_eq!(explain_text("", |_| None), "CRIU ended without saying why");
     }

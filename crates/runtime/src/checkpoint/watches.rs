@@ -105,7 +105,8 @@ pub(crate) fn put_back(init: i32, kept: &[Kept]) {
     for watch in kept {
         let Some(pid) = host_pids.get(&watch.pid) else { continue };
         let path = format!("/proc/{init}/root{}", watch.path.display());
-        let result = sys::inotify::borrow(*pid, watch.fd).and_then(|inotify| sys::inotify::add(inotify, watch.wd, Path::new(&path), watch.mask));
+        let result =
+            sys::inotify::borrow(*pid, watch.fd).and_then(|inotify| sys::inotify::add(inotify, watch.wd, Path::new(&path), watch.mask));
         if let Err(error) = result {
             tracing::debug!(init, watch = ?watch, "not put back: {error}");
         }
@@ -130,7 +131,8 @@ pub(crate) fn inner_pid(pid: i32) -> i32 {
 
 fn of_process(pid: i32) -> Vec<(i32, Watch)> {
     let links = sys::fs::list_dir(format!("/proc/{pid}/fd")).unwrap_or_default();
-    let is_inotify = |fd: &i32| sys::fs::read_link(format!("/proc/{pid}/fd/{fd}")).is_ok_and(|link| link.to_string_lossy().contains("inotify"));
+    let is_inotify =
+        |fd: &i32| sys::fs::read_link(format!("/proc/{pid}/fd/{fd}")).is_ok_and(|link| link.to_string_lossy().contains("inotify"));
     let fds = links.iter().filter_map(|name| name.parse::<i32>().ok()).filter(is_inotify);
     fds.flat_map(|fd| {
         let text = sys::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();

@@ -117,8 +117,7 @@ impl Stage<'_> {
                 _ => {}
             }
         }
-        let opened: Vec<(OwnedFd, String)> =
-            trees.into_iter().map(|(tree, place)| Ok((self.open(tree)?, place))).collect::<Result<_>>()?;
+        let opened: Vec<(OwnedFd, String)> = trees.into_iter().map(|(tree, place)| Ok((self.open(tree)?, place))).collect::<Result<_>>()?;
         let images = self.open_images()?;
         let console = sys::mount::clone_tree(console_path(self.console), false)?;
         sys::process::unshare(namespaces::MOUNT)?;

@@ -19,8 +19,8 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 
 pub use removal::remove;
-pub use search::find_inodes;
 pub use rustix::fs::FileType;
+pub use search::find_inodes;
 pub use trail::{Shown, Trail};
 pub use walk::{Dir, Place, walk, walk_in_order};
 
