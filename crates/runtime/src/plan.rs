@@ -101,6 +101,12 @@ pub enum Step {
         /// Inside.
         target: PathBuf,
     },
+    /// Tell a systemd inside what a container cannot do, and where the running state is to be saved also what a
+    /// checkpoint cannot save; other inits are left alone.
+    DropIns {
+        /// The running state is to be saved.
+        checkpointable: bool,
+    },
     /// Make a symbolic link.
     Symlink {
         /// What it says.
@@ -178,6 +184,7 @@ pub fn plan(launch: &Launch) -> Plan {
     plan.kernel_file_systems();
     plan.devices();
     plan.hide(spec);
+    plan.steps.push(Step::DropIns { checkpointable: spec.checkpointable });
     if let Some(lxcfs) = &launch.lxcfs {
         for file in LXCFS_FILES {
             plan.bind(&Bind { source: lxcfs.join(file), target: format!("/{file}").into(), optional: true, ..Default::default() });

@@ -7,6 +7,7 @@
 
 mod child;
 mod console;
+mod dropins;
 mod resume;
 mod serve;
 
