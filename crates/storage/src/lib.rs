@@ -16,7 +16,7 @@
 //!   images/FINGERPRINT/          0100
 //!   deleted-images/FINGERPRINT/  0100, images that containers still stand on
 //! ```
-//! A container and a snapshot may also hold `state/`, a saved running state, with mode 0700.
+//! A container and a snapshot may also hold `state/`, a saved running state, of root and its group alone.
 //!
 //! On the disk, files carry the ids that the guest sees, so a guest's setuid program is setuid
 //! for the host's root. No user of the host may therefore reach a `rootfs` through the pool: a

@@ -94,7 +94,8 @@ impl Container {
         at_rest: &mut (dyn FnMut() -> std::result::Result<(), String> + Send),
     ) -> std::result::Result<(), Failure> {
         sys::fs::remove_tree(request.images).map_err(Error::from)?;
-        sys::fs::create_dir(request.images, 0o700).map_err(Error::from)?;
+        // For root, and its group: see how the images are opened at the restore.
+        sys::fs::create_dir(request.images, 0o750).map_err(Error::from)?;
         let socket = self.run_dir.join(SOCKET);
         drop(sys::fs::remove_file(&socket));
         let listener = sys::socket::listen_seqpacket(&socket).map_err(Error::from)?;

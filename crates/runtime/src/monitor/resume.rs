@@ -34,7 +34,7 @@ pub(super) fn resume(run_dir: &Path, launch: &Launch, plan: &Plan, resume: &Resu
     let failed = |step: &'static str| move |error: Error| StepFailure { step: step.into(), reason: error.to_string() };
     let state = SavedState::read(&resume.images).map_err(failed("read the saved state"))?;
     let console = open_console(&launch.spec.idmap).map_err(failed("open a terminal for the console"))?;
-    let ids = user_namespace(&launch.spec.idmap).map_err(failed("map user and group ids"))?;
+    let ids = container_ids(&launch.spec.idmap).map_err(failed("map user and group ids"))?;
     let home = sys::fs::open("/proc/self/ns/mnt").map_err(Error::from).map_err(failed("open the mount namespace"))?;
     let stage = Stage { launch, images: &resume.images, plan, state: &state, console: &console, ids };
     let cards = Cards::make(&launch.spec.nics).map_err(failed("set up the network"))?;
@@ -149,18 +149,22 @@ impl Stage<'_> {
         Ok(fd)
     }
 
-    /// The images, which the container's root must read: as its own through a mapped mount, or truly
-    /// its own where the file system knows no such mounts.
+    /// The images, which are read by two: by the container's root, whose own they become through a mapped
+    /// mount (or truly, where the file system knows no such mounts), and before that by a process that
+    /// has no other id yet than that of the host's root, by its group.
     fn open_images(&self) -> Result<OwnedFd> {
         let images = sys::mount::clone_tree(self.images, false)?;
         let label = self.images.display().to_string();
-        let Some(ids) = &self.ids else { return Ok(images) };
-        if sys::mount::set_idmap(&images, ids, false, &label).is_err() {
-            let root = |kind| self.launch.spec.idmap.to_host(kind, 0).ok_or_else(|| Error::Invalid("the id map has no root".into()));
-            let (uid, gid) = (root(Kind::Uid)?, root(Kind::Gid)?);
-            sys::fs::chown(self.images, uid, gid)?;
+        if self.ids.is_none() {
+            return Ok(images);
+        }
+        let idmap = &self.launch.spec.idmap;
+        let readers = user_namespace(&idmap.to_kernel(Kind::Uid), "0 0 1")?;
+        if sys::mount::set_idmap(&images, &readers, false, &label).is_err() {
+            let uid = idmap.to_host(Kind::Uid, 0).ok_or_else(|| Error::Invalid("the id map has no root".into()))?;
+            sys::fs::chown(self.images, uid, 0)?;
             for name in sys::fs::list_dir(self.images)? {
-                sys::fs::chown(self.images.join(name), uid, gid)?;
+                sys::fs::chown(self.images.join(name), uid, 0)?;
             }
         }
         Ok(images)
@@ -193,11 +197,8 @@ fn attach(tree: &OwnedFd, place: &str) -> Result<()> {
     Ok(sys::mount::attach(tree, &place)?)
 }
 
-/// A user namespace with these ids, without a process: mounts are mapped by it. `None` where nothing is mapped.
-fn user_namespace(idmap: &IdMap) -> Result<Option<OwnedFd>> {
-    if idmap.is_empty() {
-        return Ok(None);
-    }
+/// A user namespace with these ids, without a process: mounts are mapped by it.
+fn user_namespace(uids: &str, gids: &str) -> Result<OwnedFd> {
     let (ours, theirs) = sys::socket::seqpacket_pair()?;
     match sys::process::clone_process(namespaces::USER)? {
         Clone::Child => {
@@ -209,15 +210,23 @@ fn user_namespace(idmap: &IdMap) -> Result<Option<OwnedFd>> {
         Clone::Parent { pid, pidfd } => {
             drop(theirs);
             let made = (|| {
-                sys::fs::write_kernel(format!("/proc/{pid}/uid_map"), &idmap.to_kernel(Kind::Uid))?;
-                sys::fs::write_kernel(format!("/proc/{pid}/gid_map"), &idmap.to_kernel(Kind::Gid))?;
+                sys::fs::write_kernel(format!("/proc/{pid}/uid_map"), uids)?;
+                sys::fs::write_kernel(format!("/proc/{pid}/gid_map"), gids)?;
                 Ok(sys::fs::open(format!("/proc/{pid}/ns/user"))?.into())
             })();
             drop(ours);
             drop(sys::process::wait_pidfd(&pidfd));
-            made.map(Some)
+            made
         }
     }
+}
+
+/// The container's own map; `None` where nothing is mapped.
+fn container_ids(idmap: &IdMap) -> Result<Option<OwnedFd>> {
+    if idmap.is_empty() {
+        return Ok(None);
+    }
+    user_namespace(&idmap.to_kernel(Kind::Uid), &idmap.to_kernel(Kind::Gid)).map(Some)
 }
 
 /// Network cards that wait on the host to be taken into the container: name inside and name here.
