@@ -95,6 +95,11 @@ impl Container {
         lock(&self.exit).is_none() && sys::process::pidfd_is_alive(&self.pidfd)
     }
 
+    /// Whether init runs no more, or has been killed and only needs time to end.
+    pub fn is_ending(&self) -> bool {
+        !self.is_running() || sys::process::is_ending(self.pid)
+    }
+
     /// Whether it is frozen.
     pub fn is_frozen(&self) -> bool {
         self.groups.is_frozen()

@@ -11,7 +11,7 @@ use sys::helper::SealedProgram;
 use sys::idmap::Kind;
 
 use crate::cgroup::{Groups, Layout};
-use crate::checkpoint::Criu;
+use crate::checkpoint::{Criu, PATIENCE, remove_waiting};
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::monitor::{EXIT_FILE, INIT_FILE, InitRecord, SOCKET_FILE};
@@ -126,7 +126,8 @@ impl Runtime {
         }
         let dir = self.run_dir(&spec.name);
         let groups = self.groups(&spec.name);
-        let result = self.prepare(spec, resume, &dir, &groups).and_then(|()| self.launch(spec, &dir));
+        let patience = if resume.is_some() { PATIENCE } else { LAUNCH_PATIENCE };
+        let result = self.prepare(spec, resume, &dir, &groups).and_then(|()| self.launch(spec, &dir, patience));
         match result {
             Ok(container) => {
                 self.lock().insert(spec.name.clone(), Arc::clone(&container));
@@ -134,13 +135,28 @@ impl Runtime {
                 Ok(container)
             }
             Err(error) => {
-                groups.kill();
-                if let Err(undo) = groups.remove() {
-                    tracing::warn!(container = spec.name, error = %undo, "control groups of a failed start could not be removed");
-                }
+                self.clear_away(&spec.name, &dir);
                 drop(sys::fs::remove_tree(&dir));
                 Err(error)
             }
+        }
+    }
+
+    /// Removes what a start left, whoever died in the middle of it: processes, groups, and cards that
+    /// nobody took. `dir` is where the run directory is.
+    fn clear_away(&self, name: &str, dir: &Path) {
+        let groups = self.groups(name);
+        // CRIU first, which moves what it makes from the one to the other.
+        for groups in [groups.workshop(), groups] {
+            groups.kill();
+            if let Err(error) = groups.remove() {
+                tracing::warn!(container = name, %error, "control groups could not be removed");
+            }
+        }
+        if let Ok(launch) = Launch::read(dir)
+            && launch.resume.is_some()
+        {
+            remove_waiting(&launch);
         }
     }
 
@@ -268,15 +284,15 @@ impl Runtime {
         Ok(())
     }
 
-    fn launch(&self, spec: &ContainerSpec, dir: &Path) -> Result<Arc<Container>> {
+    fn launch(&self, spec: &ContainerSpec, dir: &Path, patience: Duration) -> Result<Arc<Container>> {
         let lost = |what: &str| Error::Helper { program: "monitor", name: spec.name.clone(), what: what.into() };
         let (socket, theirs) = sys::socket::seqpacket_pair()?;
-        sys::socket::set_timeouts(&socket, LAUNCH_PATIENCE)?;
+        sys::socket::set_timeouts(&socket, patience)?;
         let log_dir = self.log_dir(&spec.name);
         sys::fs::ensure_dir_all(&log_dir, 0o700)?;
         let log = sys::fs::create(log_dir.join("lxc.log"), 0o600)?;
         let mut child = self.helper.spawn(&["monitor", &dir.to_string_lossy()], theirs, Some(log.into()))?;
-        match protocol::receive_within::<MonitorReply>(&socket, LAUNCH_PATIENCE, ("monitor", &spec.name)) {
+        match protocol::receive_within::<MonitorReply>(&socket, patience, ("monitor", &spec.name)) {
             Ok(Some((MonitorReply::Running { pid }, fds))) => {
                 let pidfd = fds.into_iter().next().ok_or_else(|| lost("sent no descriptor of init"))?;
                 let runtime = self.this.upgrade().ok_or_else(|| lost("outlived the runtime"))?;
@@ -338,8 +354,8 @@ impl Runtime {
                 CRASH
             }
             Err(_) => {
+                self.clear_away(name, &dir);
                 drop(sys::fs::remove_tree(&dir));
-                drop(self.groups(name).remove());
                 return Recovered::Nothing;
             }
         };

@@ -360,6 +360,22 @@ pub fn set_guest_limits() {
     let _ = setrlimit(Resource::Nproc, Rlimit { current: None, maximum: None });
 }
 
+/// Whether a process has been killed, or is ending, so that it runs nothing more of its program: by the
+/// pending signals in `/proc/PID/status` and the flags (field 9) in `/proc/PID/stat`. False for one that
+/// is not there.
+pub fn is_ending(pid: i32) -> bool {
+    const SIGKILL_BIT: u64 = 1 << 8;
+    const PF_EXITING: u64 = 0x4;
+    let status = crate::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pending = |name: &str| status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix(name)?.trim(), 16).ok());
+    if ["SigPnd:", "ShdPnd:"].into_iter().filter_map(pending).any(|set| set & SIGKILL_BIT != 0) {
+        return true;
+    }
+    let stat = crate::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let flags = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(6)?.parse::<u64>().ok());
+    flags.is_some_and(|flags| flags & PF_EXITING != 0)
+}
+
 /// The kernel's time stamp of a process's start, field 22 of `/proc/PID/stat`: with the pid it
 /// names a process for ever.
 pub fn start_time(pid: i32) -> Result<u64> {
@@ -380,5 +396,17 @@ mod tests {
         let first = super::start_time(pid).expect("own start time");
         assert_eq!(first, super::start_time(pid).expect("own start time"));
         assert!(first > 0);
+    }
+
+    #[test]
+    fn one_that_was_killed_is_ending() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
+        let pid = child.id().cast_signed();
+        assert!(!super::is_ending(pid));
+        child.kill().expect("kill");
+        // Not reaped yet, so the pid is still its own.
+        assert!(super::is_ending(pid));
+        child.wait().expect("wait");
+        assert!(!super::is_ending(pid));
     }
 }

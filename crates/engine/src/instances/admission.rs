@@ -27,6 +27,8 @@ pub(crate) enum Action {
     Unfreeze,
     Update,
     Snapshot,
+    /// A snapshot with the running state, which may take long.
+    Save,
     Restore,
     Rename,
     Delete,
@@ -46,7 +48,7 @@ impl Action {
             Self::Freeze => "freeze",
             Self::Unfreeze => "unfreeze",
             Self::Update => "update",
-            Self::Snapshot => "snapshot",
+            Self::Snapshot | Self::Save => "snapshot",
             Self::Restore => "restore",
             Self::Rename => "rename",
             Self::Delete => "delete",
@@ -75,14 +77,14 @@ pub(crate) enum Admission {
 
 /// The table: what is wanted against what is being done.
 pub(crate) fn admit(wanted: Action, current: Option<Action>) -> Admission {
-    use Action::{Create, Delete, ForceRestart, Freeze, GuestExit, Kill, Restart, Start, Stop, Unfreeze};
+    use Action::{Create, Delete, ForceRestart, Freeze, GuestExit, Kill, Restart, Save, Start, Stop, Unfreeze};
     let Some(current) = current else { return Admission::Accept };
     match (wanted, current) {
         // What follows the guest's end waits however long it takes.
         (GuestExit, _) => Admission::Queue,
         (Start, Start) | (Stop | Kill, Kill) | (Stop, Stop) | (Delete, Delete) | (ForceRestart, ForceRestart) => Admission::Join,
-        // A clean stop can last for ever, a forced one ends it.
-        (Kill, Stop) | (ForceRestart, Restart) => Admission::Escalate,
+        // A clean stop can last for ever, a forced one ends it; and who kills does not care for the state.
+        (Kill, Stop | Save) | (ForceRestart, Restart) => Admission::Escalate,
         // Who kills wants it dead, not started again.
         (Kill, Restart | ForceRestart) => Admission::Overrule,
         // A frozen guest cannot stop cleanly; thawing it helps the stop along.
@@ -226,7 +228,7 @@ mod tests {
     use Action::*;
 
     const ALL: &[Action] =
-        &[Create, Start, Stop, Kill, Restart, ForceRestart, Freeze, Unfreeze, Update, Snapshot, Restore, Rename, Delete, Copy, GuestExit];
+        &[Create, Start, Stop, Kill, Restart, ForceRestart, Freeze, Unfreeze, Update, Snapshot, Save, Restore, Rename, Delete, Copy, GuestExit];
 
     #[test]
     fn table_of_special_cases() {
@@ -285,5 +287,6 @@ mod tests {
         assert_eq!(meet(Stop, Kill), (1, false));
         assert_eq!(meet(Restart, ForceRestart), (1, false));
         assert_eq!(meet(Restart, Kill), (1, true));
+        assert_eq!(meet(Save, Kill), (1, false));
     }
 }

@@ -69,7 +69,10 @@ impl Instances {
                     move_back(pool, &VolumeRef::instance(to), &VolumeRef::instance(name), |pool| pool.rename(to, name))
                 })?;
             }
-            IntentRecord::Snapshotting { snapshot } => {
+            IntentRecord::Snapshotting { snapshot, stateful } => {
+                if *stateful {
+                    self.settle_checkpoint(name);
+                }
                 if !records.snapshots.contains(&format!("{name}/{snapshot}")) {
                     self.on_pool_of(name, |pool| pool.delete_snapshot(name, snapshot))?;
                 }

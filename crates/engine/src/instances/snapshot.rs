@@ -55,7 +55,8 @@ impl Instances {
 
     fn take_snapshot(&self, name: &str, wanted: String, stateful: bool) -> Result<()> {
         let engine = &self.engine;
-        let _permit = engine.gates.permit(name, Action::Snapshot)?;
+        let action = if stateful { Action::Save } else { Action::Snapshot };
+        let _permit = engine.gates.permit(name, action)?;
         let held = self.record(name)?;
         let expanded = expand_record(&engine.records, &held);
         let snapshot =
@@ -74,14 +75,18 @@ impl Instances {
         } else {
             None
         };
-        let intent = self.intend(name, IntentRecord::Snapshotting { snapshot: snapshot.clone() })?;
+        let intent = self.intend(name, IntentRecord::Snapshotting { snapshot: snapshot.clone(), stateful })?;
         match &running {
             None => pool.snapshot(name, &snapshot, State::Stays).context(format!("take snapshot `{id}`"))?,
             Some((criu, run)) => {
                 let images = self.state_dir(name, &held)?;
                 let request = Checkpoint { criu, images: &images, after: After::GoOn };
                 // The files are those of the moment that the state is of.
-                let mut take = || pool.snapshot(name, &snapshot, State::Moves).map_err(|error| error.to_string());
+                let mut take = || {
+                    pool.snapshot(name, &snapshot, State::Moves).map_err(|error| error.to_string())?;
+                    points::reach("snapshot.rest");
+                    Ok(())
+                };
                 run.container.checkpoint(&request, &mut take).context(format!("take stateful snapshot `{id}`"))?;
             }
         }

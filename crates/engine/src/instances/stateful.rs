@@ -95,7 +95,10 @@ impl Instances {
             Ok(())
         };
         let request = Checkpoint { criu: &criu, images: &images, after: After::Stop };
-        run.container.checkpoint(&request, &mut take).context(format!("{} of `{name}`, which goes on running", Saving::Stop.words()))?;
+        run.container.checkpoint(&request, &mut take).map_err(|error| {
+            let what_now = if run.container.is_ending() { "it has ended" } else { "it goes on running" };
+            Error::internal(format!("{}: `{name}` {what_now}", Saving::Stop.words())).caused_by(error)
+        })?;
         points::reach("stateful.saved");
         let exit = run.container.wait_exit(Some(KILL_PATIENCE));
         let exit = exit.ok_or_else(|| Error::internal(format!("The processes of `{name}` did not end")).hint("see dmesg"))?;
@@ -110,8 +113,10 @@ impl Instances {
     pub(super) fn settle_saving(&self, name: &str) -> Result<()> {
         let Some(held) = self.engine.records.instances.get(name) else { return Ok(()) };
         let run = self.engine.live.get(name);
-        if let Some(run) = &run {
-            run.container.await_checkpoint();
+        self.settle_checkpoint(name);
+        if let Some(run) = run.as_ref().filter(|run| run.container.is_ending()) {
+            // CRIU, or somebody else, has killed it, and it takes its time.
+            run.container.wait_exit(Some(KILL_PATIENCE));
         }
         let is_running = run.is_some_and(|run| run.container.is_running());
         if !is_running && SavedState::is_in(&self.state_dir(name, &held)?) {
@@ -120,13 +125,21 @@ impl Instances {
         self.discard_state(name)
     }
 
-    /// Removes what is saved of the running state, if anything is.
+    /// Waits for a CRIU that still works on the container, and lets the container be as it was.
+    pub(super) fn settle_checkpoint(&self, name: &str) {
+        let Some(run) = self.engine.live.get(name) else { return };
+        run.container.settle_checkpoint();
+        run.is_frozen.store(run.container.is_frozen(), std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Removes what is saved of the running state, if anything is. Whatever fails then, it counts no more.
     pub(super) fn discard_state(&self, name: &str) -> Result<()> {
         let Some(held) = self.engine.records.instances.get(name) else { return Ok(()) };
+        let dir = self.state_dir(name, &held)?;
+        SavedState::break_seal(&dir).context(format!("discard the saved running state of `{name}`"))?;
         if held.stateful {
             self.set_stateful(name, false)?;
         }
-        let dir = self.state_dir(name, &held)?;
         sys::tree::remove(&dir).context(format!("remove the saved running state of `{name}`"))
     }
 

@@ -55,8 +55,11 @@ pub(crate) enum IntentRecord {
     Renaming {
         to: String,
     },
+    /// A snapshot of its content is being taken, and of its running state, too, if it says so.
     Snapshotting {
         snapshot: String,
+        #[serde(default)]
+        stateful: bool,
     },
     RenamingSnapshot {
         from: String,

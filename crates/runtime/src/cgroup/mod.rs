@@ -18,6 +18,8 @@ use crate::spec::{DeviceNode, Limits};
 
 /// How long the kernel may take to stop every process of a container.
 const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long what was killed may take to end.
+const KILL_PATIENCE: Duration = Duration::from_secs(5);
 const SIGKILL: i32 = 9;
 
 /// One mounted hierarchy.
@@ -212,15 +214,39 @@ impl Groups {
         result
     }
 
-    /// Kills what is in the groups themselves: a start that went wrong has made none below yet.
-    /// Best effort.
+    /// Kills what is in the groups and below, until nothing is left. Best effort.
     pub(crate) fn kill(&self) {
-        for hierarchy in &self.layout.hierarchies {
-            let members = sys::fs::read_to_string(self.dir(hierarchy).join("cgroup.procs")).unwrap_or_default();
-            for pidfd in members.lines().filter_map(|pid| sys::process::pidfd_open(pid.parse().ok()?).ok()) {
+        let end = Instant::now() + KILL_PATIENCE;
+        loop {
+            let members: Vec<i32> = self.layout.hierarchies.iter().flat_map(|hierarchy| self.members_in(hierarchy)).collect();
+            members.iter().filter_map(|pid| sys::process::pidfd_open(*pid).ok()).for_each(|pidfd| {
                 drop(sys::process::pidfd_signal(&pidfd, SIGKILL));
+            });
+            if members.is_empty() || Instant::now() > end {
+                return;
             }
+            std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// A group beside them, in one hierarchy: for CRIU, and for what it makes until that is in its own
+    /// place, so that all of it can be found and killed whoever has died. No container has such a name.
+    pub(crate) fn workshop(&self) -> Self {
+        let named = || self.layout.hierarchies.iter().find(|hierarchy| hierarchy.name.is_some());
+        let hierarchy = self.layout.unified().or_else(named).or(self.layout.hierarchies.first());
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(".criu");
+        Self { layout: Layout { hierarchies: hierarchy.cloned().into_iter().collect() }, path: self.path.with_file_name(name) }
+    }
+
+    /// Makes the groups, without limits, where the parents are there.
+    pub(crate) fn ensure(&self) -> Result<()> {
+        for hierarchy in &self.layout.hierarchies {
+            let dir = self.dir(hierarchy);
+            sys::fs::ensure_dir(&dir, 0o755)?;
+            inherit_cpuset(hierarchy, &dir)?;
+        }
+        Ok(())
     }
 
     /// Whether the container is frozen by us.
@@ -250,12 +276,15 @@ impl Groups {
 
     /// Every process in the groups and below, by pid.
     pub(crate) fn members(&self) -> Vec<i32> {
-        let Some(hierarchy) = self.layout.unified().or(self.layout.hierarchies.first()) else { return Vec::new() };
+        self.layout.unified().or(self.layout.hierarchies.first()).map(|hierarchy| self.members_in(hierarchy)).unwrap_or_default()
+    }
+
+    fn members_in(&self, hierarchy: &Hierarchy) -> Vec<i32> {
         let mut dirs = vec![self.dir(hierarchy)];
         let mut members = Vec::new();
         while let Some(dir) = dirs.pop() {
             let text = sys::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
-            members.extend(text.lines().filter_map(|pid| pid.parse::<i32>().ok()));
+            members.extend(text.lines().filter_map(|pid| pid.parse::<i32>().ok()).filter(|pid| *pid > 0));
             dirs.extend(sys::fs::list_subdirs(&dir).unwrap_or_default().into_iter().map(|name| dir.join(name)));
         }
         members.sort_unstable();

@@ -1,15 +1,16 @@
 //! Saving: the daemon's side.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sys::cmd::{Cmd, CmdError};
 
 use super::criu::{Criu, EXTERNAL, Flags};
 use super::hook::{CONTEXT, Context, GO_ON};
 use super::watches::{Kept, Watches, put_back};
-use super::{FORMAT, SavedState, explain, externals};
+use super::{FORMAT, PATIENCE, STATE_FILE, SavedState, UNSEALED_FILE, explain, externals};
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::plan::plan;
@@ -21,6 +22,8 @@ const LOG: &str = "stateful-dump.log";
 const SOCKET: &str = "checkpoint.sock";
 /// Locked while CRIU works on the container, in the run directory.
 const LOCK: &str = "checkpoint.lock";
+/// What was taken away from the container for the time of the dump, in the run directory.
+const ASIDE: &str = "checkpoint-watches.json";
 /// Deleted files that are still open are saved up to this size, as CRIU writes it.
 const GHOST_LIMIT: &str = "256M";
 /// File systems that CRIU would not save by itself; they hold nothing, or what systemd puts there
@@ -71,6 +74,7 @@ impl Container {
             externals: externals::find(&plan(&launch), self.pid)?,
             spec: launch.spec,
             watches: Vec::new(),
+            files: BTreeMap::new(),
         };
         let log_dir = self.runtime()?.log_dir(self.name());
         for _ in 1..ATTEMPTS {
@@ -102,7 +106,6 @@ impl Container {
         let watches = Watches::find(self.pid, &self.pids())?;
         let command = self.command(request, state, &watches, (log_dir, &socket))?;
         state.watches = self.set_aside(&watches)?;
-        let state = &*state;
         let (mut refusal, mut is_put_back) = (None, false);
         let ended = std::thread::scope(|scope| {
             let hook = scope.spawn(|| {
@@ -115,7 +118,9 @@ impl Container {
                     put_back(self.pid, &state.watches);
                     is_put_back = true;
                 }
-                let result = state.write(request.images).map_err(|error| error.to_string()).and_then(|()| at_rest());
+                let name = if request.after == After::Stop { UNSEALED_FILE } else { STATE_FILE };
+                let written = state.take_stock(request.images).and_then(|()| state.write(request.images, name));
+                let result = written.map_err(|error| error.to_string()).and_then(|()| at_rest());
                 match result {
                     Ok(()) => sys::socket::send(&client, GO_ON, &[]).is_ok(),
                     Err(reason) => {
@@ -134,6 +139,7 @@ impl Container {
         if !is_put_back && self.is_running() {
             put_back(self.pid, &state.watches);
         }
+        drop(sys::fs::remove_file(self.run_dir.join(ASIDE)));
         let log = log_dir.join(LOG);
         match ended {
             Ok(_) => Ok(()),
@@ -156,16 +162,44 @@ impl Container {
         if !watches.has_aside() {
             return Ok(Vec::new());
         }
+        // Another daemon puts them back, should this one die.
+        let text = serde_json::to_vec(&watches.aside()).map_err(|error| Error::step("describe what is watched", error))?;
+        sys::fs::write_atomic(self.run_dir.join(ASIDE), &text, 0o600)?;
         self.groups.freeze(true)?;
         let kept = watches.take_aside();
         self.groups.freeze(false)?;
         Ok(kept)
     }
 
-    /// Waits until no CRIU works on the container any more, be it one that an earlier daemon started.
-    pub fn await_checkpoint(&self) {
+    /// Waits until no CRIU works on the container any more, be it one that an earlier daemon started,
+    /// and lets a container that goes on be as it was before: for a checkpoint that was interrupted.
+    pub fn settle_checkpoint(&self) {
+        self.await_criu();
+        drop(sys::fs::remove_file(self.run_dir.join(SOCKET)));
+        let aside = self.run_dir.join(ASIDE);
+        if self.is_running() {
+            if self.groups.is_frozen()
+                && let Err(error) = self.groups.freeze(false)
+            {
+                tracing::warn!(container = self.name(), %error, "stays frozen");
+            }
+            self.unlock_network();
+            let kept = sys::fs::read(&aside).ok().and_then(|text| serde_json::from_slice::<Vec<Kept>>(&text).ok());
+            put_back(self.pid, &kept.unwrap_or_default());
+        }
+        drop(sys::fs::remove_file(&aside));
+    }
+
+    fn await_criu(&self) {
         let Ok(lock) = sys::fs::append(self.run_dir.join(LOCK), 0o600) else { return };
-        let _ = rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive);
+        let end = Instant::now() + PATIENCE;
+        while rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            if Instant::now() > end {
+                tracing::warn!(container = self.name(), "CRIU does not come to an end");
+                return;
+            }
+            std::thread::sleep(PAUSE / 10);
+        }
     }
 
     /// CRIU holds it as its standard input for as long as it lives.
@@ -199,7 +233,8 @@ impl Container {
             flags.pair(EXTERNAL, format!("mnt[{place}]:{place}"));
         }
         flags.pair("--action-script", self.runtime()?.hook_path());
-        let context = serde_json::to_string(&Context::Dump { socket: socket.to_owned() });
+        let sealed = (request.after == After::Stop).then(|| request.images.to_owned());
+        let context = serde_json::to_string(&Context::Dump { socket: socket.to_owned(), sealed });
         let context = context.map_err(|error| Error::step("describe the hook's work", error))?;
         Ok(Criu::command(request.criu.path(), "dump").args(flags.0).env(CONTEXT, context).stdin_fd(self.checkpoint_lock()?))
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sys::process::namespaces;
 
 use super::watches::{Kept, put_back};
+use super::{STATE_FILE, UNSEALED_FILE};
 use crate::error::{Error, Result};
 
 /// Environment variable with the [`Context`].
@@ -25,7 +26,9 @@ pub(crate) const GO_ON: &[u8] = b"go on";
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Context {
     /// All is saved and nothing runs: the daemon is asked, over this socket, whether that is to count.
-    Dump { socket: PathBuf },
+    /// Then the state in `sealed` is made whole by the hook itself, right before CRIU ends the container:
+    /// a daemon that dies at that moment leaves no state of a container that goes on.
+    Dump { socket: PathBuf, sealed: Option<PathBuf> },
     /// An overlay is mounted by the container's own root, as at a start; watches are made again.
     Restore { overlay: Option<Overlay>, watches: Vec<Kept> },
 }
@@ -43,7 +46,7 @@ pub fn run() -> i32 {
     let action = std::env::var(ACTION).unwrap_or_default();
     let context = std::env::var(CONTEXT).ok().and_then(|text| serde_json::from_str::<Context>(&text).ok());
     let result = match (action.as_str(), context) {
-        ("post-dump", Some(Context::Dump { socket })) => ask(&socket),
+        ("post-dump", Some(Context::Dump { socket, sealed })) => ask(&socket).and_then(|()| sealed.map_or(Ok(()), |dir| seal(&dir))),
         ("setup-namespaces", Some(Context::Restore { overlay: Some(overlay), .. })) => mount_overlay(&overlay),
         // Everything is there, and nothing runs yet.
         ("pre-resume", Some(Context::Restore { watches, .. })) => init_pid().map(|init| put_back(init, &watches)),
@@ -66,6 +69,10 @@ fn ask(path: &Path) -> Result<()> {
         Some((answer, _)) if answer == GO_ON => Ok(()),
         _ => Err(Error::Invalid("the daemon did not take the saved state".into())),
     }
+}
+
+fn seal(dir: &Path) -> Result<()> {
+    Ok(sys::fs::rename(dir.join(UNSEALED_FILE), dir.join(STATE_FILE))?)
 }
 
 fn init_pid() -> Result<i32> {

@@ -2,9 +2,10 @@
 //!
 //! CRIU is run as a program. Saving is the daemon's work ([`dump`]); bringing back is the monitor's
 //! ([`crate::monitor`]), since the restored init must be its child. Between the two lies a directory of
-//! images with one file of our own, [`SavedState`]: it is written last, so a directory without it is
+//! images with one file of our own, [`SavedState`]: it is there last, so a directory without it is
 //! not a saved state. Dump, transfer and restore know of each other by that directory alone.
 
+mod cards;
 mod check;
 mod criu;
 mod dump;
@@ -13,6 +14,7 @@ mod externals;
 mod hook;
 mod watches;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -22,7 +24,8 @@ pub use criu::Criu;
 pub use dump::{After, Checkpoint};
 pub use hook::run as run_hook;
 
-pub(crate) use criu::{EXTERNAL, Flags};
+pub(crate) use cards::{Cards, remove_waiting};
+pub(crate) use criu::{EXTERNAL, Flags, PATIENCE};
 pub(crate) use explain::explain;
 pub(crate) use externals::External;
 pub(crate) use hook::{CONTEXT, Context, Overlay};
@@ -33,6 +36,10 @@ use crate::spec::ContainerSpec;
 
 /// Our own file among the images.
 pub const STATE_FILE: &str = "state.json";
+/// Its name until it is certain that nothing of the container runs any more.
+const UNSEALED_FILE: &str = "state.json.unsealed";
+/// What CRIU's images are called.
+const IMAGE_SUFFIX: &str = ".img";
 /// What a reader of the state must understand.
 const FORMAT: u32 = 1;
 
@@ -52,6 +59,10 @@ pub struct SavedState {
     /// Watches that are made again at the restore.
     #[serde(default)]
     pub(crate) watches: Vec<Kept>,
+    /// CRIU's images and their sizes in bytes: what was lost or cut off since is found out before anything
+    /// is given up for the state.
+    #[serde(default)]
+    pub(crate) files: BTreeMap<String, u64>,
 }
 
 impl SavedState {
@@ -69,13 +80,31 @@ impl SavedState {
         if state.format != FORMAT {
             return Err(failed(format!("it is of format {}, and this version reads format {FORMAT}", state.format)));
         }
+        for (name, size) in &state.files {
+            let found = sys::fs::size_bytes(dir.join(name)).map_err(|error| failed(error.to_string()))?;
+            if found != *size {
+                return Err(failed(format!("the image `{name}` is damaged: it has {found} bytes and should have {size}")));
+            }
+        }
         Ok(state)
     }
 
-    /// Writes it, which completes the state: the images must be on the disk.
-    fn write(&self, dir: &Path) -> Result<()> {
+    /// Makes it count no more, whatever happens next: a file less needs no room on the disk.
+    pub fn break_seal(dir: &Path) -> Result<()> {
+        Ok(sys::fs::remove_file(dir.join(STATE_FILE))?)
+    }
+
+    /// Notes the images that are there.
+    fn take_stock(&mut self, dir: &Path) -> Result<()> {
+        let images = sys::fs::list_dir(dir)?.into_iter().filter(|name| name.ends_with(IMAGE_SUFFIX));
+        self.files = images.map(|name| Ok((name.clone(), sys::fs::size_bytes(dir.join(name))?))).collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    /// Writes it under a name: with [`STATE_FILE`] the state is whole.
+    fn write(&self, dir: &Path, name: &str) -> Result<()> {
         let text = serde_json::to_vec(self).map_err(|error| Error::step("describe the saved state", error))?;
-        Ok(sys::fs::write_durable(dir.join(STATE_FILE), &text, 0o600)?)
+        Ok(sys::fs::write_durable(dir.join(name), &text, 0o600)?)
     }
 
     /// Why a container as it is configured now cannot go on from this state, if it cannot.

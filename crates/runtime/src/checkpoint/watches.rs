@@ -82,6 +82,11 @@ impl Watches {
         !self.aside.is_empty()
     }
 
+    /// What is to be taken away.
+    pub fn aside(&self) -> Vec<&Kept> {
+        self.aside.iter().map(|(_, kept)| kept).collect()
+    }
+
     /// Takes them away; nobody inside runs. Returns those that were.
     pub fn take_aside(&self) -> Vec<Kept> {
         let mut kept = Vec::new();

@@ -4,6 +4,7 @@
 //! container had is attached; it takes it from there into the new container.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
 use rustix::mount::MountFlags;
@@ -13,11 +14,10 @@ use sys::pty::Pty;
 
 use super::{Made, console_path, open_console};
 use crate::cgroup::Groups;
-use crate::checkpoint::{CONTEXT, Context, Criu, EXTERNAL, Flags, Overlay, SavedState, explain};
+use crate::checkpoint::{CONTEXT, Cards, Context, Criu, EXTERNAL, Flags, Overlay, SavedState, explain, remove_waiting};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Step};
 use crate::protocol::{Launch, Resume, StepFailure};
-use crate::spec::Nic;
 
 /// Where the stage is. Every host has the directory, whoever is root in the container may pass through
 /// it, and CRIU does not need the host's content there.
@@ -37,17 +37,17 @@ pub(super) fn resume(run_dir: &Path, launch: &Launch, plan: &Plan, resume: &Resu
     let ids = container_ids(&launch.spec.idmap).map_err(failed("map user and group ids"))?;
     let home = sys::fs::open("/proc/self/ns/mnt").map_err(Error::from).map_err(failed("open the mount namespace"))?;
     let stage = Stage { launch, images: &resume.images, plan, state: &state, console: &console, ids };
-    let cards = Cards::make(&launch.spec.nics).map_err(failed("set up the network"))?;
+    let cards = Cards::make(launch).map_err(failed("set up the network"))?;
     let pid_file = run_dir.join(PID_FILE);
     drop(sys::fs::remove_file(&pid_file));
     let run = stage.set().map_err(failed("prepare the file systems")).and_then(|mut flags| {
-        cards.0.iter().for_each(|(name, peer)| flags.pair(EXTERNAL, format!("netdev[{name}]:{peer}")));
+        cards.names().for_each(|(name, peer)| flags.pair(EXTERNAL, format!("netdev[{name}]:{peer}")));
         flags.pair("--pidfile", &pid_file);
         run_criu(launch, resume, &state, &console, flags)
     });
     sys::process::setns_fd(std::os::fd::AsFd::as_fd(&home), namespaces::MOUNT).map_err(Error::from).map_err(failed("leave the stage"))?;
     if let Err(failure) = run {
-        cards.remove();
+        remove_waiting(launch);
         return Err(failure);
     }
     found(&pid_file, console).map_err(failed("find the restored init"))
@@ -73,9 +73,28 @@ fn run_criu(launch: &Launch, resume: &Resume, state: &SavedState, console: &Pty,
     let terminal = console.slave.try_clone().map_err(|error| failed(error.to_string()))?;
     let output = sys::fs::create(resume.log_dir.join("stateful-restore.out"), 0o600).map_err(|error| failed(error.to_string()))?;
     let command = Criu::command(&resume.criu, "restore").args(common.0).args(flags.0).env(CONTEXT, context);
-    let mut criu = command.stdin_fd(terminal).stdout_fd(output).spawn().map_err(|error| failed(error.to_string()))?;
-    let status = criu.wait().map_err(|error| failed(error.to_string()))?;
-    if status.success() { Ok(()) } else { Err(failed(explain(&resume.log_dir.join(LOG), |_| None))) }
+    let command = command.stdin_fd(terminal).stdout_fd(output);
+    let workshop = groups.workshop();
+    let ended = workshop.ensure().map_err(|error| failed(error.to_string())).and_then(|()| {
+        let mut criu = command.spawn().map_err(|error| failed(error.to_string()))?;
+        // Even one that is not where it should be is waited for.
+        let entered = workshop.enter(criu.id().cast_signed());
+        let status = criu.wait().map_err(|error| failed(error.to_string()))?;
+        entered.map_err(|error| failed(error.to_string()))?;
+        Ok(status)
+    });
+    let result = ended.and_then(|status| match status.signal() {
+        _ if status.success() => Ok(()),
+        Some(signal) => Err(failed(format!("CRIU was ended by signal {signal}"))),
+        None => Err(failed(explain(&resume.log_dir.join(LOG), |_| None))),
+    });
+    if result.is_err() {
+        // What it has made so far would wait for it for ever.
+        workshop.kill();
+        groups.kill();
+    }
+    drop(workshop.remove());
+    result
 }
 
 fn context(launch: &Launch, state: &SavedState) -> Context {
@@ -227,38 +246,4 @@ fn container_ids(idmap: &IdMap) -> Result<Option<OwnedFd>> {
         return Ok(None);
     }
     user_namespace(&idmap.to_kernel(Kind::Uid), &idmap.to_kernel(Kind::Gid)).map(Some)
-}
-
-/// Network cards that wait on the host to be taken into the container: name inside and name here.
-struct Cards(Vec<(String, String)>);
-
-impl Cards {
-    fn make(nics: &[Nic]) -> Result<Self> {
-        let mut cards = Self(Vec::new());
-        if nics.is_empty() {
-            return Ok(cards);
-        }
-        let here = sys::fs::open("/proc/self/ns/net")?;
-        let mut netlink = netlink::Netlink::open().map_err(|error| Error::Network(error.to_string()))?;
-        for nic in nics {
-            let peer = crate::nic::random_name("lxr");
-            let waiting = Nic { name: peer.clone(), ..nic.clone() };
-            if let Err(error) = crate::nic::attach(&mut netlink, &waiting, std::os::fd::AsFd::as_fd(&here)) {
-                cards.remove();
-                return Err(error);
-            }
-            cards.0.push((nic.name.clone(), peer));
-        }
-        Ok(cards)
-    }
-
-    /// Where nobody took them, or the container that did is gone and with it the card.
-    fn remove(&self) {
-        let Ok(mut netlink) = netlink::Netlink::open() else { return };
-        for (_, peer) in &self.0 {
-            if let Ok(Some(link)) = netlink.find_link(peer) {
-                drop(netlink.delete_link(link.index));
-            }
-        }
-    }
 }

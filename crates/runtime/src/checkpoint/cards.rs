@@ -1,0 +1,63 @@
+//! Network cards that wait on the host until CRIU takes them into the restored container.
+//!
+//! A waiting card's name follows from whose it is, so that whoever cleans up after a monitor that
+//! died finds it. It begins with `lxr`, which nothing else does.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::os::fd::AsFd;
+
+use netlink::Netlink;
+
+use crate::error::{Error, Result};
+use crate::protocol::Launch;
+use crate::spec::Nic;
+
+/// Cards that were made: name inside and name here.
+pub(crate) struct Cards(Vec<(String, String)>);
+
+impl Cards {
+    /// Makes all of a container's, or none.
+    pub fn make(launch: &Launch) -> Result<Self> {
+        let mut cards = Self(Vec::new());
+        if launch.spec.nics.is_empty() {
+            return Ok(cards);
+        }
+        remove_waiting(launch);
+        let here = sys::fs::open("/proc/self/ns/net")?;
+        let mut netlink = Netlink::open().map_err(|error| Error::Network(error.to_string()))?;
+        for nic in &launch.spec.nics {
+            let peer = waiting_name(launch, nic);
+            let waiting = Nic { name: peer.clone(), ..nic.clone() };
+            if let Err(error) = crate::nic::attach(&mut netlink, &waiting, here.as_fd()) {
+                remove_waiting(launch);
+                return Err(error);
+            }
+            cards.0.push((nic.name.clone(), peer));
+        }
+        Ok(cards)
+    }
+
+    /// Name inside and name here.
+    pub fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(inside, here)| (inside.as_str(), here.as_str()))
+    }
+}
+
+/// Removes those that nobody took, with their ends at the bridge. One that was taken is gone with the
+/// container that did.
+pub(crate) fn remove_waiting(launch: &Launch) {
+    let Ok(mut netlink) = Netlink::open() else { return };
+    for nic in &launch.spec.nics {
+        if let Ok(Some(link)) = netlink.find_link(&waiting_name(launch, nic)) {
+            drop(netlink.delete_link(link.index));
+        }
+    }
+}
+
+/// As long as the name of a link may be, 15 characters.
+fn waiting_name(launch: &Launch, nic: &Nic) -> String {
+    let mut hasher = DefaultHasher::new();
+    (&launch.cgroup_tag, &launch.spec.name, &nic.name).hash(&mut hasher);
+    format!("lxr{:012x}", hasher.finish() >> 16)
+}
