@@ -19,7 +19,8 @@ fn launch(sandbox: &Sandbox, name: &str, memory: u32) {
     for script in [count, &hold] {
         sandbox.exec_ok(name, &format!("setsid sh -c '{script}' > /dev/null 2>&1 < /dev/null &"));
     }
-    let filled = format!("grep -l 'VmRSS:.* {}[0-9][0-9][0-9] kB' /proc/[0-9]*/status", memory - 1);
+    let enough = (memory - 1) * 1000;
+    let filled = format!("awk '/^VmRSS:/ && $2 > {enough} {{ found = 1 }} END {{ exit !found }}' /proc/[0-9]*/status");
     wait_until("the guest's memory", LONG, || sandbox.lxc(&["exec", name, "--", "sh", "-c", &filled]).ok());
     wait_until("the guest's address", LONG, || !address(sandbox, name).is_empty());
     wait_until("the guest's count", LONG, || count_of(sandbox, name) > 0);
@@ -133,7 +134,8 @@ fn child_of(sandbox: &Sandbox, parent: i64, word: &str) -> Option<i64> {
     names.filter_map(|name| name.parse::<i64>().ok()).find(|pid| {
         let stat = std::fs::read_to_string(proc.join(format!("{pid}/stat"))).unwrap_or_default();
         let is_child = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse().ok()) == Some(parent);
-        let is_it = || std::fs::read_to_string(proc.join(format!("{pid}/cmdline"))).is_ok_and(|line| line.split('\0').any(|arg| arg == word));
+        let is_it =
+            || std::fs::read_to_string(proc.join(format!("{pid}/cmdline"))).is_ok_and(|line| line.split('\0').any(|arg| arg == word));
         is_child && is_it()
     })
 }
@@ -445,7 +447,8 @@ fn damaged_states() {
     // Bytes of the guest's memory nobody can check; it has them, or it has nothing.
     stop_stateful(&sandbox, "c1");
     let pages = format!("{}/state/pages-1.img", pool_dir("containers", "c1"));
-    sandbox.sh_ok(&format!("for at in $(seq 4096 65536 4000000); do printf X | dd conv=notrunc bs=1 seek=$at of={pages} status=none; done"));
+    sandbox
+        .sh_ok(&format!("for at in $(seq 4096 65536 4000000); do printf X | dd conv=notrunc bs=1 seek=$at of={pages} status=none; done"));
     if sandbox.lxc(&["start", "c1"]).ok() {
         assert!(!is_stateful(&sandbox, "c1"), "it has gone on");
     } else {

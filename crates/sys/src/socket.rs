@@ -79,16 +79,20 @@ pub fn accept(listener: impl AsFd) -> Result<Option<OwnedFd>> {
     }
 }
 
-/// Waits for a connection and accepts it.
-pub fn accept_next(listener: impl AsFd) -> Result<OwnedFd> {
+/// Waits for a connection and accepts it; `None` once the other end of the socket `until` is closed.
+pub fn accept_next(listener: impl AsFd, until: impl AsFd) -> Result<Option<OwnedFd>> {
     use rustix::event::{PollFd, PollFlags, poll};
     loop {
-        match poll(&mut [PollFd::new(&listener, PollFlags::IN)], None) {
+        let mut fds = [PollFd::new(&listener, PollFlags::IN), PollFd::new(&until, PollFlags::IN)];
+        match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(Error::new("poll", "", errno)),
         }
-        if let Some(socket) = accept(&listener)? {
-            return Ok(socket);
+        let is_over = !fds[1].revents().is_empty();
+        match accept(&listener)? {
+            Some(socket) => return Ok(Some(socket)),
+            None if is_over => return Ok(None),
+            None => {}
         }
     }
 }
@@ -174,6 +178,18 @@ mod tests {
             }
         };
         assert_eq!(refused.errno, Errno::AGAIN);
+    }
+
+    #[test]
+    fn waiting_for_a_connection_has_an_end() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("socket");
+        let listener = listen_seqpacket(&path).expect("listen");
+        let (ours, theirs) = seqpacket_pair().expect("pair");
+        let _client = connect_seqpacket(&path, Duration::from_secs(1)).expect("connect");
+        drop(ours);
+        assert!(accept_next(&listener, &theirs).expect("accept").is_some(), "what is there comes first");
+        assert!(accept_next(&listener, &theirs).expect("accept").is_none());
     }
 
     #[test]

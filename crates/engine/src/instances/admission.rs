@@ -227,8 +227,24 @@ mod tests {
     use super::*;
     use Action::*;
 
-    const ALL: &[Action] =
-        &[Create, Start, Stop, Kill, Restart, ForceRestart, Freeze, Unfreeze, Update, Snapshot, Save, Restore, Rename, Delete, Copy, GuestExit];
+    const ALL: &[Action] = &[
+        Create,
+        Start,
+        Stop,
+        Kill,
+        Restart,
+        ForceRestart,
+        Freeze,
+        Unfreeze,
+        Update,
+        Snapshot,
+        Save,
+        Restore,
+        Rename,
+        Delete,
+        Copy,
+        GuestExit,
+    ];
 
     #[test]
     fn table_of_special_cases() {

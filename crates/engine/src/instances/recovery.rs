@@ -100,7 +100,7 @@ impl Instances {
                 return Found::Unreachable;
             }
         };
-        if exit.is_none() && !self.engine.records.intents.contains(name) {
+        if exit.is_none() && !self.engine.records.intents.contains(name) && !self.has_gone_on(name) {
             return Found::Settled;
         }
         Found::Unsettled(Unsettled { name: name.to_owned(), exit, permits: vec![permit] })
@@ -109,14 +109,11 @@ impl Instances {
     fn publish(&self, name: &str, container: Arc<Container>) {
         tracing::info!(instance = name, pid = container.pid(), "found running");
         self.engine.live.insert(name, container);
-        // It has gone on since, unless saving it is still under way, which is settled later.
-        let is_saving = self.engine.records.intents.get(name).is_some_and(|intent| *intent.record == IntentRecord::Saving);
-        if !is_saving
-            && self.engine.records.instances.get(name).is_some_and(|record| record.stateful)
-            && let Err(error) = self.discard_state(name)
-        {
-            tracing::warn!(instance = name, "{}", error.report());
-        }
+    }
+
+    /// Whether it runs and has a saved state, which is then the past.
+    fn has_gone_on(&self, name: &str) -> bool {
+        self.engine.live.get(name).is_some() && self.engine.records.instances.get(name).is_some_and(|record| record.stateful)
     }
 
     /// Looks for those that could not be reached again and again, until all are found.
@@ -169,6 +166,12 @@ impl Instances {
             if let Err(error) = self.carry_on(name) {
                 tracing::error!(instance = name, "settle what was interrupted: {}", error.report());
             }
+        }
+        // Not before, since that needs the pool.
+        if self.has_gone_on(name)
+            && let Err(error) = self.discard_state(name)
+        {
+            tracing::error!(instance = name, "{}", error.report());
         }
         let Some(exit) = unsettled.exit else { return };
         // An end that was wanted has been followed by a start.

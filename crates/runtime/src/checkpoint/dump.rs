@@ -107,10 +107,10 @@ impl Container {
         let command = self.command(request, state, &watches, (log_dir, &socket))?;
         state.watches = self.set_aside(&watches)?;
         let (mut refusal, mut is_put_back) = (None, false);
+        let (over, is_over) = sys::socket::seqpacket_pair().map_err(Error::from)?;
         let ended = std::thread::scope(|scope| {
             let hook = scope.spawn(|| {
-                // A connection without a hook behind it is the end of the waiting, see below.
-                let Ok(client) = sys::socket::accept_next(&listener) else { return false };
+                let Ok(Some(client)) = sys::socket::accept_next(&listener, &is_over) else { return false };
                 if !matches!(sys::socket::receive(&client, 64), Ok(Some(_))) {
                     return false;
                 }
@@ -131,7 +131,7 @@ impl Container {
             });
             let ended = command.run();
             // CRIU may have ended before it came to its hook.
-            drop(sys::socket::connect_seqpacket(&socket, Duration::from_secs(1)));
+            drop(over);
             drop(hook.join());
             ended
         });
