@@ -9,7 +9,7 @@ use sys::cmd::{Cmd, CmdError};
 use super::criu::{Criu, EXTERNAL, Flags};
 use super::hook::{CONTEXT, Context, GO_ON};
 use super::watches::{Kept, Watches, put_back};
-use super::{FORMAT, SavedState, explain, externals};
+use super::{FORMAT, SavedState, explain, externals, routes};
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::plan::plan;
@@ -26,8 +26,8 @@ const GHOST_LIMIT: &str = "256M";
 /// File systems that CRIU would not save by itself; they hold nothing, or what systemd puts there
 /// (credentials on ramfs) is saved with them.
 const FILE_SYSTEMS: &[&str] = &["hugetlbfs", "tracefs", "ramfs"];
-/// What passes by itself: messages to a netlink socket that its owner is about to read.
-const TRANSIENT: &[&str] = &["The socket has data to read"];
+/// What passes by itself: messages that their receiver is about to read.
+const TRANSIENT: &[&str] = &["The socket has data to read", "Control messages in queue"];
 const ATTEMPTS: u32 = 12;
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -115,7 +115,8 @@ impl Container {
                     put_back(self.pid, &state.watches);
                     is_put_back = true;
                 }
-                let result = state.write(request.images).map_err(|error| error.to_string()).and_then(|()| at_rest());
+                let result = routes::name_gateways(request.images).and_then(|()| state.write(request.images));
+                let result = result.map_err(|error| error.to_string()).and_then(|()| at_rest());
                 match result {
                     Ok(()) => sys::socket::send(&client, GO_ON, &[]).is_ok(),
                     Err(reason) => {

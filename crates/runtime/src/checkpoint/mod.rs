@@ -11,6 +11,7 @@ mod dump;
 mod explain;
 mod externals;
 mod hook;
+mod routes;
 mod watches;
 
 use std::path::{Path, PathBuf};
