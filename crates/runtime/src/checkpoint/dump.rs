@@ -45,7 +45,8 @@ pub enum After {
 pub struct Checkpoint<'a> {
     /// With what.
     pub criu: &'a Criu,
-    /// An empty directory for the images, on a disk that has room for the container's memory.
+    /// A directory of mode 0750 for the images, on a disk that has room for the container's memory: its group
+    /// is the host's root's, see how images are opened at the restore. What is in it is removed.
     pub images: &'a Path,
     /// What follows.
     pub after: After,
@@ -93,9 +94,9 @@ impl Container {
         log_dir: &Path,
         at_rest: &mut (dyn FnMut() -> std::result::Result<(), String> + Send),
     ) -> std::result::Result<(), Failure> {
-        sys::fs::remove_tree(request.images).map_err(Error::from)?;
-        // For root, and its group: see how the images are opened at the restore.
-        sys::fs::create_dir(request.images, 0o750).map_err(Error::from)?;
+        for name in sys::fs::list_dir(request.images).map_err(Error::from)? {
+            sys::fs::remove_file(request.images.join(name)).map_err(Error::from)?;
+        }
         let socket = self.run_dir.join(SOCKET);
         drop(sys::fs::remove_file(&socket));
         let listener = sys::socket::listen_seqpacket(&socket).map_err(Error::from)?;
