@@ -202,7 +202,7 @@ impl<D: Driver> Volumes<D> {
             return self.driver.duplicate(from, to, access);
         }
         self.driver.duplicate(from, to, Access::ReadWrite)?;
-        sys::tree::remove(&to.join(STATE))?;
+        sys::tree::remove(to.join(STATE))?;
         if access == Access::ReadOnly { self.driver.seal(to) } else { Ok(()) }
     }
 
@@ -391,7 +391,7 @@ impl<D: Driver> Pool for Volumes<D> {
             }
         })?;
         if state == State::Moves && D::CARRIES_STATE {
-            logged(&from, sys::tree::remove(&from.join(STATE)).map_err(Error::from));
+            logged(&from, sys::tree::remove(from.join(STATE)).map_err(Error::from));
         }
         Ok(())
     }
