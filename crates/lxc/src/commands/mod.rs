@@ -41,6 +41,7 @@ macro_rules! commands {
     };
 }
 
+mod checkpoint;
 mod create;
 mod device;
 mod keys;
