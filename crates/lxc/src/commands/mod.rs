@@ -45,6 +45,7 @@ mod checkpoint;
 mod create;
 mod device;
 mod keys;
+mod stateful_log;
 mod states;
 
 commands! {
