@@ -405,6 +405,8 @@ impl<D: Driver> Pool for Volumes<D> {
                 Error::Unfinished
             })?;
             sys::fs::rename(from.join(STATE), dir.join(STATE))?;
+            // The container runs again, so there is time.
+            sys::copy::sync_fs(dir)?;
             self.driver.seal(dir)
         });
         if let Some(error) = refused {

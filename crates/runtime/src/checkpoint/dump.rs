@@ -116,7 +116,7 @@ impl Container {
                     put_back(self.pid, &state.watches);
                     is_put_back = true;
                 }
-                let result = routes::name_gateways(request.images).and_then(|()| state.write(request.images));
+                let result = routes::name_gateways(request.images).and_then(|()| state.write(request.images, request.after));
                 let result = result.map_err(|error| error.to_string()).and_then(|()| at_rest());
                 match result {
                     Ok(()) => sys::socket::send(&client, GO_ON, &[]).is_ok(),

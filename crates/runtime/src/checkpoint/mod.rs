@@ -73,10 +73,18 @@ impl SavedState {
         Ok(state)
     }
 
-    /// Writes it, which completes the state: the images must be on the disk.
-    fn write(&self, dir: &Path) -> Result<()> {
+    /// Writes it, which completes the state. Where all that is left of the container will be this, the images
+    /// come to the disk before; a container that goes on need not wait for that.
+    fn write(&self, dir: &Path, after: After) -> Result<()> {
         let text = serde_json::to_vec(self).map_err(|error| Error::step("describe the saved state", error))?;
-        Ok(sys::fs::write_durable(dir.join(STATE_FILE), &text, 0o600)?)
+        let path = dir.join(STATE_FILE);
+        match after {
+            After::GoOn => Ok(sys::fs::write_atomic(path, &text, 0o600)?),
+            After::Stop => {
+                sys::copy::sync_fs(dir)?;
+                Ok(sys::fs::write_durable(path, &text, 0o600)?)
+            }
+        }
     }
 
     /// Why a container as it is configured now cannot go on from this state, if it cannot.
