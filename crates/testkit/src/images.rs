@@ -75,11 +75,11 @@ fn image_files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn modified(path: &Path) -> SystemTime {
+pub(crate) fn modified(path: &Path) -> SystemTime {
     fs::metadata(path).and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-fn newest(dir: &Path) -> SystemTime {
+pub(crate) fn newest(dir: &Path) -> SystemTime {
     let Ok(entries) = fs::read_dir(dir) else { return SystemTime::UNIX_EPOCH };
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     paths.map(|path| if path.is_dir() { newest(&path) } else { modified(&path) }).max().unwrap_or(SystemTime::UNIX_EPOCH)
