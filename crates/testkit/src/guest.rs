@@ -77,18 +77,19 @@ impl Sandbox {
         Figures::of(&self.run_with_input(&checker().to_string_lossy(), &["verify", dir], b""))
     }
 
-    /// Starts it in the sandbox itself, to its end or the sandbox's.
+    /// Starts it in the sandbox itself: its process id there.
     ///
     /// # Panics
     /// When it does not come up.
-    pub fn start_checker_outside(&self, arguments: &str) {
+    pub fn start_checker_outside(&self, arguments: &str) -> i64 {
         let dir = arguments.split(' ').nth(1).expect("a mode and a directory");
-        self.sh_ok(&format!("setsid {} {arguments} > {dir}.log 2>&1 < /dev/null &", checker().display()));
+        let pid = self.sh_ok(&format!("exec setsid {} {arguments} > {dir}.log 2>&1 < /dev/null & echo $!", checker().display()));
         let end = Instant::now() + Duration::from_secs(30);
         while let Err(reason) = self.verify_outside(dir) {
             assert!(Instant::now() < end, "`checker {arguments}` did not come up: {reason}");
             std::thread::sleep(Duration::from_millis(100));
         }
+        pid.parse().expect("the shell tells the process id")
     }
 }
 

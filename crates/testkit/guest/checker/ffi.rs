@@ -129,11 +129,11 @@ pub fn clock(number: c_int) -> i64 {
     time[0] * 1_000_000_000 + time[1]
 }
 
-/// Whether something can be read within a time.
+/// Whether a read would not wait, within a time; at the end of input it would not, either.
 pub fn is_readable(fd: RawFd, patience: Duration) -> bool {
     let mut one = PollFd { fd, events: 1, revents: 0 };
     // SAFETY: one entry, as said.
-    unsafe { poll(&mut one, 1, patience.as_millis() as c_int) == 1 && one.revents & 1 != 0 }
+    unsafe { poll(&mut one, 1, patience.as_millis() as c_int) == 1 }
 }
 
 /// Reads exactly so much, if it comes within five seconds.
