@@ -12,6 +12,7 @@ mod explain;
 mod externals;
 mod hook;
 mod routes;
+mod timers;
 mod watches;
 
 use std::path::{Path, PathBuf};
