@@ -7,7 +7,7 @@ SYSTEMD_DIR ?= $(PREFIX)/lib/systemd/system
 CARGO ?= cargo
 RELEASE := target/release
 
-.PHONY: all build try test bench install uninstall deb clean help
+.PHONY: all build try test bench matrix install uninstall deb clean help
 
 all: build
 
@@ -32,6 +32,12 @@ bench:
 	@scripts/setup.sh run
 	@$(CARGO) build --release --locked --bins
 	@$(RELEASE)/xtask bench $(BENCH_ARGS)
+
+## matrix     save and restore the running state of all kinds of guests, on all kinds of storage
+matrix:
+	@scripts/setup.sh test
+	@$(CARGO) build --release --locked --bins
+	@$(RELEASE)/xtask matrix $(MATRIX_ARGS)
 
 ## install    install below $(DESTDIR)$(PREFIX), with systemd units (build first, as yourself)
 install:

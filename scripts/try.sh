@@ -114,6 +114,15 @@ wait_for 30 "an address by DHCP" has_address
 step lxc list
 # shellcheck disable=SC2016 # for the container's shell
 step lxc exec c1 -- sh -c 'hostname; . /etc/os-release; echo "$PRETTY_NAME"; cat /proc/self/uid_map'
+if lxc query /1.0 | grep -q '"criu": "[0-9]'; then
+    # shellcheck disable=SC2016 # for the container's shell
+    step lxc exec c1 -- systemd-run --quiet --unit=counter sh -c 'n=0; while sleep 0.1; do echo $((n += 1)) > /run/counter; done'
+    step lxc stop c1 --stateful
+    step lxc start c1
+    step lxc exec c1 -- sh -c 'cat /run/counter; sleep 0.5; cat /run/counter'
+else
+    echo "(CRIU 4.2 or newer is not installed: the running state is not shown to survive)"
+fi
 step lxc stop c1
 step lxc start c1
 wait_for 60 "systemd in c1 to be running again" system_runs

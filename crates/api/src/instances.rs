@@ -153,7 +153,8 @@ pub struct StatePut {
     pub stateful: bool,
 }
 
-/// Whether the running state of an instance can be saved now.
+/// Reply to `GET /1.0/instances/NAME/state/checkpoint` (extension `container_checkpoint_check`): whether the
+/// running state of an instance can be saved now.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Checkpointability {

@@ -38,6 +38,11 @@ pub struct Environment {
     pub architectures: Vec<String>,
     pub certificate: String,
     pub certificate_fingerprint: String,
+    /// Version of the CRIU that saves running states, `4.2.1` (extension `server_criu`); empty if there is none to use.
+    pub criu: String,
+    /// Why there is none to use and what to do about it (extension `server_criu`).
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub criu_problem: String,
     pub driver: String,
     pub driver_version: String,
     pub kernel: String,

@@ -22,6 +22,11 @@ impl Timestamp {
         Self(jiff::Timestamp::from_second(seconds).ok())
     }
 
+    /// From the time of a file; never if it is beyond what can be written.
+    pub fn from_system(time: std::time::SystemTime) -> Self {
+        Self(time.try_into().ok())
+    }
+
     /// Unix seconds, 0 for never.
     pub fn unix(self) -> i64 {
         self.0.map_or(0, jiff::Timestamp::as_second)

@@ -9,6 +9,7 @@ use runtime::{Runtime, RuntimeConfig};
 use serde_json::Map;
 use store::SqliteStore;
 
+use crate::criu::KnownCriu;
 use crate::error::Context;
 use crate::events::Events;
 use crate::host::Host;
@@ -57,6 +58,7 @@ pub struct Engine {
     pub(crate) networks: NetworkTable,
     pub(crate) image_state: ImageState,
     pub(crate) host: Host,
+    pub(crate) criu: KnownCriu,
     pub(crate) host_ids: std::result::Result<HostIds, String>,
     /// Held while an isolated id range is chosen and stored.
     pub(crate) id_allocation: Mutex<()>,
@@ -129,6 +131,7 @@ impl Engine {
             networks: NetworkTable::default(),
             image_state: ImageState::default(),
             host,
+            criu: KnownCriu::default(),
             host_ids,
             id_allocation: Mutex::default(),
             starts: RwLock::default(),
@@ -167,6 +170,8 @@ impl Engine {
         self.ready.changed.notify_all();
         tracing::info!("ready");
         self.images().sweep(leftovers);
+        // The first to ask shall not wait for it.
+        drop(self.criu.version());
     }
 
     /// Waits until start-up is over; false after `limit`.

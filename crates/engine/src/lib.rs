@@ -8,6 +8,7 @@
 //! [`Engine::images`], [`Engine::profiles`], [`Engine::networks`], [`Engine::storage_pools`],
 //! [`Engine::server`].
 
+mod criu;
 mod devices;
 mod engine;
 pub mod error;

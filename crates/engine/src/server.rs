@@ -49,6 +49,9 @@ pub const API_EXTENSIONS: &[&str] = &[
     "instance_create_start",
     "api_filtering",
     "image_build",
+    "container_checkpoint_check",
+    "server_criu",
+    "container_log_modified",
 ];
 
 /// Shown instead of a secret's value.
@@ -65,7 +68,8 @@ impl Server {
         Self { engine }
     }
 
-    /// `GET /1.0`; callers that are not trusted see neither configuration nor host facts.
+    /// `GET /1.0`; callers that are not trusted see neither configuration nor host facts. Blocks for trusted
+    /// ones: CRIU may have to be asked for its version.
     pub fn get(&self, trusted: bool) -> Tagged<api::server::Server> {
         let record = self.record();
         let value = api::server::Server {
@@ -136,8 +140,12 @@ impl Server {
         let (host, config) = (&self.engine.host, &self.engine.config);
         let drivers = self.engine.pools.drivers();
         let join = |texts: Vec<&str>| texts.join(" | ");
+        let (criu, criu_problem) =
+            self.engine.criu.version().map_or_else(|problem| (String::new(), problem), |version| (version, String::new()));
         Environment {
             architectures: host.architectures.iter().map(|name| (*name).to_owned()).collect(),
+            criu,
+            criu_problem,
             driver: "lxc".into(),
             driver_version: config.version.clone(),
             kernel: "Linux".into(),

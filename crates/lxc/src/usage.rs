@@ -10,7 +10,7 @@ use crate::help::find;
 use crate::{errln, help, outln, output};
 
 /// Exit code of bad flags.
-const BAD_FLAG: u8 = 2;
+pub const BAD_FLAG: u8 = 2;
 
 /// The number of words does not fit the command.
 #[derive(Clone, Copy, Debug, thiserror::Error)]

@@ -69,6 +69,9 @@ fn wrong_flags() {
     check(&["config", "set", "c1", "user.a", "-b"], 2, "", "error: flag provided but not defined: -b\nWords that begin with a dash ");
     check(&["exec", "c1", "-tT", "--", "ls"], 2, "", "error: --force-interactive and --force-noninteractive can't be used together\n");
     check(&["launch", "i", "c", "-c", "x"], 2, "", "error: invalid value \"x\" for flag -c: Invalid configuration key\n");
+    let check_alone = "error: --check needs --stateful: it tells whether the running state can be saved\n";
+    check(&["stop", "c1", "--check"], 2, "", check_alone);
+    check(&["snapshot", "c1", "--check"], 2, "", check_alone);
     check(&["stop", "c", "--timeout", "x"], 2, "", "error: invalid value \"x\" for flag --timeout: ");
 }
 
@@ -136,6 +139,8 @@ fn completions() {
     check(&["__complete", "--", "res"], 0, "restart\tRestart containers\nrestore\tRestore containers from snapshots\n", "");
     check(&["__complete", "--", "config", "set", "c1", "limits.mem"], 0, "limits.memory\t", "");
     check(&["__complete", "--", "start", "--ti"], 0, "", "");
+    check(&["__complete", "--", "stop", "--ch"], 0, "--check\tOnly tell whether ", "");
+    check(&["__complete", "--", "snapshot", "--ch"], 0, "--check\tOnly tell whether ", "");
     check(&["__complete", "--", "stop", "--ti"], 0, "--timeout\tSeconds to wait ", "");
     check(&["__complete", "--", "start", ""], 0, "", "");
 }

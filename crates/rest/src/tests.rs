@@ -152,3 +152,24 @@ async fn a_refused_upload_is_told_why() {
     let reply = reply.await.expect("join").expect("sent and answered");
     assert!(reply.starts_with("HTTP/1.1 404 "), "{reply}");
 }
+
+#[tokio::test]
+async fn the_server_tells_its_criu_or_why_there_is_none() {
+    let (_dir, engine) = testing::engine();
+    let shown = send(&router(engine), "GET /1.0", &[], Body::empty()).await;
+    let environment = &shown.body["metadata"]["environment"];
+    let version = environment["criu"].as_str().expect("a text");
+    assert_eq!((shown.status, version.is_empty()), (200, environment["criu_problem"].is_string()), "{environment}");
+}
+
+#[tokio::test]
+async fn a_log_tells_when_it_was_written() {
+    let (dir, engine) = testing::engine();
+    let logs = dir.path().join("log/c1");
+    std::fs::create_dir(&logs).expect("mkdir");
+    std::fs::write(logs.join("lxc.log"), "text").expect("write");
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(1_461_187_680_250);
+    std::fs::File::options().write(true).open(logs.join("lxc.log")).and_then(|log| log.set_modified(time)).expect("set the time");
+    let read = send(&router(engine), "GET /1.0/instances/c1/logs/lxc.log", &[], Body::empty()).await;
+    assert_eq!((read.status, &read.headers["x-lxd-modified"]), (200, &"2016-04-20T21:28:00.25Z".parse().expect("header")));
+}

@@ -11,7 +11,7 @@ use sys::cmd::Cmd;
 use sys::{Errno, Root, btrfs};
 
 use crate::error::Result;
-use crate::volumes::{Access, Driver};
+use crate::volumes::{Access, Driver, STATE};
 
 /// Subvolumes nested deeper than this are not followed.
 const MAX_DEPTH: usize = 32;
@@ -46,7 +46,13 @@ impl Driver for BtrfsDriver {
         Ok(sys::fs::set_mode(dir, 0o700)?)
     }
 
-    const CARRIES_STATE: bool = true;
+    const IS_INSTANT: bool = true;
+
+    /// A subvolume, so that a snapshot of the container need not wait until the state is on the disk.
+    fn make_state(&self, dir: &Path) -> Result<()> {
+        self.make(dir)?;
+        Ok(sys::fs::set_mode(dir, 0o750)?)
+    }
 
     fn duplicate(&self, from: &Path, to: &Path, access: Access) -> Result<()> {
         let source = btrfs::open(from)?;
@@ -106,6 +112,7 @@ fn snapshot_with_nested(source: &File, parent: impl AsFd, name: &OsStr, access: 
         return Err(sys::Error::new("create snapshot (nested too deep)", name.display(), Errno::LOOP).into());
     }
     let nested = btrfs::nested(source)?;
+    let is_state = |path: &Path| depth == 0 && path == Path::new(STATE);
     if nested.is_empty() {
         return Ok(btrfs::snapshot(source, parent, name, access == Access::ReadOnly)?);
     }
@@ -123,6 +130,9 @@ fn snapshot_with_nested(source: &File, parent: impl AsFd, name: &OsStr, access: 
         match dir.remove_dir(child_name) {
             Err(error) if error.is_not_found() => {}
             other => other?,
+        }
+        if is_state(&child.path) {
+            continue;
         }
         snapshot_with_nested(&child_source, dir.as_dir_fd(), child_name, access, depth + 1)?;
     }

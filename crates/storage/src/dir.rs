@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use sys::Root;
+use sys::copy::Begun;
 
 use crate::error::Result;
 use crate::volumes::{Access, Driver, STATE, no_quota};
@@ -17,6 +18,10 @@ impl Driver for DirDriver {
     fn duplicate(&self, from: &Path, to: &Path, _access: Access) -> Result<()> {
         sys::fs::create_dir(to, 0o700)?;
         Ok(sys::copy::copy_tree(&Root::open(from)?, &Root::open(to)?, &[STATE])?)
+    }
+
+    fn refresh(&self, from: &Path, to: &Path, begun: Begun) -> Result<()> {
+        Ok(sys::copy::refresh_tree(&Root::open(from)?, &Root::open(to)?, &[STATE], begun)?)
     }
 
     fn set_quota(&self, _dir: &Path, bytes: Option<u64>) -> Result<()> {

@@ -14,6 +14,9 @@ pub enum Error {
     /// No driver of that name.
     #[error("unknown storage driver `{0}` (known: {known})", known = crate::driver_names().join(", "))]
     UnknownDriver(String),
+    /// Whoever was called back did not get to the end, and knows why.
+    #[error("not finished")]
+    Unfinished,
     /// A configuration key has a value that the driver cannot take.
     #[error("storage pool key `{key}`: {reason}")]
     Config {

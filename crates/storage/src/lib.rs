@@ -40,7 +40,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use error::{Error, Result};
-pub use pool::{Contents, Pool, PoolSpec, Rootfs, Space, State, VolumeRef};
+pub use pool::{BoxError, Contents, Pool, PoolSpec, Rest, Rootfs, Space, VolumeRef};
 pub use shift::{ShiftState, shift_tree};
 
 use btrfs::BtrfsDriver;

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use sys::Root;
+use sys::copy::Begun;
 use sys::mount::MountAttrFlags;
 
 use crate::error::{Error, Result};
@@ -94,6 +95,10 @@ impl Driver for OverlayDriver {
         }
         sys::copy::copy_tree(&Root::open(from)?, &Root::open(to)?, &[WORK, IMAGE, STATE])?;
         Ok(sys::fs::create_dir(to.join(WORK), 0o700)?)
+    }
+
+    fn refresh(&self, from: &Path, to: &Path, begun: Begun) -> Result<()> {
+        Ok(sys::copy::refresh_tree(&Root::open(from)?, &Root::open(to)?, &[WORK, IMAGE, STATE], begun)?)
     }
 
     fn rootfs(&self, dir: &Path) -> Result<Rootfs> {

@@ -45,14 +45,11 @@ impl VolumeRef {
     }
 }
 
-/// What of a saved running state a snapshot gets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Nothing.
-    Stays,
-    /// All of it.
-    Moves,
-}
+/// An error of whoever is called back.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// See [`Pool::snapshot_at_rest`].
+pub type Rest<'a> = &'a mut dyn FnMut(&mut (dyn FnMut() -> Result<()> + Send)) -> std::result::Result<(), BoxError>;
 
 /// How the root file system of a volume is to be mounted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,10 +120,17 @@ pub trait Pool: Send + Sync {
     fn delete(&self, name: &str) -> Result<()>;
     /// Renames a container's volume with its snapshots.
     fn rename(&self, from: &str, to: &str) -> Result<()>;
-    /// Takes a snapshot: of the files, or also of the running state that [`Pool::state_dir`] holds, which
-    /// then moves to the snapshot.
-    fn snapshot(&self, name: &str, snapshot: &str, state: State) -> Result<()>;
-    /// Where a volume keeps a saved running state, whether it has one or not. Only snapshots take it along.
+    /// Takes a snapshot of the files.
+    fn snapshot(&self, name: &str, snapshot: &str) -> Result<()>;
+    /// Takes a snapshot, with the saved state, of a container that runs. What takes long is done first; then
+    /// `rest` is called, which brings the container to rest, has the snapshot completed by calling what it
+    /// is given, and lets the container go on.
+    fn snapshot_at_rest(&self, name: &str, snapshot: &str, rest: Rest<'_>) -> std::result::Result<(), BoxError>;
+    /// Makes a new, empty directory for a running state that is to be saved.
+    fn make_state(&self, name: &str) -> Result<PathBuf>;
+    /// Removes a saved running state; fine if absent.
+    fn remove_state(&self, volume: &VolumeRef) -> Result<()>;
+    /// Where a volume keeps a saved running state, whether it has one or not.
     fn state_dir(&self, volume: &VolumeRef) -> PathBuf;
     /// Puts a snapshot's content in the place of the container's; a quota stays.
     fn restore(&self, name: &str, snapshot: &str) -> Result<()>;

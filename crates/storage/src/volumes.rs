@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use sys::Root;
+use sys::copy::Begun;
 use sys::tree::FileType;
 
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, check_name, list, list_visible, logged};
-use crate::pool::{Contents, Pool, Rootfs, Space, State, VolumeRef};
+use crate::pool::{BoxError, Contents, Pool, Rest, Rootfs, Space, VolumeRef};
 
 /// What a driver supplies: primitives on the directories of volumes. A directory that is to be
 /// made does not exist yet; on an error its half-made state is removed with [`Driver::remove`].
 pub(crate) trait Driver: Send + Sync + 'static {
     const NAME: &'static str;
-    /// Whether [`Driver::duplicate`] takes the saved running state along: it is then removed from the copy
-    /// where it does not belong.
-    const CARRIES_STATE: bool = false;
+    /// Whether [`Driver::duplicate`] takes no time, whatever the size.
+    const IS_INSTANT: bool = false;
 
     fn version(&self) -> String {
         "1".to_owned()
@@ -32,8 +32,16 @@ pub(crate) trait Driver: Send + Sync + 'static {
     fn make_empty_rootfs(&self, dir: &Path) -> Result<()> {
         Ok(sys::fs::create_dir(dir.join("rootfs"), 0o755)?)
     }
-    /// Makes a copy of a volume.
+    /// Makes the directory for a saved running state.
+    fn make_state(&self, dir: &Path) -> Result<()> {
+        Ok(sys::fs::create_dir(dir, 0o750)?)
+    }
+    /// Makes a copy of a volume, without its saved running state.
     fn duplicate(&self, from: &Path, to: &Path, access: Access) -> Result<()>;
+    /// Brings a copy that [`Driver::duplicate`] made up to date. Only for drivers whose copies take long.
+    fn refresh(&self, _from: &Path, _to: &Path, _begun: Begun) -> Result<()> {
+        Ok(())
+    }
     /// Makes a container's volume from an image's.
     fn derive(&self, image: &Path, to: &Path) -> Result<()> {
         self.duplicate(image, to, Access::ReadWrite)
@@ -196,16 +204,6 @@ impl<D: Driver> Volumes<D> {
         }
     }
 
-    /// Duplicates the files alone.
-    fn duplicate(&self, from: &Path, to: &Path, access: Access) -> Result<()> {
-        if !D::CARRIES_STATE || !sys::fs::exists(from.join(STATE)) {
-            return self.driver.duplicate(from, to, access);
-        }
-        self.driver.duplicate(from, to, Access::ReadWrite)?;
-        sys::tree::remove(to.join(STATE))?;
-        if access == Access::ReadOnly { self.driver.seal(to) } else { Ok(()) }
-    }
-
     fn discard_volume(&self, dir: &Path) -> Result<()> {
         let image = self.driver.image_of(dir);
         self.discard(dir, |path| self.driver.remove(path))?;
@@ -351,7 +349,7 @@ impl<D: Driver> Pool for Volumes<D> {
 
     fn copy(&self, from: &VolumeRef, name: &str) -> Result<()> {
         let from = self.existing(from)?;
-        self.build_instance(name, |dir| self.duplicate(&from, dir, Access::ReadWrite))
+        self.build_instance(name, |dir| self.driver.duplicate(&from, dir, Access::ReadWrite))
     }
 
     fn delete(&self, name: &str) -> Result<()> {
@@ -377,23 +375,57 @@ impl<D: Driver> Pool for Volumes<D> {
         self.layout.rename_instance(from, to)
     }
 
-    fn snapshot(&self, name: &str, snapshot: &str, state: State) -> Result<()> {
+    fn snapshot(&self, name: &str, snapshot: &str) -> Result<()> {
         check_name("a snapshot", snapshot)?;
         let from = self.existing(&VolumeRef::instance(name))?;
         let parent = self.layout.snapshots_of(name);
         sys::fs::ensure_dir(&parent, 0o700)?;
         let already = self.exists("snapshot", &format!("{name}/{snapshot}"));
-        self.build(&parent.join(snapshot), already, |dir| match state {
-            State::Stays => self.duplicate(&from, dir, Access::ReadOnly),
-            State::Moves => {
-                self.driver.duplicate(&from, dir, Access::ReadOnly)?;
-                if D::CARRIES_STATE { Ok(()) } else { Ok(sys::fs::rename(from.join(STATE), dir.join(STATE))?) }
+        self.build(&parent.join(snapshot), already, |dir| self.driver.duplicate(&from, dir, Access::ReadOnly))
+    }
+
+    fn snapshot_at_rest(&self, name: &str, snapshot: &str, rest: Rest<'_>) -> std::result::Result<(), BoxError> {
+        check_name("a snapshot", snapshot)?;
+        let from = self.existing(&VolumeRef::instance(name))?;
+        let parent = self.layout.snapshots_of(name);
+        sys::fs::ensure_dir(&parent, 0o700)?;
+        let already = self.exists("snapshot", &format!("{name}/{snapshot}"));
+        let mut refused = None;
+        let built = self.build(&parent.join(snapshot), already, |dir| {
+            // Also for a driver whose copies take no time: they would have to wait for the disk.
+            let begun = Begun::now(&from)?;
+            if !D::IS_INSTANT {
+                self.driver.duplicate(&from, dir, Access::ReadWrite)?;
             }
-        })?;
-        if state == State::Moves && D::CARRIES_STATE {
-            logged(&from, sys::tree::remove(from.join(STATE)).map_err(Error::from));
+            let mut complete = || {
+                if D::IS_INSTANT { self.driver.duplicate(&from, dir, Access::ReadWrite) } else { self.driver.refresh(&from, dir, begun) }
+            };
+            rest(&mut complete).map_err(|error| {
+                refused = Some(error);
+                Error::Unfinished
+            })?;
+            sys::fs::rename(from.join(STATE), dir.join(STATE))?;
+            // The container runs again, so there is time.
+            sys::copy::sync_fs(dir)?;
+            self.driver.seal(dir)
+        });
+        if let Some(error) = refused {
+            return Err(error);
         }
-        Ok(())
+        Ok(built?)
+    }
+
+    fn make_state(&self, name: &str) -> Result<PathBuf> {
+        let volume = VolumeRef::instance(name);
+        self.remove_state(&volume)?;
+        let dir = self.existing(&volume)?.join(STATE);
+        self.driver.make_state(&dir).map_err(|error| error.on_pool(&self.pool))?;
+        Ok(dir)
+    }
+
+    fn remove_state(&self, volume: &VolumeRef) -> Result<()> {
+        let dir = self.state_dir(volume);
+        if sys::fs::exists(&dir) { self.driver.remove(&dir) } else { Ok(()) }
     }
 
     fn state_dir(&self, volume: &VolumeRef) -> PathBuf {
@@ -406,6 +438,7 @@ impl<D: Driver> Pool for Volumes<D> {
         let quota = self.driver.quota(&current);
         let temporary = Layout::temporary(&self.layout.instances());
         let result = self
+            .driver
             .duplicate(&from, &temporary, Access::ReadWrite)
             .and_then(|()| keep_out(&temporary))
             .and_then(|()| quota.map_or(Ok(()), |bytes| self.driver.set_quota(&temporary, Some(bytes))))

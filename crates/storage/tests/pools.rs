@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use storage::{Error, Pool, PoolSpec, Rootfs, ShiftState, State, VolumeRef};
+use storage::{Error, Pool, PoolSpec, Rootfs, ShiftState, VolumeRef};
 use sys::idmap::IdMap;
 use sys::mount::MountFlags;
 use sys::tree::FileType;
@@ -136,13 +136,13 @@ fn a_container_lives_its_whole_life() {
             fs::write(rootfs.join("version"), "one").expect("write");
             fs::remove_file(rootfs.join("bin/su2")).expect("remove");
         });
-        pool.snapshot("c1", "first", State::Stays).expect("snapshot");
+        pool.snapshot("c1", "first").expect("snapshot");
         in_rootfs(pool, &instance("c1"), |rootfs| {
             fs::write(rootfs.join("version"), "two").expect("write");
             fs::write(rootfs.join("new"), "").expect("write");
         });
-        pool.snapshot("c1", "second", State::Stays).expect("snapshot");
-        assert!(matches!(pool.snapshot("c1", "second", State::Stays), Err(Error::Exists { .. })));
+        pool.snapshot("c1", "second").expect("snapshot");
+        assert!(matches!(pool.snapshot("c1", "second"), Err(Error::Exists { .. })));
 
         pool.copy(&instance("c1"), "c2").expect("copy");
         pool.copy(&VolumeRef::snapshot("c1", "first"), "c3").expect("copy of a snapshot");
@@ -197,7 +197,7 @@ fn what_a_crash_leaves_is_swept_and_what_is_in_use_is_not() {
     each_driver(|spec, pool| {
         with_image(pool);
         pool.create_from_image("c1", FINGERPRINT).expect("create");
-        pool.snapshot("c1", "snap0", State::Stays).expect("snapshot");
+        pool.snapshot("c1", "snap0").expect("snapshot");
         // Volumes of an earlier process, made by the pool itself and then given such a name.
         let old = |dir: &str, from: &str, to: &str| {
             let dir = spec.dir.join(dir);
@@ -205,10 +205,10 @@ fn what_a_crash_leaves_is_swept_and_what_is_in_use_is_not() {
         };
         pool.copy(&instance("c1"), "c2").expect("copy");
         old("containers", "c2", ".tmp-dead-0");
-        pool.snapshot("c1", "snap1", State::Stays).expect("snapshot");
+        pool.snapshot("c1", "snap1").expect("snapshot");
         old("containers-snapshots/c1", "snap1", ".tmp-dead-1");
         pool.copy(&instance("c1"), "c3").expect("copy");
-        pool.snapshot("c3", "snap0", State::Stays).expect("snapshot");
+        pool.snapshot("c3", "snap0").expect("snapshot");
         old("containers-snapshots", "c3", ".tmp-dead-2");
         pool.create_image("feed", &mut fill_image).expect("create image");
         old("images", "feed", ".tmp-dead-3");
@@ -301,7 +301,7 @@ fn links_in_place_of_parts_of_a_volume_are_refused() {
         for name in ["../outside", "a/b", "..", ".tmp-x"] {
             assert!(matches!(pool.create_empty(name), Err(Error::Name { .. })), "{name}");
             assert!(matches!(pool.delete(name), Err(Error::Name { .. })), "{name}");
-            assert!(matches!(pool.snapshot("c1", name, State::Stays), Err(Error::Name { .. })), "{name}");
+            assert!(matches!(pool.snapshot("c1", name), Err(Error::Name { .. })), "{name}");
         }
     });
 }
@@ -321,7 +321,7 @@ fn copies_keep_attributes_links_and_whiteouts() {
             xattr::set(&file, c"user.note", b"kept").expect("setxattr");
             root.mknod("pipe", FileType::Fifo, 0o640, 0).expect("mkfifo");
         });
-        pool.snapshot("c1", "snap0", State::Stays).expect("snapshot");
+        pool.snapshot("c1", "snap0").expect("snapshot");
         pool.copy(&VolumeRef::snapshot("c1", "snap0"), "c2").expect("copy");
         in_rootfs(pool, &instance("c2"), |rootfs| {
             assert!(!rootfs.join("version").exists(), "removed from the image's content");
@@ -364,7 +364,7 @@ fn a_full_pool_says_so_and_keeps_nothing_half_made() {
                     Rootfs::Overlay { upper, .. } => upper,
                 };
                 fill(&target, 9).expect("more than half of the space");
-                for error in [pool.copy(&instance("c1"), "c2"), pool.snapshot("c1", "snap0", State::Stays)] {
+                for error in [pool.copy(&instance("c1"), "c2"), pool.snapshot("c1", "snap0")] {
                     assert!(error.as_ref().is_err_and(|error| error.to_string().contains("`default` is full")), "{error:?}");
                 }
                 assert_eq!(names(&spec, "containers"), ["c1"]);
@@ -383,7 +383,7 @@ fn an_image_on_overlay_goes_with_its_last_container() {
         let (spec, pool) = create(home, "overlay");
         with_image(&*pool);
         pool.create_from_image("c1", FINGERPRINT).expect("create");
-        pool.snapshot("c1", "snap0", State::Stays).expect("snapshot");
+        pool.snapshot("c1", "snap0").expect("snapshot");
         pool.copy(&instance("c1"), "c2").expect("copy");
         pool.delete_image(FINGERPRINT).expect("delete image");
         assert!(!pool.has_image(FINGERPRINT));
@@ -434,7 +434,7 @@ fn quotas_hold_on_btrfs_and_survive_a_restore() {
         with_image(&*pool);
         pool.create_from_image("c1", FINGERPRINT).expect("create");
         pool.set_quota("c1", Some(10 << 20)).expect("set quota");
-        pool.snapshot("c1", "snap0", State::Stays).expect("snapshot");
+        pool.snapshot("c1", "snap0").expect("snapshot");
         let write = |megabytes: usize| {
             in_rootfs(&*pool, &instance("c1"), |rootfs| {
                 let path = rootfs.join("big");
@@ -480,7 +480,7 @@ fn subvolumes_of_the_guest_are_taken_along() {
         nest(&rootfs.join("var/lib/docker/btrfs"), "layer one");
         nest(&rootfs.join("var/lib/docker/btrfs/layer one"), "inner");
         nest(&rootfs, "top");
-        pool.snapshot("c1", "snap0", State::Stays).expect("snapshot");
+        pool.snapshot("c1", "snap0").expect("snapshot");
         let snapshot = pool.dir(&VolumeRef::snapshot("c1", "snap0"));
         assert!(fs::write(snapshot.join("rootfs/top/file"), "").is_err(), "read-only to the bottom");
         fs::remove_file(rootfs.join("top/file")).expect("remove");
@@ -653,7 +653,7 @@ fn measure() {
                 println!("{driver}: {what} min {:?} median {:?} max {:?}", times[0], times[count / 2], times[count - 1]);
             };
             report("create_from_image", &|name| pool.create_from_image(name, FINGERPRINT).expect("create"));
-            report("snapshot", &|name| pool.snapshot(name, "snap0", State::Stays).expect("snapshot"));
+            report("snapshot", &|name| pool.snapshot(name, "snap0").expect("snapshot"));
             report("restore", &|name| pool.restore(name, "snap0").expect("restore"));
             report("copy", &|name| pool.copy(&instance(name), &format!("copy-{name}")).expect("copy"));
             report("delete", &|name| pool.delete(name).expect("delete"));

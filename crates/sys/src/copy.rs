@@ -27,7 +27,42 @@ const BUFFER_BYTES: usize = 128 * 1024;
 /// owner, mode, times and attributes. Names in `except` are left out at the top level. What
 /// vanishes from a tree in use during the copy is left out. On an error the rest stays in `to`.
 pub fn copy_tree(from: &Root, to: &Root, except: &[&str]) -> Result<()> {
-    let copier = Copier { to, except, links: Mutex::default(), reflink: AtomicBool::new(true) };
+    let copier = Copier { to, except, links: Mutex::default(), reflink: AtomicBool::new(true), begun: None };
+    let top = |root: &Root| tree::open_dir(root.as_dir_fd(), Path::new("")).map(Dir::new);
+    let pair = Pair { from: top(from)?, to: top(to)? };
+    tree::walk(pair, Worker::default, |worker, pair, trail| copier.copy_dir(worker, pair, trail))
+}
+
+/// When a copy was begun, for [`refresh_tree`].
+#[derive(Clone, Copy, Debug)]
+pub struct Begun {
+    /// Seconds and nanoseconds of the file system's clock.
+    since: (i64, i64),
+}
+
+impl Begun {
+    /// Now. The file system is written to its disk, so that what a program changes through a mapping
+    /// from now on is noted in the file's change time.
+    pub fn now(path: impl AsRef<Path>) -> Result<Self> {
+        // The kernel's time stamps come from a coarser clock.
+        const SLACK_NANOSECONDS: i64 = 20_000_000;
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        let nanoseconds = i64::from(now.tv_nsec) - SLACK_NANOSECONDS;
+        let since = if nanoseconds < 0 { (now.tv_sec - 1, nanoseconds + 1_000_000_000) } else { (now.tv_sec, nanoseconds) };
+        sync_fs(path)?;
+        Ok(Self { since })
+    }
+
+    #[allow(clippy::unnecessary_cast, reason = "the types differ between architectures")]
+    fn is_before_change_of(self, stat: &Stat) -> bool {
+        (stat.st_ctime as i64, stat.st_ctime_nsec as i64) >= self.since
+    }
+}
+
+/// Brings a copy that [`copy_tree`] made up to date: what was changed since it was begun is copied anew,
+/// what is gone is removed. Nothing may change `from` meanwhile.
+pub fn refresh_tree(from: &Root, to: &Root, except: &[&str], begun: Begun) -> Result<()> {
+    let copier = Copier { to, except, links: Mutex::default(), reflink: AtomicBool::new(true), begun: Some(begun) };
     let top = |root: &Root| tree::open_dir(root.as_dir_fd(), Path::new("")).map(Dir::new);
     let pair = Pair { from: top(from)?, to: top(to)? };
     tree::walk(pair, Worker::default, |worker, pair, trail| copier.copy_dir(worker, pair, trail))
@@ -120,6 +155,16 @@ struct Copier<'a> {
     links: Mutex<HashMap<(u64, u64), (Trail, OsString)>>,
     /// Cleared at the first sign that the file systems cannot share content.
     reflink: AtomicBool,
+    /// There is a copy already, begun at this time.
+    begun: Option<Begun>,
+}
+
+/// What became of something since it was copied.
+enum Compared {
+    Same,
+    Changed,
+    /// Still a directory; what is in it is another matter.
+    Directory,
 }
 
 /// The two directories that an entry is copied between.
@@ -140,18 +185,45 @@ impl Copier<'_> {
     fn copy_dir(&self, worker: &mut Worker, pair: &Pair, trail: &Trail) -> Result<Vec<OsString>> {
         let stat = rustix::fs::fstat(&pair.from).context("stat", trail)?;
         let mut dirs = Vec::new();
+        let is_excepted = |name: &OsStr| trail.is_top() && self.except.iter().any(|except| name == *except);
+        let mut old: HashMap<OsString, FileType> = match self.begun {
+            Some(_) => tree::names(&pair.to, trail)?.into_iter().filter(|(name, _)| !is_excepted(name)).collect(),
+            None => HashMap::new(),
+        };
         for (name, _) in tree::names(&pair.from, trail)? {
-            if trail.is_top() && self.except.iter().any(|except| name == *except) {
+            if is_excepted(&name) {
                 continue;
             }
             let entry = Entry { from: &pair.from, to: &pair.to, dir: trail, name: &name };
+            if let Some(kind) = old.remove(&name) {
+                match self.compare(&entry, kind)? {
+                    Compared::Same => continue,
+                    Compared::Directory => {
+                        dirs.push(name);
+                        continue;
+                    }
+                    Compared::Changed => tree::remove_at(&pair.to, &name)?,
+                }
+            }
             if self.copy_entry(worker, &entry)? {
                 dirs.push(name);
             }
         }
+        old.keys().try_for_each(|name| tree::remove_at(&pair.to, name))?;
         // The directories below exist already, so nothing changes the time of this one again.
         apply(&pair.from, &pair.to, &stat, &mut worker.xattrs, trail)?;
         Ok(dirs)
+    }
+
+    /// Whether the copy of an entry, of type `kind`, is what it should be.
+    fn compare(&self, entry: &Entry<'_>, kind: FileType) -> Result<Compared> {
+        let stat = rustix::fs::statat(entry.from, entry.name, AtFlags::SYMLINK_NOFOLLOW).context("stat", entry.shown())?;
+        Ok(match FileType::from_raw_mode(stat.st_mode) {
+            now if now != kind => Compared::Changed,
+            FileType::Directory => Compared::Directory,
+            _ if self.begun.is_some_and(|begun| begun.is_before_change_of(&stat)) => Compared::Changed,
+            _ => Compared::Same,
+        })
     }
 
     /// Copies one entry; true for a directory, which is made but not filled.

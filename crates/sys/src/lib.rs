@@ -22,6 +22,7 @@ pub mod process;
 pub mod pty;
 pub mod seccomp;
 pub mod socket;
+pub mod timerfd;
 pub mod tree;
 pub mod xattr;
 pub use error::{Errno, Error, Result};

@@ -31,17 +31,25 @@ impl Sandbox {
     /// # Panics
     /// When it cannot be built or imported.
     pub fn import_debian(&self) {
-        let files = debian_image();
+        self.import_debian_with("debian", "debian-12", &[]);
+    }
+
+    /// The same with further packages; `name` is that of the kept image.
+    ///
+    /// # Panics
+    /// When it cannot be built or imported.
+    pub fn import_debian_with(&self, alias: &str, name: &str, packages: &[&str]) {
+        let files = debian_image(name, packages);
         let mut args = vec!["image", "import"];
         args.extend(files.iter().map(|file| file.to_str().expect("paths in the target directory are text")));
-        args.extend(["--alias", "debian"]);
+        args.extend(["--alias", alias]);
         self.lxc_ok(&args);
     }
 }
 
 /// The Debian image's files, one (unified) or two (metadata and root file system), in that order.
-fn debian_image() -> Vec<PathBuf> {
-    let cache = workspace().join("target/testkit/debian-12");
+fn debian_image(name: &str, packages: &[&str]) -> Vec<PathBuf> {
+    let cache = workspace().join("target/testkit").join(name);
     fs::create_dir_all(&cache).expect("make the image cache");
     // Tests run side by side; the first builds, the others wait.
     let lock = File::create(cache.with_extension("lock")).expect("lock the image cache");
@@ -55,7 +63,9 @@ fn debian_image() -> Vec<PathBuf> {
     }
     let sandbox = Sandbox::start("build the Debian image", Options { uplink: true, ..Options::default() })
         .expect("the caller's sandbox could be made, so can this one");
-    sandbox.lxc_ok(&["image", "build", "debian/12"]);
+    let mut args = vec!["image", "build", "debian/12"];
+    args.extend(packages.iter().flat_map(|package| ["--package", package]));
+    sandbox.lxc_ok(&args);
     let unfinished = sandbox.dir().join("export");
     fs::create_dir(&unfinished).expect("make the export directory");
     sandbox.lxc_ok(&["image", "export", "debian/12", &unfinished.to_string_lossy()]);
@@ -75,11 +85,11 @@ fn image_files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn modified(path: &Path) -> SystemTime {
+pub(crate) fn modified(path: &Path) -> SystemTime {
     fs::metadata(path).and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-fn newest(dir: &Path) -> SystemTime {
+pub(crate) fn newest(dir: &Path) -> SystemTime {
     let Ok(entries) = fs::read_dir(dir) else { return SystemTime::UNIX_EPOCH };
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     paths.map(|path| if path.is_dir() { newest(&path) } else { modified(&path) }).max().unwrap_or(SystemTime::UNIX_EPOCH)

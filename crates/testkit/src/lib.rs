@@ -6,12 +6,14 @@
 //! the product works inside: only its programs, its socket, and what the kernel shows.
 
 mod facts;
+mod guest;
 mod http;
 mod images;
 mod outcome;
 mod sandbox;
 
 pub use facts::Facts;
+pub use guest::Figures;
 pub use http::Response;
 pub use outcome::Outcome;
 pub use sandbox::{Options, Sandbox};

@@ -7,6 +7,7 @@
 
 mod figures;
 mod measure;
+mod stateful;
 mod subject;
 
 use std::path::Path;

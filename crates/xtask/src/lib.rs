@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod docs;
+pub mod matrix;
 pub mod tidy;
 
 use std::path::PathBuf;

@@ -9,6 +9,7 @@ const USAGE: &str = "usage: cargo xtask CHORE
   tidy            check the rules of the code base
   docs [--check]  write the generated documentation, or only check that it is up to date
   bench           measure what users wait for
+  matrix          save and restore the running state of all kinds of guests
 ";
 
 fn main() -> ExitCode {
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
             xtask::bench::run();
             Ok(())
         }
+        ["matrix", ..] => xtask::matrix::run(&args[1..]),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

@@ -6,7 +6,7 @@ use api::Timestamp;
 use api::snapshots::{Snapshot, SnapshotsPost};
 use keys::instance::{SNAPSHOTS_EXPIRY, SNAPSHOTS_PATTERN, volatile};
 use runtime::{After, Checkpoint};
-use storage::{State, VolumeRef};
+use storage::VolumeRef;
 
 use super::Instances;
 use super::admission::Action;
@@ -77,17 +77,21 @@ impl Instances {
         };
         let intent = self.intend(name, IntentRecord::Snapshotting { snapshot: snapshot.clone(), stateful })?;
         match &running {
-            None => pool.snapshot(name, &snapshot, State::Stays).context(format!("take snapshot `{id}`"))?,
+            None => pool.snapshot(name, &snapshot).context(format!("take snapshot `{id}`"))?,
             Some((criu, run)) => {
-                let images = self.state_dir(name, &held)?;
+                let images = self.new_state_dir(name, &held)?;
                 let request = Checkpoint { criu, images: &images, after: After::GoOn };
                 // The files are those of the moment that the state is of.
-                let mut take = || {
-                    pool.snapshot(name, &snapshot, State::Moves).map_err(|error| error.to_string())?;
-                    points::reach("snapshot.rest");
-                    Ok(())
+                let mut rest = |complete: &mut (dyn FnMut() -> storage::Result<()> + Send)| {
+                    let mut take = || {
+                        complete().map_err(|error| error.to_string())?;
+                        points::reach("snapshot.rest");
+                        Ok(())
+                    };
+                    Ok(run.container.checkpoint(&request, &mut take)?)
                 };
-                run.container.checkpoint(&request, &mut take).context(format!("take stateful snapshot `{id}`"))?;
+                pool.snapshot_at_rest(name, &snapshot, &mut rest)
+                    .map_err(|error| Error::internal(format!("take stateful snapshot `{id}`")).caused_by(error))?;
             }
         }
         points::reach("snapshot.taken");

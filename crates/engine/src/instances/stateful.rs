@@ -86,9 +86,9 @@ impl Instances {
                 .hint("an ephemeral instance is deleted when it stops: `lxc config edit` can make it a lasting one"));
         }
         let criu = self.check_saving(&run, Saving::Stop)?;
-        let images = self.state_dir(name, &held)?;
         run.container.end_sessions();
         let intent = self.intend(name, IntentRecord::Saving)?;
+        let images = self.new_state_dir(name, &held)?;
         let mut take = || {
             self.set_stateful(name, true).map_err(|error| error.report())?;
             points::reach("stateful.stored");
@@ -140,12 +140,19 @@ impl Instances {
         if held.stateful {
             self.set_stateful(name, false)?;
         }
-        sys::tree::remove(&dir).context(format!("remove the saved running state of `{name}`"))
+        let pool = self.engine.pool(&held.pool)?;
+        pool.remove_state(&VolumeRef::instance(name)).context(format!("remove the saved running state of `{name}`"))
     }
 
     /// Where the saved state of an instance is.
     pub(super) fn state_dir(&self, name: &str, record: &InstanceRecord) -> Result<PathBuf> {
         Ok(self.engine.pool(&record.pool)?.state_dir(&VolumeRef::instance(name)))
+    }
+
+    /// An empty one, to save to.
+    pub(super) fn new_state_dir(&self, name: &str, record: &InstanceRecord) -> Result<PathBuf> {
+        let pool = self.engine.pool(&record.pool)?;
+        pool.make_state(name).context(format!("make a directory for the running state of `{name}`"))
     }
 
     fn set_stateful(&self, name: &str, stateful: bool) -> Result<()> {

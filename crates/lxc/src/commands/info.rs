@@ -11,6 +11,7 @@ use clap::Args;
 use client::{Client, Method, Request, path};
 use serde_json::{Value, json};
 
+use super::stateful_log;
 use crate::app::App;
 use crate::{names, output, outln, units, yaml};
 
@@ -63,8 +64,15 @@ impl Info {
             outln!("\nLog:\n");
             output::safe_block(&String::from_utf8_lossy(&log));
             outln!("");
+            stateful_log::show(client, name, self.remote_prefix()).await?;
         }
         Ok(())
+    }
+
+    /// The server as the user named it, `r:`; empty for the default one.
+    fn remote_prefix(&self) -> &str {
+        let argument = self.name.as_deref().unwrap_or("");
+        argument.split_once(':').map_or("", |(remote, _)| &argument[..=remote.len()])
     }
 }
 
@@ -114,7 +122,8 @@ fn describe(remote: &str, instance: &Instance, state: &InstanceState, snapshots:
     if !units::is_unset(instance.created_at) {
         push(&mut text, format_args!("Created: {}", units::minute(instance.created_at)));
     }
-    push(&mut text, format_args!("Status: {}", instance.status));
+    let saved = if instance.stateful && state.pid <= 0 { " (running state saved)" } else { "" };
+    push(&mut text, format_args!("Status: {}{saved}", instance.status));
     push(&mut text, format_args!("Type: {}", if instance.ephemeral { "ephemeral" } else { "persistent" }));
     push(&mut text, format_args!("Profiles: {}", instance.profiles.join(", ")));
     if state.pid > 0 {
@@ -196,6 +205,16 @@ mod tests {
     use super::*;
     use api::Timestamp;
     use api::state::{Address, Counters, Disk, Memory, Network};
+
+    #[test]
+    fn a_saved_state_is_told() {
+        let mut instance = Instance { status: "Stopped".to_owned(), stateful: true, ..Instance::default() };
+        let told = |instance: &Instance, pid| describe("unix://", instance, &InstanceState { pid, ..InstanceState::default() }, &[]);
+        assert!(told(&instance, 0).contains("\nStatus: Stopped (running state saved)\n"));
+        assert!(!told(&instance, 12).contains("saved"));
+        instance.stateful = false;
+        assert!(told(&instance, 0).contains("\nStatus: Stopped\n"));
+    }
 
     #[test]
     fn running_golden() {

@@ -41,9 +41,11 @@ macro_rules! commands {
     };
 }
 
+mod checkpoint;
 mod create;
 mod device;
 mod keys;
+mod stateful_log;
 mod states;
 
 commands! {

@@ -9,7 +9,7 @@ use crate::app::App;
 
 /// Start containers
 ///
-/// A paused container goes on.
+/// A paused container goes on, and so does one whose running state was saved (`lxc stop --stateful`).
 #[derive(Debug, Args)]
 #[command(after_help = "\
 lxc start c1
@@ -22,7 +22,7 @@ pub struct Start {
     /// Start every container that is not running
     #[arg(long)]
     all: bool,
-    /// Ignore a saved running state
+    /// Start afresh; a saved running state is discarded
     #[arg(long)]
     stateless: bool,
 }

@@ -24,13 +24,7 @@ pub struct Change {
 impl Change {
     /// Applies it to all names at once.
     pub async fn apply(&self, app: &App, names: Vec<String>) -> Result<()> {
-        let names = if self.is_for_all { self.all(app, names).await? } else { names };
-        if names.is_empty() {
-            if self.is_for_all {
-                return Ok(());
-            }
-            bail!("Must supply container name for: \"{}\"", self.command);
-        }
+        let names = self.names(app, names).await?;
         let results = futures_util::future::join_all(names.iter().map(|name| self.apply_to(app, name))).await;
         let failed: Vec<(&String, anyhow::Error)> =
             names.iter().zip(results).filter_map(|(name, result)| Some((name, result.err()?))).collect();
@@ -53,17 +47,19 @@ impl Change {
         }
     }
 
-    async fn apply_to(&self, app: &App, name: &str) -> Result<()> {
-        let (client, name) = app.resolve(name)?;
-        if name.is_empty() {
+    /// The instances that are meant; none only if all are meant and there is none.
+    pub async fn names(&self, app: &App, names: Vec<String>) -> Result<Vec<String>> {
+        if self.is_for_all {
+            return self.all(app, names).await;
+        }
+        if names.is_empty() {
             bail!("Must supply container name for: \"{}\"", self.command);
         }
-        if let (container, Some(_)) = split_snapshot(&name) {
-            bail!(
-                "\"{name}\" is a snapshot, which can't {} (`lxc copy {name} NAME` makes a container of it, `lxc restore` puts {container} back to it)",
-                self.command
-            );
-        }
+        Ok(names)
+    }
+
+    async fn apply_to(&self, app: &App, name: &str) -> Result<()> {
+        let (client, name) = resolve(app, name, self.command)?;
         let mut put = self.put.clone();
         if put.action == "start" {
             put = started(&client, &name, put).await?;
@@ -85,8 +81,22 @@ impl Change {
     }
 }
 
+/// The server and the name of an instance that `command` is to work on, which cannot be a snapshot.
+pub fn resolve(app: &App, argument: &str, command: &str) -> Result<(Client, String)> {
+    let (client, name) = app.resolve(argument)?;
+    if name.is_empty() {
+        bail!("Must supply container name for: \"{command}\"");
+    }
+    if let (container, Some(_)) = split_snapshot(&name) {
+        bail!(
+            "\"{name}\" is a snapshot, which can't {command} (`lxc copy {name} NAME` makes a container of it, `lxc restore` puts {container} back to it)"
+        );
+    }
+    Ok((client, name))
+}
+
 /// The text of the error of one of the instances.
-fn text(argument: &str, error: &anyhow::Error) -> String {
+pub fn text(argument: &str, error: &anyhow::Error) -> String {
     let name = argument.split_once(':').map_or(argument, |(_, name)| name);
     missing::describe(error, &[Subject::new("Container", name)])
 }

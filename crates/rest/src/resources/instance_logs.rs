@@ -2,7 +2,9 @@
 
 use std::fs::File;
 
+use api::Timestamp;
 use axum::body::Body;
+use axum::http::HeaderValue;
 
 use crate::caller::Access::Trusted;
 use crate::endpoint::Handler::Blocking;
@@ -15,6 +17,9 @@ use crate::transfer;
 
 const URL: &str = "/1.0/instances/{name}/logs";
 const ONE: &str = "/1.0/instances/{name}/logs/{file}";
+/// When the log was last written to, RFC 3339 (extension `container_log_modified`): `Last-Modified` knows whole
+/// seconds only, and which of two logs is newer may be a matter of less.
+const MODIFIED: &str = "x-lxd-modified";
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
     row(Get, URL, Trusted, Blocking(list), "List the log files of an instance"),
@@ -31,8 +36,12 @@ fn list(request: &Request) -> Outcome {
 fn get(request: &Request) -> Outcome {
     let file = file_name(request)?;
     let log = File::from(request.engine.instances().log(request.param("name"), file)?);
-    let size = log.metadata().map_err(|error| Error::internal(format!("read the size of {file}: {error}")))?.len();
-    Ok(transfer::raw(Body::from_stream(transfer::file_stream(log, size)), size, Some(file)))
+    let meta = log.metadata().map_err(|error| Error::internal(format!("read the size of {file}: {error}")))?;
+    let mut response = transfer::raw(Body::from_stream(transfer::file_stream(log, meta.len())), meta.len(), Some(file));
+    if let Some(value) = meta.modified().ok().and_then(|time| HeaderValue::from_str(&Timestamp::from_system(time).to_string()).ok()) {
+        response.headers_mut().insert(MODIFIED, value);
+    }
+    Ok(response)
 }
 
 fn delete(request: &Request) -> Outcome {

@@ -11,7 +11,7 @@ use crate::request::Request;
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
     row(Get, "/", Public, Quick(versions), "List the versions of the API"),
-    row(Get, "/1.0", Public, Quick(get), "Show configuration and facts of the server"),
+    row(Get, "/1.0", Public, Blocking(get), "Show configuration and facts of the server"),
     row(Put, "/1.0", Trusted, Blocking(update), "Replace the configuration of the server"),
     row(Patch, "/1.0", Trusted, Blocking(patch), "Change keys of the configuration of the server"),
 ];

@@ -84,6 +84,8 @@ impl Container {
             for link in links(*pid) {
                 if let Some((_, words)) = OBJECTS.iter().find(|(pattern, _)| link.starts_with(pattern)) {
                     fatal(format!("{} uses {words}", who(*pid)), "stop it before");
+                } else if link.starts_with("/proc/pressure/") || link.ends_with(".pressure") {
+                    fatal(format!("{} waits to be told of memory pressure", who(*pid)), "start it with MEMORY_PRESSURE_WATCH=/dev/null");
                 } else if is_device(&link) {
                     fatal(format!("{} uses the device `{link}`", who(*pid)), "stop it before");
                 }

@@ -31,8 +31,7 @@ impl Criu {
     /// Looks for one: our own place first, then PATH.
     pub fn find() -> Result<Self> {
         let mut old = None;
-        let candidates = [Some(PathBuf::from(OWN_PLACE)), sys::cmd::find_in_path("criu")];
-        for path in candidates.into_iter().flatten().filter(|path| path.is_file()) {
+        for path in Self::candidates() {
             match version_of(&path) {
                 Ok(version) if parse(&version).is_some_and(|version| version >= LEAST) => return Ok(Self { path, version }),
                 Ok(version) => old = Some(format!("CRIU {version} (`{}`) is too old", path.display())),
@@ -41,6 +40,12 @@ impl Criu {
         }
         let what = old.unwrap_or_else(|| "CRIU is not installed".into());
         Err(Error::Unsupported { what, remedy: REMEDY.into() })
+    }
+
+    /// The files that [`Self::find`] runs, in that order: while these stay the same, so does its answer.
+    pub fn candidates() -> Vec<PathBuf> {
+        let places = [Some(PathBuf::from(OWN_PLACE)), sys::cmd::find_in_path("criu")];
+        places.into_iter().flatten().filter(|path| path.is_file()).collect()
     }
 
     /// Where it is.

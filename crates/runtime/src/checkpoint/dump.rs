@@ -10,7 +10,7 @@ use sys::cmd::{Cmd, CmdError};
 use super::criu::{Criu, EXTERNAL, Flags};
 use super::hook::{CONTEXT, Context, GO_ON};
 use super::watches::{Kept, Watches, put_back};
-use super::{FORMAT, PATIENCE, STATE_FILE, SavedState, UNSEALED_FILE, explain, externals};
+use super::{FORMAT, PATIENCE, SavedState, explain, externals, routes};
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::plan::plan;
@@ -29,8 +29,8 @@ const GHOST_LIMIT: &str = "256M";
 /// File systems that CRIU would not save by itself; they hold nothing, or what systemd puts there
 /// (credentials on ramfs) is saved with them.
 const FILE_SYSTEMS: &[&str] = &["hugetlbfs", "tracefs", "ramfs"];
-/// What passes by itself: messages to a netlink socket that its owner is about to read.
-const TRANSIENT: &[&str] = &["The socket has data to read"];
+/// What passes by itself: messages that their receiver is about to read.
+const TRANSIENT: &[&str] = &["The socket has data to read", "Control messages in queue"];
 const ATTEMPTS: u32 = 12;
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -48,7 +48,8 @@ pub enum After {
 pub struct Checkpoint<'a> {
     /// With what.
     pub criu: &'a Criu,
-    /// An empty directory for the images, on a disk that has room for the container's memory.
+    /// A directory of mode 0750 for the images, on a disk that has room for the container's memory: its group
+    /// is the host's root's, see how images are opened at the restore. What is in it is removed.
     pub images: &'a Path,
     /// What follows.
     pub after: After,
@@ -97,9 +98,9 @@ impl Container {
         log_dir: &Path,
         at_rest: &mut (dyn FnMut() -> std::result::Result<(), String> + Send),
     ) -> std::result::Result<(), Failure> {
-        sys::fs::remove_tree(request.images).map_err(Error::from)?;
-        // For root, and its group: see how the images are opened at the restore.
-        sys::fs::create_dir(request.images, 0o750).map_err(Error::from)?;
+        for name in sys::fs::list_dir(request.images).map_err(Error::from)? {
+            sys::fs::remove_file(request.images.join(name)).map_err(Error::from)?;
+        }
         let socket = self.run_dir.join(SOCKET);
         drop(sys::fs::remove_file(&socket));
         let listener = sys::socket::listen_seqpacket(&socket).map_err(Error::from)?;
@@ -118,8 +119,9 @@ impl Container {
                     put_back(self.pid, &state.watches);
                     is_put_back = true;
                 }
-                let name = if request.after == After::Stop { UNSEALED_FILE } else { STATE_FILE };
-                let written = state.take_stock(request.images).and_then(|()| state.write(request.images, name));
+                let written = routes::name_gateways(request.images)
+                    .and_then(|()| state.take_stock(request.images))
+                    .and_then(|()| state.write(request.images, request.after));
                 let result = written.map_err(|error| error.to_string()).and_then(|()| at_rest());
                 match result {
                     Ok(()) => sys::socket::send(&client, GO_ON, &[]).is_ok(),

@@ -26,6 +26,14 @@ const KNOWN: &[Known] = &[
         pattern: "The socket has data to read",
         words: "a netlink socket of it has unread messages, which cannot be saved; try again in a moment, or restart that service",
     },
+    Known {
+        pattern: "Control messages in queue",
+        words: "a unix socket of it has an unread message with descriptors or credentials, which cannot be saved; try again in a moment",
+    },
+    Known {
+        pattern: "Can't lookup mount=",
+        words: "it has something open of a file system that is not mounted inside, such as a POSIX message queue (mq_open); stop it",
+    },
     Known { pattern: "overmounted mounts", words: "a file that is in use is hidden by a later mount inside; remove that mount" },
     Known { pattern: "Can't find file", words: "a file that it uses cannot be found; close it or restart the service" },
     Known { pattern: "io_uring", words: "it uses io_uring, which cannot be saved; stop the service or turn io_uring off in it" },

@@ -49,7 +49,10 @@ pub fn run() -> i32 {
         ("post-dump", Some(Context::Dump { socket, sealed })) => ask(&socket).and_then(|()| sealed.map_or(Ok(()), |dir| seal(&dir))),
         ("setup-namespaces", Some(Context::Restore { overlay: Some(overlay), .. })) => mount_overlay(&overlay),
         // Everything is there, and nothing runs yet.
-        ("pre-resume", Some(Context::Restore { watches, .. })) => init_pid().map(|init| put_back(init, &watches)),
+        ("pre-resume", Some(Context::Restore { watches, .. })) => init_pid().map(|init| {
+            put_back(init, &watches);
+            super::timers::start_again(init);
+        }),
         _ => Ok(()),
     };
     match result {

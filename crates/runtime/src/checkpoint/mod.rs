@@ -12,6 +12,8 @@ mod dump;
 mod explain;
 mod externals;
 mod hook;
+mod routes;
+mod timers;
 mod watches;
 
 use std::collections::BTreeMap;
@@ -101,10 +103,17 @@ impl SavedState {
         Ok(())
     }
 
-    /// Writes it under a name: with [`STATE_FILE`] the state is whole.
-    fn write(&self, dir: &Path, name: &str) -> Result<()> {
+    /// Writes it. That completes the state of a container that goes on. Where all that is left of the container
+    /// will be this, the images come to the disk before, and the hook completes it, see [`Context::Dump`].
+    fn write(&self, dir: &Path, after: After) -> Result<()> {
         let text = serde_json::to_vec(self).map_err(|error| Error::step("describe the saved state", error))?;
-        Ok(sys::fs::write_durable(dir.join(name), &text, 0o600)?)
+        match after {
+            After::GoOn => Ok(sys::fs::write_atomic(dir.join(STATE_FILE), &text, 0o600)?),
+            After::Stop => {
+                sys::copy::sync_fs(dir)?;
+                Ok(sys::fs::write_durable(dir.join(UNSEALED_FILE), &text, 0o600)?)
+            }
+        }
     }
 
     /// Why a container as it is configured now cannot go on from this state, if it cannot.

@@ -119,7 +119,7 @@ pub(crate) fn put_back(init: i32, kept: &[Kept]) {
 }
 
 /// Pids as the guest has them, to those of the host.
-fn pids_inside(init: i32) -> BTreeMap<i32, i32> {
+pub(super) fn pids_inside(init: i32) -> BTreeMap<i32, i32> {
     let namespace = |pid: i32| sys::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
     let wanted = namespace(init);
     let all = sys::fs::list_dir("/proc").unwrap_or_default();

@@ -235,6 +235,9 @@ pub(crate) fn mount_point(root: &Root, tree: &OwnedFd, target: &Path) -> Result<
 
 fn environment(launch: &Launch) -> Vec<String> {
     let mut env = vec!["container=lxc".to_owned()];
+    if launch.spec.checkpointable {
+        env.push(super::dropins::NO_PRESSURE.to_owned());
+    }
     if !launch.spec.env.contains_key("PATH") {
         env.push(DEFAULT_PATH.to_owned());
     }

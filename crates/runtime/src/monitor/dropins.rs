@@ -33,8 +33,12 @@ const SIMPLE: DropIn = (
 PrivateUsers=no
 PrivateIPC=no
 ProtectHostname=no
+Environment=MEMORY_PRESSURE_WATCH=/dev/null
 ",
 );
+/// For systemd itself. What it asked the kernel to be told of memory pressure is forgotten by a restore, and
+/// then the descriptor reports an error all the time: its daemons would do nothing else than look at it.
+pub(super) const NO_PRESSURE: &str = "MEMORY_PRESSURE_WATCH=/dev/null";
 
 /// Leaves the drop-ins for an init that is systemd; does nothing for others.
 pub(super) fn leave(root: &Root, init: &str, checkpointable: bool) -> Result<()> {

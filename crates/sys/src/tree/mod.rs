@@ -18,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 
-pub use removal::remove;
+pub use removal::{remove, remove_at};
 pub use rustix::fs::FileType;
 pub use search::find_inodes;
 pub use trail::{Shown, Trail};

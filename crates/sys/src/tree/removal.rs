@@ -31,6 +31,16 @@ pub fn remove(path: impl AsRef<Path>) -> Result<()> {
     unlink(&parent, name, AtFlags::REMOVEDIR).map(drop).on_path("rmdir", path)
 }
 
+/// Removes what `name` names in an open directory, with all that is below; absent is fine.
+pub fn remove_at(parent: &Dir, name: &OsStr) -> Result<()> {
+    let shown = Path::new(name);
+    if unlink(parent.as_owned(), name, AtFlags::empty()).on_path("remove", shown)? == Unlinked::Gone {
+        return Ok(());
+    }
+    empty(open_plain(parent.as_owned(), name).on_path("open directory", shown)?, shown)?;
+    unlink(parent.as_owned(), name, AtFlags::REMOVEDIR).map(drop).on_path("rmdir", shown)
+}
+
 struct Level {
     /// Closed again where a removal is much deeper.
     dir: Option<Dir>,

@@ -47,6 +47,9 @@ const fn mb(name: &'static str, how: &'static str, lxd_5_0_2: Option<f64>, goal:
 
 const LAUNCH: &str = "`lxc launch`, image cached, until it returns";
 
+const STATEFUL: &str = "`lxc stop --stateful` and `lxc start`, idle Debian, btrfs, both together";
+const FROZEN: &str = "longest gap in a loop inside during `lxc snapshot --stateful`, idle Debian";
+
 /// All that is measured, in order of the table. LXD has no overlay pools: its figures for btrfs stand there.
 pub const FIGURES: &[Figure] = &[
     ms("daemon ready", "exec of `lxd` on an empty directory to the first answer of GET /1.0", Some(550.0), Goal::AtMost(100.0)),
@@ -64,6 +67,12 @@ pub const FIGURES: &[Figure] = &[
     ms("clean stop over init", "the same, less what its init takes from SIGPWR to its end", None, Goal::AtMost(50.0)),
     ms("clean stop debian", "`lxc stop`", Some(800.0), Goal::None),
     ms("exec", "`lxc exec c -- true`, busybox", Some(23.0), Goal::Times(3.0)),
+    ms("stateful stop and start", STATEFUL, None, Goal::AtMost(1200.0)),
+    ms("frozen by a snapshot btrfs", FROZEN, None, Goal::AtMost(400.0)),
+    ms("frozen by a snapshot overlay", FROZEN, None, Goal::AtMost(400.0)),
+    ms("frozen by a snapshot dir", FROZEN, None, Goal::AtMost(400.0)),
+    ms("stateful stop with 1 GB", "`lxc stop --stateful` of a Debian that holds 2^30 random bytes, btrfs", None, Goal::None),
+    ms("stateful start with 1 GB", "`lxc start` of the same", None, Goal::None),
     ms("list 200", "`lxc list`, 200 stopped containers", Some(465.0), Goal::AtMost(20.0)),
     ms("list 200 over the API", "GET /1.0/instances?recursion=1 on a connection of its own", Some(15.0), Goal::None),
     mb("memory idle", "VmRSS of the daemon after `lxd init`", Some(53.0), Goal::AtMost(25.0)),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::figures::Figure;
+use super::stateful;
 use super::subject::Subject;
 
 /// Containers in the list that is timed.
@@ -79,6 +80,10 @@ fn timed(subject: &Subject, name: &str, rounds: usize) -> Result<Option<f64>> {
         ["clean", "stop", "over", "init"] => stop_over_init(subject)?,
         // A clean stop of busybox takes seconds, all of them in its init.
         ["clean", "stop", image] => stop(subject, image_alias(image), rounds.min(3), &[])?,
+        ["stateful" | "frozen", ..] if subject.is_reference => return Ok(None),
+        ["stateful", "stop", "and", "start"] => stateful::round_trip(subject, "btrfs", rounds)?,
+        ["stateful", command, "with", ..] => stateful::gigabyte(subject, command, rounds)?,
+        ["frozen", "by", "a", "snapshot", pool] => stateful::frozen(subject, pool, rounds)?,
         ["exec"] => exec(subject, rounds * 3)?,
         _ => bail!("do not know how to measure `{name}`"),
     };
@@ -108,7 +113,7 @@ fn settle(subject: &Subject, image: &str) {
     }
 }
 
-fn wait_system(subject: &Subject, container: &str, limit: Duration) -> Result<()> {
+pub(super) fn wait_system(subject: &Subject, container: &str, limit: Duration) -> Result<()> {
     let start = Instant::now();
     loop {
         // Fails with the state's name while systemd is not through.
@@ -259,7 +264,7 @@ fn kilobytes(text: &str, key: &str) -> Result<f64> {
     line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).with_context(|| format!("not a number: {line}"))
 }
 
-fn median(rounds: usize, mut take: impl FnMut() -> Result<Duration>) -> Result<f64> {
+pub(super) fn median(rounds: usize, mut take: impl FnMut() -> Result<Duration>) -> Result<f64> {
     let mut values = (0..rounds).map(|_| take().map(millis)).collect::<Result<Vec<f64>>>()?;
     middle(&mut values)
 }
