@@ -38,6 +38,7 @@ Priority: optional
 Installed-Size: $(du -sk "$tree/usr" | cut -f1)
 Depends: libc6 (>= $glibc), libgcc-s1, libseccomp2 (>= $seccomp), dnsmasq-base, iproute2, nftables, passwd, squashfs-tools, uidmap
 Recommends: btrfs-progs, busybox-static, lxcfs, mmdebstrap
+Suggests: criu (>= 4.2)
 Conflicts: lxd, lxd-client
 Replaces: lxd, lxd-client
 Provides: lxd, lxd-client

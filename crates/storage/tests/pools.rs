@@ -123,6 +123,50 @@ fn images(spec: &PoolSpec) -> Vec<String> {
 }
 
 #[test]
+fn a_running_state_goes_with_its_snapshot_alone() {
+    each_driver(|_, pool| {
+        with_image(pool);
+        pool.create_from_image("c1", FINGERPRINT).expect("create");
+        let state = pool.make_state("c1").expect("state");
+        assert_eq!(fs::metadata(&state).expect("stat").mode() & 0o7777, 0o750);
+        fs::write(state.join("pages"), "memory").expect("write");
+        in_rootfs(pool, &instance("c1"), |rootfs| fs::write(rootfs.join("version"), "before").expect("write"));
+        // What changes until everything stands still is in the snapshot, what changes later is not.
+        let mut rest = |complete: &mut (dyn FnMut() -> storage::Result<()> + Send)| {
+            in_rootfs(pool, &instance("c1"), |rootfs| fs::write(rootfs.join("version"), "at rest").expect("write"));
+            complete()?;
+            in_rootfs(pool, &instance("c1"), |rootfs| fs::write(rootfs.join("version"), "after").expect("write"));
+            Ok(())
+        };
+        pool.snapshot_at_rest("c1", "s", &mut rest).expect("snapshot");
+        let snapshot = VolumeRef::snapshot("c1", "s");
+        assert_eq!(read(pool, &snapshot, "version"), "at rest");
+        assert_eq!(fs::read_to_string(pool.state_dir(&snapshot).join("pages")).expect("read"), "memory");
+        assert!(!state.exists(), "a container that goes on has none");
+
+        // A refusal leaves nothing, and is passed on.
+        let state = pool.make_state("c1").expect("state");
+        let refusal = pool.snapshot_at_rest("c1", "t", &mut |_| Err("not today".into())).expect_err("refused");
+        assert_eq!(refusal.to_string(), "not today");
+        assert!(!pool.dir(&VolumeRef::snapshot("c1", "t")).exists() && state.exists());
+
+        // Neither copies nor plain snapshots nor restored containers have it.
+        pool.snapshot("c1", "plain").expect("snapshot");
+        pool.copy(&instance("c1"), "c2").expect("copy");
+        pool.copy(&snapshot, "c3").expect("copy of a snapshot");
+        pool.restore("c1", "s").expect("restore");
+        for volume in [VolumeRef::snapshot("c1", "plain"), instance("c2"), instance("c3"), instance("c1")] {
+            assert!(!pool.state_dir(&volume).exists(), "{volume:?}");
+        }
+        pool.remove_state(&instance("c1")).expect("absent is fine");
+        pool.make_state("c1").and_then(|_| pool.remove_state(&instance("c1"))).expect("remove");
+        pool.delete_snapshot("c1", "s").expect("delete with its state");
+        ["c1", "c2", "c3"].iter().for_each(|name| pool.delete(name).expect("delete"));
+        pool.delete_image(FINGERPRINT).expect("delete image");
+    });
+}
+
+#[test]
 fn a_container_lives_its_whole_life() {
     each_driver(|spec, pool| {
         with_image(pool);

@@ -54,6 +54,9 @@ impl Container {
         let mut found = Vec::new();
         let mut fatal = |what: String, remedy: &str| found.push(Obstacle { is_fatal: true, what, remedy: remedy.into() });
         let spec = self.spec();
+        if !sys::process::has_all_ids() {
+            fatal("the manager is itself in a user namespace, where CRIU cannot work".into(), "save the outer instance instead");
+        }
         for nic in &spec.nics {
             if matches!(nic.kind, NicKind::Physical { .. } | NicKind::Macvlan { .. }) {
                 fatal(format!("the network card `{}` is not a bridged one", nic.name), "use nictype=bridged or p2p, or remove the device");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sys::Root;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::{Plan, Step, Tree};
 
 /// A mount of the host's.
@@ -28,6 +28,10 @@ pub(crate) fn find(plan: &Plan, pid: i32) -> Result<Vec<External>> {
     let mut found = Vec::new();
     for (tree, target) in targets(plan) {
         let Some(place) = resolve(&root, target) else { continue };
+        // It would not survive the syntax of CRIU's options.
+        if place.to_string_lossy().contains(']') {
+            return Err(Error::Invalid(format!("`{}` cannot be saved: its name has a `]`", place.display())));
+        }
         let mut add = |mount_point: &PathBuf, below: &Path| {
             let external = External { mount_point: mount_point.clone(), target: target.to_owned(), below: below.to_owned() };
             if found.iter().all(|other: &External| other.mount_point != *mount_point) {

@@ -127,8 +127,11 @@ impl SavedState {
         }
         let nics = |spec: &ContainerSpec| spec.nics.iter().map(|nic| (nic.name.clone(), nic.hwaddr.clone())).collect::<Vec<_>>();
         if nics(saved) != nics(spec) {
-            let names = |spec: &ContainerSpec| spec.nics.iter().map(|nic| nic.name.clone()).collect::<Vec<_>>().join(", ");
-            return Some(format!("its network cards have changed since: saved with [{}], now it has [{}]", names(saved), names(spec)));
+            let show = |spec: &ContainerSpec| {
+                let cards = nics(spec).into_iter().map(|(name, mac)| format!("{name} hwaddr={}", mac.unwrap_or_else(|| "any".into())));
+                cards.collect::<Vec<_>>().join(", ")
+            };
+            return Some(format!("its network cards have changed since: it was saved with [{}] and has [{}]", show(saved), show(spec)));
         }
         let targets = |spec: &ContainerSpec| -> Vec<PathBuf> {
             let mounts = spec.mounts.iter().map(|bind| bind.target.clone());
