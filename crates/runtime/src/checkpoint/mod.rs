@@ -27,7 +27,7 @@ pub use hook::run as run_hook;
 pub(crate) use criu::{EXTERNAL, Flags};
 pub(crate) use explain::explain;
 pub(crate) use externals::External;
-pub(crate) use hook::{CONTEXT, Context, Overlay};
+pub(crate) use hook::{CONTEXT, Context, Overlay, Port};
 pub(crate) use watches::Kept;
 
 use crate::error::{Error, Result};

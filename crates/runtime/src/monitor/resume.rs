@@ -13,11 +13,11 @@ use sys::pty::Pty;
 
 use super::{Made, console_path, open_console};
 use crate::cgroup::Groups;
-use crate::checkpoint::{CONTEXT, Context, Criu, EXTERNAL, Flags, Overlay, SavedState, explain};
+use crate::checkpoint::{CONTEXT, Context, Criu, EXTERNAL, Flags, Overlay, Port, SavedState, explain};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Step};
 use crate::protocol::{Launch, Resume, StepFailure};
-use crate::spec::Nic;
+use crate::spec::{Nic, NicKind};
 
 /// Where the stage is. Every host has the directory, whoever is root in the container may pass through
 /// it, and CRIU does not need the host's content there.
@@ -41,9 +41,9 @@ pub(super) fn resume(run_dir: &Path, launch: &Launch, plan: &Plan, resume: &Resu
     let pid_file = run_dir.join(PID_FILE);
     drop(sys::fs::remove_file(&pid_file));
     let run = stage.set().map_err(failed("prepare the file systems")).and_then(|mut flags| {
-        cards.0.iter().for_each(|(name, peer)| flags.pair(EXTERNAL, format!("netdev[{name}]:{peer}")));
+        cards.made.iter().for_each(|(name, peer)| flags.pair(EXTERNAL, format!("netdev[{name}]:{peer}")));
         flags.pair("--pidfile", &pid_file);
-        run_criu(launch, resume, &state, &console, flags)
+        run_criu((launch, resume), &state, (&console, &cards.ports), flags)
     });
     sys::process::setns_fd(std::os::fd::AsFd::as_fd(&home), namespaces::MOUNT).map_err(Error::from).map_err(failed("leave the stage"))?;
     if let Err(failure) = run {
@@ -61,7 +61,12 @@ fn found(pid_file: &Path, console: Pty) -> Result<Made> {
     Ok(Made { pid, pidfd, console, network, stage: None })
 }
 
-fn run_criu(launch: &Launch, resume: &Resume, state: &SavedState, console: &Pty, mut flags: Flags) -> std::result::Result<(), StepFailure> {
+fn run_criu(
+    (launch, resume): (&Launch, &Resume),
+    state: &SavedState,
+    (console, ports): (&Pty, &[Port]),
+    mut flags: Flags,
+) -> std::result::Result<(), StepFailure> {
     let failed = |reason: String| StepFailure { step: "restore the running state".into(), reason };
     let groups = Groups::new(launch.layout.clone(), &launch.cgroup_tag, &launch.spec.name);
     let common = Flags::common(&Path::new(STAGE).join(IMAGES), &resume.log_dir, LOG, &groups.root());
@@ -69,7 +74,7 @@ fn run_criu(launch: &Launch, resume: &Resume, state: &SavedState, console: &Pty,
     flags.pair("--root", Path::new(STAGE).join("root"));
     flags.pair("--inherit-fd", format!("fd[0]:{}", state.console));
     flags.pair("--action-script", format!("/proc/{}/exe", std::process::id()));
-    let context = serde_json::to_string(&context(launch, state)).map_err(|error| failed(error.to_string()))?;
+    let context = serde_json::to_string(&context(launch, state, ports)).map_err(|error| failed(error.to_string()))?;
     let terminal = console.slave.try_clone().map_err(|error| failed(error.to_string()))?;
     let output = sys::fs::create(resume.log_dir.join("stateful-restore.out"), 0o600).map_err(|error| failed(error.to_string()))?;
     let command = Criu::command(&resume.criu, "restore").args(common.0).args(flags.0).env(CONTEXT, context);
@@ -78,7 +83,7 @@ fn run_criu(launch: &Launch, resume: &Resume, state: &SavedState, console: &Pty,
     if status.success() { Ok(()) } else { Err(failed(explain(&resume.log_dir.join(LOG), |_| None))) }
 }
 
-fn context(launch: &Launch, state: &SavedState) -> Context {
+fn context(launch: &Launch, state: &SavedState, ports: &[Port]) -> Context {
     let overlay = match &launch.spec.rootfs {
         crate::spec::Rootfs::Overlay { upper, work, .. } if !launch.spec.idmap.is_empty() => {
             let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -86,7 +91,7 @@ fn context(launch: &Launch, state: &SavedState) -> Context {
         }
         _ => None,
     };
-    Context::Restore { overlay, watches: state.watches.clone() }
+    Context::Restore { overlay, watches: state.watches.clone(), ports: ports.to_vec() }
 }
 
 struct Stage<'a> {
@@ -229,12 +234,19 @@ fn container_ids(idmap: &IdMap) -> Result<Option<OwnedFd>> {
     user_namespace(&idmap.to_kernel(Kind::Uid), &idmap.to_kernel(Kind::Gid)).map(Some)
 }
 
-/// Network cards that wait on the host to be taken into the container: name inside and name here.
-struct Cards(Vec<(String, String)>);
+/// Network cards that wait on the host to be taken into the container.
+#[derive(Default)]
+struct Cards {
+    /// Name inside and name here.
+    made: Vec<(String, String)>,
+    /// Those that are still to be put on a bridge: a packet that came while the container has its addresses
+    /// and not yet its sockets would be answered with a reset.
+    ports: Vec<Port>,
+}
 
 impl Cards {
     fn make(nics: &[Nic]) -> Result<Self> {
-        let mut cards = Self(Vec::new());
+        let mut cards = Self::default();
         if nics.is_empty() {
             return Ok(cards);
         }
@@ -242,12 +254,16 @@ impl Cards {
         let mut netlink = netlink::Netlink::open().map_err(|error| Error::Network(error.to_string()))?;
         for nic in nics {
             let peer = crate::nic::random_name("lxr");
-            let waiting = Nic { name: peer.clone(), ..nic.clone() };
-            if let Err(error) = crate::nic::attach(&mut netlink, &waiting, std::os::fd::AsFd::as_fd(&here)) {
+            let host_name = nic.host_name.clone().unwrap_or_else(|| crate::nic::random_name("veth"));
+            let waiting = Nic { name: peer.clone(), host_name: Some(host_name.clone()), ..nic.clone() };
+            if let Err(error) = crate::nic::attach_apart(&mut netlink, &waiting, std::os::fd::AsFd::as_fd(&here)) {
                 cards.remove();
                 return Err(error);
             }
-            cards.0.push((nic.name.clone(), peer));
+            cards.made.push((nic.name.clone(), peer));
+            if let NicKind::Bridged { parent } = &nic.kind {
+                cards.ports.push(Port { name: host_name, bridge: parent.clone() });
+            }
         }
         Ok(cards)
     }
@@ -255,7 +271,7 @@ impl Cards {
     /// Where nobody took them, or the container that did is gone and with it the card.
     fn remove(&self) {
         let Ok(mut netlink) = netlink::Netlink::open() else { return };
-        for (_, peer) in &self.0 {
+        for (_, peer) in &self.made {
             if let Ok(Some(link)) = netlink.find_link(peer) {
                 drop(netlink.delete_link(link.index));
             }
