@@ -13,6 +13,23 @@ use crate::spec::{Nic, NicKind};
 /// A veth pair is made whole by one message, with its far end where it belongs: moving an
 /// interface between namespaces afterwards costs some 16 ms of RCU waiting.
 pub(crate) fn attach(netlink: &mut Netlink, nic: &Nic, inside: BorrowedFd<'_>) -> Result<()> {
+    make(netlink, nic, inside, true)
+}
+
+/// The same, but that a bridged card is on no bridge yet.
+pub(crate) fn attach_apart(netlink: &mut Netlink, nic: &Nic, inside: BorrowedFd<'_>) -> Result<()> {
+    make(netlink, nic, inside, false)
+}
+
+/// Puts the host's end of a card on a bridge.
+pub(crate) fn join(host_name: &str, bridge: &str) -> Result<()> {
+    let failed = |error: netlink::Error| Error::Network(format!("`{host_name}` on `{bridge}`: {error}"));
+    let mut netlink = Netlink::open().map_err(failed)?;
+    let (port, bridge) = (netlink.link_by_name(host_name).map_err(failed)?, netlink.link_by_name(bridge).map_err(failed)?);
+    netlink.set_master(port.index, Some(bridge.index)).map_err(failed)
+}
+
+fn make(netlink: &mut Netlink, nic: &Nic, inside: BorrowedFd<'_>, joined: bool) -> Result<()> {
     let failed = |error: netlink::Error| Error::Network(format!("device `{}`: {error}", nic.device));
     let mac = match &nic.hwaddr {
         Some(text) => Some(parse_mac(text).ok_or_else(|| Error::Network(format!("device `{}`: bad MAC address `{text}`", nic.device)))?),
@@ -35,7 +52,7 @@ pub(crate) fn attach(netlink: &mut Netlink, nic: &Nic, inside: BorrowedFd<'_>) -
     match &nic.kind {
         NicKind::Bridged { parent: bridge } => {
             let bridge = parent(netlink, bridge)?;
-            netlink.create_veth(&veth(Some(bridge.index), Some(nic.mtu.unwrap_or(bridge.mtu)))).map_err(failed)
+            netlink.create_veth(&veth(joined.then_some(bridge.index), Some(nic.mtu.unwrap_or(bridge.mtu)))).map_err(failed)
         }
         NicKind::P2p => netlink.create_veth(&veth(None, nic.mtu)).map_err(failed),
         NicKind::Macvlan { parent: name } => {

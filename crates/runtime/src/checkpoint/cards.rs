@@ -9,17 +9,25 @@ use std::os::fd::AsFd;
 
 use netlink::Netlink;
 
+use super::hook::Port;
 use crate::error::{Error, Result};
 use crate::protocol::Launch;
-use crate::spec::Nic;
+use crate::spec::{Nic, NicKind};
 
-/// Cards that were made: name inside and name here.
-pub(crate) struct Cards(Vec<(String, String)>);
+/// Cards that were made.
+#[derive(Default)]
+pub(crate) struct Cards {
+    /// Name inside and name here.
+    made: Vec<(String, String)>,
+    /// Those that are still to be put on a bridge: a packet that came while the container has its addresses
+    /// and not yet its sockets would be answered with a reset.
+    ports: Vec<Port>,
+}
 
 impl Cards {
     /// Makes all of a container's, or none.
     pub fn make(launch: &Launch) -> Result<Self> {
-        let mut cards = Self(Vec::new());
+        let mut cards = Self::default();
         if launch.spec.nics.is_empty() {
             return Ok(cards);
         }
@@ -28,19 +36,28 @@ impl Cards {
         let mut netlink = Netlink::open().map_err(|error| Error::Network(error.to_string()))?;
         for nic in &launch.spec.nics {
             let peer = waiting_name(launch, nic);
-            let waiting = Nic { name: peer.clone(), ..nic.clone() };
-            if let Err(error) = crate::nic::attach(&mut netlink, &waiting, here.as_fd()) {
+            let host_name = nic.host_name.clone().unwrap_or_else(|| crate::nic::random_name("veth"));
+            let waiting = Nic { name: peer.clone(), host_name: Some(host_name.clone()), ..nic.clone() };
+            if let Err(error) = crate::nic::attach_apart(&mut netlink, &waiting, here.as_fd()) {
                 remove_waiting(launch);
                 return Err(error);
             }
-            cards.0.push((nic.name.clone(), peer));
+            cards.made.push((nic.name.clone(), peer));
+            if let NicKind::Bridged { parent } = &nic.kind {
+                cards.ports.push(Port { name: host_name, bridge: parent.clone() });
+            }
         }
         Ok(cards)
     }
 
     /// Name inside and name here.
     pub fn names(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(inside, here)| (inside.as_str(), here.as_str()))
+        self.made.iter().map(|(inside, here)| (inside.as_str(), here.as_str()))
+    }
+
+    /// Those that are still to be put on a bridge.
+    pub fn ports(&self) -> &[Port] {
+        &self.ports
     }
 }
 

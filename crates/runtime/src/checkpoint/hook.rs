@@ -29,8 +29,9 @@ pub(crate) enum Context {
     /// Then the state in `sealed` is made whole by the hook itself, right before CRIU ends the container:
     /// a daemon that dies at that moment leaves no state of a container that goes on.
     Dump { socket: PathBuf, sealed: Option<PathBuf> },
-    /// An overlay is mounted by the container's own root, as at a start; watches are made again.
-    Restore { overlay: Option<Overlay>, watches: Vec<Kept> },
+    /// An overlay is mounted by the container's own root, as at a start; cards are put on their bridges once
+    /// the sockets are there; watches are made again.
+    Restore { overlay: Option<Overlay>, watches: Vec<Kept>, ports: Vec<Port> },
 }
 
 /// An overlay of layers on the stage.
@@ -41,6 +42,13 @@ pub(crate) struct Overlay {
     pub work: String,
 }
 
+/// The host's end of a network card.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Port {
+    pub name: String,
+    pub bridge: String,
+}
+
 /// Runs the hook; 0 lets CRIU go on.
 pub fn run() -> i32 {
     let action = std::env::var(ACTION).unwrap_or_default();
@@ -48,11 +56,10 @@ pub fn run() -> i32 {
     let result = match (action.as_str(), context) {
         ("post-dump", Some(Context::Dump { socket, sealed })) => ask(&socket).and_then(|()| sealed.map_or(Ok(()), |dir| seal(&dir))),
         ("setup-namespaces", Some(Context::Restore { overlay: Some(overlay), .. })) => mount_overlay(&overlay),
+        // Sockets are there, and are about to tell their peers.
+        ("network-unlock", Some(Context::Restore { ports, .. })) => join(&ports),
         // Everything is there, and nothing runs yet.
-        ("pre-resume", Some(Context::Restore { watches, .. })) => init_pid().map(|init| {
-            put_back(init, &watches);
-            super::timers::start_again(init);
-        }),
+        ("pre-resume", Some(Context::Restore { watches, ports, .. })) => finish(&watches, &ports),
         _ => Ok(()),
     };
     match result {
@@ -63,6 +70,18 @@ pub fn run() -> i32 {
             1
         }
     }
+}
+
+fn join(ports: &[Port]) -> Result<()> {
+    ports.iter().try_for_each(|port| crate::nic::join(&port.name, &port.bridge))
+}
+
+fn finish(watches: &[Kept], ports: &[Port]) -> Result<()> {
+    let init = init_pid()?;
+    put_back(init, watches);
+    super::timers::start_again(init);
+    // Again, since CRIU does not look at the result of the other time.
+    join(ports)
 }
 
 fn ask(path: &Path) -> Result<()> {

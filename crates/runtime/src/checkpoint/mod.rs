@@ -30,7 +30,7 @@ pub(crate) use cards::{Cards, remove_waiting};
 pub(crate) use criu::{EXTERNAL, Flags, PATIENCE};
 pub(crate) use explain::explain;
 pub(crate) use externals::External;
-pub(crate) use hook::{CONTEXT, Context, Overlay};
+pub(crate) use hook::{CONTEXT, Context, Overlay, Port};
 pub(crate) use watches::Kept;
 
 use crate::error::{Error, Result};

@@ -14,7 +14,7 @@ use sys::pty::Pty;
 
 use super::{Made, console_path, open_console};
 use crate::cgroup::Groups;
-use crate::checkpoint::{CONTEXT, Cards, Context, Criu, EXTERNAL, Flags, Overlay, SavedState, explain, remove_waiting};
+use crate::checkpoint::{CONTEXT, Cards, Context, Criu, EXTERNAL, Flags, Overlay, Port, SavedState, explain, remove_waiting};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Step};
 use crate::protocol::{Launch, Resume, StepFailure};
@@ -43,7 +43,7 @@ pub(super) fn resume(run_dir: &Path, launch: &Launch, plan: &Plan, resume: &Resu
     let run = stage.set().map_err(failed("prepare the file systems")).and_then(|mut flags| {
         cards.names().for_each(|(name, peer)| flags.pair(EXTERNAL, format!("netdev[{name}]:{peer}")));
         flags.pair("--pidfile", &pid_file);
-        run_criu(launch, resume, &state, &console, flags)
+        run_criu((launch, resume), &state, (&console, cards.ports()), flags)
     });
     sys::process::setns_fd(std::os::fd::AsFd::as_fd(&home), namespaces::MOUNT).map_err(Error::from).map_err(failed("leave the stage"))?;
     if let Err(failure) = run {
@@ -61,7 +61,12 @@ fn found(pid_file: &Path, console: Pty) -> Result<Made> {
     Ok(Made { pid, pidfd, console, network, stage: None })
 }
 
-fn run_criu(launch: &Launch, resume: &Resume, state: &SavedState, console: &Pty, mut flags: Flags) -> std::result::Result<(), StepFailure> {
+fn run_criu(
+    (launch, resume): (&Launch, &Resume),
+    state: &SavedState,
+    (console, ports): (&Pty, &[Port]),
+    mut flags: Flags,
+) -> std::result::Result<(), StepFailure> {
     let failed = |reason: String| StepFailure { step: "restore the running state".into(), reason };
     let groups = Groups::new(launch.layout.clone(), &launch.cgroup_tag, &launch.spec.name);
     let common = Flags::common(&Path::new(STAGE).join(IMAGES), &resume.log_dir, LOG, &groups.root());
@@ -69,7 +74,7 @@ fn run_criu(launch: &Launch, resume: &Resume, state: &SavedState, console: &Pty,
     flags.pair("--root", Path::new(STAGE).join("root"));
     flags.pair("--inherit-fd", format!("fd[0]:{}", state.console));
     flags.pair("--action-script", format!("/proc/{}/exe", std::process::id()));
-    let context = serde_json::to_string(&context(launch, state)).map_err(|error| failed(error.to_string()))?;
+    let context = serde_json::to_string(&context(launch, state, ports)).map_err(|error| failed(error.to_string()))?;
     let terminal = console.slave.try_clone().map_err(|error| failed(error.to_string()))?;
     let output = sys::fs::create(resume.log_dir.join("stateful-restore.out"), 0o600).map_err(|error| failed(error.to_string()))?;
     let command = Criu::command(&resume.criu, "restore").args(common.0).args(flags.0).env(CONTEXT, context);
@@ -97,7 +102,7 @@ fn run_criu(launch: &Launch, resume: &Resume, state: &SavedState, console: &Pty,
     result
 }
 
-fn context(launch: &Launch, state: &SavedState) -> Context {
+fn context(launch: &Launch, state: &SavedState, ports: &[Port]) -> Context {
     let overlay = match &launch.spec.rootfs {
         crate::spec::Rootfs::Overlay { upper, work, .. } if !launch.spec.idmap.is_empty() => {
             let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -105,7 +110,7 @@ fn context(launch: &Launch, state: &SavedState) -> Context {
         }
         _ => None,
     };
-    Context::Restore { overlay, watches: state.watches.clone() }
+    Context::Restore { overlay, watches: state.watches.clone(), ports: ports.to_vec() }
 }
 
 struct Stage<'a> {

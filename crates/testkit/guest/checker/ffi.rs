@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, c_char, c_int, c_long, c_uint, c_void};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub const CLOCK_MONOTONIC: c_int = 1;
 pub const CLOCK_BOOTTIME: c_int = 7;
@@ -131,9 +131,18 @@ pub fn clock(number: c_int) -> i64 {
 
 /// Whether a read would not wait, within a time; at the end of input it would not, either.
 pub fn is_readable(fd: RawFd, patience: Duration) -> bool {
-    let mut one = PollFd { fd, events: 1, revents: 0 };
-    // SAFETY: one entry, as said.
-    unsafe { poll(&mut one, 1, patience.as_millis() as c_int) == 1 }
+    const INTERRUPTED: i32 = 4;
+    let end = Instant::now() + patience;
+    loop {
+        let mut one = PollFd { fd, events: 1, revents: 0 };
+        let rest = end.saturating_duration_since(Instant::now());
+        // SAFETY: one entry, as said.
+        let count = unsafe { poll(&mut one, 1, rest.as_millis() as c_int) };
+        // A call with a time limit is interrupted when the process is saved, as by a signal.
+        if count >= 0 || std::io::Error::last_os_error().raw_os_error() != Some(INTERRUPTED) {
+            return count == 1;
+        }
+    }
 }
 
 /// Reads exactly so much, if it comes within five seconds.

@@ -30,7 +30,7 @@ pub fn row(guest: &'static Guest, storage: &'static str, ids: &'static str, (mod
                     "{} on {storage}, {ids}, {} ({round}): {}",
                     guest.name,
                     mode.name,
-                    result.as_ref().map_or_else(first_line, |_| "ok")
+                    result.as_ref().map_or_else(|reason| first_line(reason), |_| "ok")
                 );
                 let cell = &mut row.cells[index];
                 cell.total += 1;
@@ -55,7 +55,7 @@ pub fn row(guest: &'static Guest, storage: &'static str, ids: &'static str, (mod
     row
 }
 
-fn first_line(text: &String) -> &str {
+fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 

@@ -115,7 +115,7 @@ impl Running<'_> {
         let figures = self.sandbox.verify(NAME, DIR)?;
         let (mut fixed, mut growing) = (String::new(), Vec::new());
         match self.guest.image {
-            "debian" => fixed = services::check_systemd(self.sandbox, "systemd-journald systemd-networkd dbus cron check")?,
+            "debian" => fixed = services::check_systemd(self.sandbox, "systemd-journald systemd-networkd dbus check")?,
             "services" => (fixed, growing) = services::check(self.sandbox)?,
             _ => {}
         }

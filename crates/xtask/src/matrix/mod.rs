@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn subsets() {
         let args = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let plan = parse(&args("--guests busybox,tree --modes five --storage btrfs --rounds 3")).unwrap();
+        let plan = parse(&args("--guests busybox,tree --modes five --storage btrfs --rounds 3")).expect("parse");
         assert_eq!(plan.guests.iter().map(|guest| guest.name).collect::<Vec<_>>(), ["busybox", "tree"]);
         assert_eq!((plan.modes.len(), plan.storage.len(), plan.ids.len(), plan.rounds), (1, 1, 2, 3));
         assert!(parse(&args("--guests windows")).is_err() && parse(&args("--rounds")).is_err() && parse(&args("--what 1")).is_err());

@@ -38,7 +38,7 @@ redis-cli set word hello > /dev/null
 /// Prints what must stay, then what may grow as `name=number`; fails with what is broken.
 const CHECK: &str = r#"
 fail() { echo "$*"; exit 1; }
-get() { python3 -c "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:$1/', timeout=10).read().decode().strip()[:60])"; }
+get() { python3 -c "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:$1/', timeout=10).read().decode().strip()[:60])"; }
 [ "$(redis-cli get word)" = hello ] || fail "redis has lost its word: $(redis-cli get word)"
 get 80 | grep -q . || fail "nginx does not answer"
 [ "$(get 8000)" = hello ] || fail "the web server in Python does not answer"
