@@ -25,9 +25,7 @@ fn all_objects_on_overlay() {
 }
 
 fn verified(sandbox: &Sandbox, container: &str, what: &str) -> Figures {
-    let figures = sandbox.verify(container, DIR).unwrap_or_else(|reason| panic!("{what}: {reason}\n{}", sandbox.daemon_log()));
-    println!("{what}: {figures:?}");
-    figures
+    sandbox.verify(container, DIR).unwrap_or_else(|reason| panic!("{what}: {reason}\n{}", sandbox.daemon_log()))
 }
 
 /// A busybox with one of everything.
