@@ -25,9 +25,7 @@ fn all_objects_on_overlay() {
 }
 
 fn verified(sandbox: &Sandbox, container: &str, what: &str) -> Figures {
-    let figures = sandbox.verify(container, DIR).unwrap_or_else(|reason| panic!("{what}: {reason}\n{}", sandbox.daemon_log()));
-    println!("{what}: {figures:?}");
-    figures
+    sandbox.verify(container, DIR).unwrap_or_else(|reason| panic!("{what}: {reason}\n{}", sandbox.daemon_log()))
 }
 
 /// A busybox with one of everything.
@@ -192,4 +190,38 @@ fn ends(sandbox: &Sandbox) {
     wait_systemd(sandbox);
     sandbox.exec_ok("d1", "test ! -e /run/of-this-boot");
     assert_eq!(sandbox.http("GET", "/1.0/instances/d1", None).metadata()["stateful"], false);
+}
+
+/// Peers outside only wait: nothing of theirs is lost, and nobody tells them that the guest was away.
+#[test]
+fn connections_from_outside_go_on() {
+    let Some(sandbox) = Sandbox::start("connections_from_outside_go_on", Options::storage("overlay")) else { return };
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    sandbox.push_checker("c1");
+    sandbox.start_checker("c1", &format!("serve {DIR} 7000"));
+    let mut address = String::new();
+    wait_until("an address", Duration::from_secs(20), || {
+        address = sandbox.lxc_ok(&["list", "c1", "-c", "4", "--format", "csv"]).split(' ').next().unwrap_or_default().to_owned();
+        !address.is_empty()
+    });
+    let clients = sandbox.dir().join("clients").display().to_string();
+    let pid = sandbox.start_checker_outside(&format!("connect {clients} 40 {address} 7000"));
+    let answers = || {
+        let figures = sandbox.verify_outside(&clients).unwrap_or_else(|reason| panic!("clients: {reason}"));
+        (0..40).map(|id| figures.get(&format!("client{id}"))).collect::<Vec<_>>()
+    };
+    sandbox.lxc_ok(&["snapshot", "c1", "s1", "--stateful"]);
+    for _ in 0..3 {
+        let before = answers();
+        sandbox.lxc_ok(&["stop", "c1", "--stateful"]);
+        sandbox.lxc_ok(&["start", "c1"]);
+        // TCP tries again after longer and longer times.
+        wait_until("every client's next answers", Duration::from_secs(30), || {
+            answers().iter().zip(&before).all(|(now, old)| *now > old + 10)
+        });
+    }
+    verified(&sandbox, "c1", "the server");
+    sandbox.sh_ok(&format!("kill {pid}"));
+    sandbox.finish();
 }

@@ -60,7 +60,8 @@ mod tests {
     use super::*;
 
     fn read(fd: &OwnedFd) -> Timer {
-        parse(&std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap()).unwrap()
+        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).expect("fdinfo");
+        parse(&text).expect("a timer")
     }
 
     #[test]
@@ -69,10 +70,10 @@ mod tests {
         let fd = unsafe { OwnedFd::from_raw_fd(libc::timerfd_create(libc::CLOCK_MONOTONIC, 0)) };
         assert!(!read(&fd).waits_for_reader());
         let timer = Timer { ticks: 3, value: Duration::ZERO, interval: Duration::from_millis(20) };
-        start_again(&fd, &timer).unwrap();
+        start_again(&fd, &timer).expect("start");
         assert!(!read(&fd).waits_for_reader());
         let mut count = [0; 8];
-        rustix::io::read(&fd, &mut count).unwrap();
+        rustix::io::read(&fd, &mut count).expect("read");
         assert_eq!(u64::from_ne_bytes(count), 3);
         std::thread::sleep(Duration::from_millis(50));
         assert!(read(&fd).waits_for_reader());

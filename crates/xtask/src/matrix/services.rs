@@ -82,12 +82,10 @@ pub fn address(sandbox: &Sandbox) -> String {
 
 /// The main processes of these units, if systemd and all of them run.
 pub fn check_systemd(sandbox: &Sandbox, units: &str) -> Result<String, String> {
-    let script = format!(
-        "state=$(systemctl is-system-running); [ \"$state\" = running ] || {{ echo \"systemd is $state\"; systemctl --failed --plain --no-legend; \
-         exit 1; }}; for unit in {units}; do systemctl is-active -q $unit || {{ echo \"$unit is not active\"; \
-         systemctl status -n 8 --no-pager $unit; exit 1; }}; \
-         echo $unit $(systemctl show -P MainPID $unit); done"
-    );
+    let state = "state=$(systemctl is-system-running); [ \"$state\" = running ] || \
+        { echo \"systemd is $state\"; systemctl --failed --plain --no-legend; exit 1; }";
+    let active = "systemctl is-active -q $unit || { echo \"$unit is not active\"; systemctl status -n 8 --no-pager $unit; exit 1; }";
+    let script = format!("{state}\nfor unit in {units}; do {active}\necho $unit $(systemctl show -P MainPID $unit); done");
     exec(sandbox, &script)
 }
 
