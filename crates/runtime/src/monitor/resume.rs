@@ -3,18 +3,17 @@
 //! CRIU runs in a mount namespace of its own, the stage, where everything of the host's that the
 //! container had is attached; it takes it from there into the new container.
 
-use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::mount::MountFlags;
 use sys::idmap::{IdMap, Kind};
-use sys::process::{Clone, namespaces};
+use sys::process::{Clone, Ended, namespaces};
 use sys::pty::Pty;
 
 use super::{Made, console_path, open_console};
 use crate::cgroup::Groups;
-use crate::checkpoint::{CONTEXT, Cards, Context, Criu, EXTERNAL, Flags, Overlay, Port, SavedState, explain, remove_waiting};
+use crate::checkpoint::{CONTEXT, Cards, Context, EXTERNAL, Flags, Overlay, Port, SavedState, explain, remove_waiting};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Step};
 use crate::protocol::{Launch, Resume, StepFailure};
@@ -26,6 +25,10 @@ const STAGE: &str = "/dev/shm";
 const IMAGES: &str = "images";
 /// The newest log, in the container's log directory.
 const LOG: &str = "stateful-restore.log";
+/// Where CRIU finds `ip`, `nft` and the like: the monitor has no environment.
+const TOOLS: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Exit code of a process that did not become CRIU, which has no such code.
+const NOT_EXECUTED: i32 = 127;
 /// In the run directory.
 const PID_FILE: &str = "restored.pid";
 
@@ -45,7 +48,7 @@ pub(super) fn resume(run_dir: &Path, launch: &Launch, plan: &Plan, resume: &Resu
         flags.pair("--pidfile", &pid_file);
         run_criu((launch, resume), &state, (&console, cards.ports()), flags)
     });
-    sys::process::setns_fd(std::os::fd::AsFd::as_fd(&home), namespaces::MOUNT).map_err(Error::from).map_err(failed("leave the stage"))?;
+    sys::process::setns_fd(home.as_fd(), namespaces::MOUNT).map_err(Error::from).map_err(failed("leave the stage"))?;
     if let Err(failure) = run {
         remove_waiting(launch);
         return Err(failure);
@@ -75,24 +78,20 @@ fn run_criu(
     flags.pair("--inherit-fd", format!("fd[0]:{}", state.console));
     flags.pair("--action-script", format!("/proc/{}/exe", std::process::id()));
     let context = serde_json::to_string(&context(launch, state, ports)).map_err(|error| failed(error.to_string()))?;
-    let terminal = console.slave.try_clone().map_err(|error| failed(error.to_string()))?;
     let output = sys::fs::create(resume.log_dir.join("stateful-restore.out"), 0o600).map_err(|error| failed(error.to_string()))?;
-    let command = Criu::command(&resume.criu, "restore").args(common.0).args(flags.0).env(CONTEXT, context);
-    let command = command.stdin_fd(terminal).stdout_fd(output);
+    let program = resume.criu.to_string_lossy().into_owned();
+    let words = common.0.iter().chain(&flags.0).map(|word| word.to_string_lossy().into_owned());
+    let args: Vec<String> = [program.clone(), "restore".into()].into_iter().chain(words).collect();
     let workshop = groups.workshop();
-    let ended = workshop.ensure().map_err(|error| failed(error.to_string())).and_then(|()| {
-        let mut criu = command.spawn().map_err(|error| failed(error.to_string()))?;
-        // Even one that is not where it should be is waited for.
-        let entered = workshop.enter(criu.id().cast_signed());
-        let status = criu.wait().map_err(|error| failed(error.to_string()))?;
-        entered.map_err(|error| failed(error.to_string()))?;
-        Ok(status)
-    });
-    let result = ended.and_then(|status| match status.signal() {
-        _ if status.success() => Ok(()),
-        Some(signal) => Err(failed(format!("CRIU was ended by signal {signal}"))),
-        None => Err(failed(explain(&resume.log_dir.join(LOG), |_| None))),
-    });
+    let ended =
+        workshop.ensure().and_then(|()| execute(&workshop, &args, &format!("{CONTEXT}={context}"), (&console.slave, &output.into())));
+    let result = match ended {
+        Ok(Ended::Code(0)) => Ok(()),
+        Ok(Ended::Code(NOT_EXECUTED)) => Err(failed(format!("`{program}` could not be executed"))),
+        Ok(Ended::Code(_)) => Err(failed(explain(&resume.log_dir.join(LOG), |_| None))),
+        Ok(Ended::Signal(signal)) => Err(failed(format!("CRIU was ended by signal {signal}"))),
+        Err(error) => Err(failed(error.to_string())),
+    };
     if result.is_err() {
         // What it has made so far would wait for it for ever.
         workshop.kill();
@@ -100,6 +99,31 @@ fn run_criu(
     }
     drop(workshop.remove());
     result
+}
+
+/// Executes a program in these groups, from its first instruction on: what it starts is there, too. The
+/// terminal becomes its standard input, by which CRIU finds it.
+fn execute(groups: &Groups, args: &[String], context: &str, (terminal, output): (&OwnedFd, &OwnedFd)) -> Result<Ended> {
+    let (ours, theirs) = sys::socket::seqpacket_pair()?;
+    match sys::process::clone_process(0)? {
+        Clone::Child => {
+            drop(ours);
+            let is_placed = matches!(sys::socket::receive(&theirs, 16), Ok(Some(_)));
+            if is_placed && sys::process::set_stdio(terminal.as_fd(), output.as_fd(), output.as_fd()).is_ok() {
+                sys::process::reset_signals();
+                drop(sys::process::exec(&args[0], args, &[TOOLS.to_owned(), context.to_owned()]));
+            }
+            sys::process::exit_now(NOT_EXECUTED)
+        }
+        Clone::Parent { pid, pidfd } => {
+            drop(theirs);
+            let placed = groups.enter(pid).and_then(|()| Ok(sys::socket::send(&ours, super::GO, &[])?));
+            // Where it was not placed, it ends by itself.
+            drop(ours);
+            let ended = sys::process::wait_pidfd(&pidfd);
+            placed.and(Ok(ended?))
+        }
+    }
 }
 
 fn context(launch: &Launch, state: &SavedState, ports: &[Port]) -> Context {
