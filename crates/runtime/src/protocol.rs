@@ -45,6 +45,8 @@ pub struct Resume {
     pub images: PathBuf,
     /// The program CRIU.
     pub criu: PathBuf,
+    /// What CRIU calls in the middle of its work.
+    pub hook: PathBuf,
     /// Directory for CRIU's log.
     pub log_dir: PathBuf,
 }

@@ -116,7 +116,12 @@ impl Runtime {
 
     /// Lets a container go on from a saved state, which stays as it is. A failure leaves nothing behind.
     pub fn resume(&self, spec: &ContainerSpec, images: &Path, criu: &Criu) -> Result<Arc<Container>> {
-        let resume = Resume { images: images.to_owned(), criu: criu.path().to_owned(), log_dir: self.log_dir(&spec.name) };
+        let resume = Resume {
+            images: images.to_owned(),
+            criu: criu.path().to_owned(),
+            hook: self.hook_path().to_owned(),
+            log_dir: self.log_dir(&spec.name),
+        };
         self.start_from(spec, Some(resume))
     }
 
@@ -202,9 +207,10 @@ impl Runtime {
         self.config.log_dir.join(name)
     }
 
-    /// The helper program, for others to execute as long as this process lives.
-    pub(crate) fn hook_path(&self) -> PathBuf {
-        self.helper.path()
+    /// What CRIU calls. By its place, which only root can change: a path by way of a process would be
+    /// another's file once that process is gone, and CRIU may outlive the daemon.
+    pub(crate) fn hook_path(&self) -> &Path {
+        &self.config.helper
     }
 
     pub(crate) fn groups(&self, name: &str) -> Groups {

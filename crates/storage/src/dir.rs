@@ -20,7 +20,12 @@ impl Driver for DirDriver {
         Ok(sys::copy::copy_tree(&Root::open(from)?, &Root::open(to)?, &[STATE])?)
     }
 
-    fn refresh(&self, from: &Path, to: &Path, begun: Begun) -> Result<()> {
+    fn duplicate_begun(&self, from: &Path, to: &Path, begun: &Begun) -> Result<()> {
+        sys::fs::create_dir(to, 0o700)?;
+        Ok(sys::copy::copy_tree_begun(&Root::open(from)?, &Root::open(to)?, &[STATE], begun)?)
+    }
+
+    fn refresh(&self, from: &Path, to: &Path, begun: &Begun) -> Result<()> {
         Ok(sys::copy::refresh_tree(&Root::open(from)?, &Root::open(to)?, &[STATE], begun)?)
     }
 

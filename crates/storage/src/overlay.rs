@@ -58,6 +58,16 @@ impl OverlayDriver {
         Ok(sys::fs::symlink(target, dir.join(IMAGE))?)
     }
 
+    /// All of a copy but its content.
+    fn prepare_duplicate(&self, from: &Path, to: &Path) -> Result<()> {
+        self.make(to)?;
+        // The link first: it is what keeps the image from going away during the copy.
+        if let Some(image) = self.image_of(from) {
+            self.link_image(to, &image)?;
+        }
+        Ok(sys::fs::create_dir(to.join(WORK), 0o700)?)
+    }
+
     fn lower(&self, dir: &Path) -> Result<PathBuf> {
         let Some(image) = self.image_of(dir) else { return Ok(self.layout.root().join(EMPTY)) };
         let present = self.layout.image(&image);
@@ -88,16 +98,16 @@ impl Driver for OverlayDriver {
     }
 
     fn duplicate(&self, from: &Path, to: &Path, _access: Access) -> Result<()> {
-        self.make(to)?;
-        // The link first: it is what keeps the image from going away during the copy.
-        if let Some(image) = self.image_of(from) {
-            self.link_image(to, &image)?;
-        }
-        sys::copy::copy_tree(&Root::open(from)?, &Root::open(to)?, &[WORK, IMAGE, STATE])?;
-        Ok(sys::fs::create_dir(to.join(WORK), 0o700)?)
+        self.prepare_duplicate(from, to)?;
+        Ok(sys::copy::copy_tree(&Root::open(from)?, &Root::open(to)?, &[WORK, IMAGE, STATE])?)
     }
 
-    fn refresh(&self, from: &Path, to: &Path, begun: Begun) -> Result<()> {
+    fn duplicate_begun(&self, from: &Path, to: &Path, begun: &Begun) -> Result<()> {
+        self.prepare_duplicate(from, to)?;
+        Ok(sys::copy::copy_tree_begun(&Root::open(from)?, &Root::open(to)?, &[WORK, IMAGE, STATE], begun)?)
+    }
+
+    fn refresh(&self, from: &Path, to: &Path, begun: &Begun) -> Result<()> {
         Ok(sys::copy::refresh_tree(&Root::open(from)?, &Root::open(to)?, &[WORK, IMAGE, STATE], begun)?)
     }
 

@@ -38,8 +38,12 @@ pub(crate) trait Driver: Send + Sync + 'static {
     }
     /// Makes a copy of a volume, without its saved running state.
     fn duplicate(&self, from: &Path, to: &Path, access: Access) -> Result<()>;
-    /// Brings a copy that [`Driver::duplicate`] made up to date. Only for drivers whose copies take long.
-    fn refresh(&self, _from: &Path, _to: &Path, _begun: Begun) -> Result<()> {
+    /// Makes a writable copy of a volume in use, for [`Driver::refresh`]. Only for drivers whose copies take long.
+    fn duplicate_begun(&self, from: &Path, to: &Path, _begun: &Begun) -> Result<()> {
+        self.duplicate(from, to, Access::ReadWrite)
+    }
+    /// Brings such a copy up to date.
+    fn refresh(&self, _from: &Path, _to: &Path, _begun: &Begun) -> Result<()> {
         Ok(())
     }
     /// Makes a container's volume from an image's.
@@ -395,10 +399,10 @@ impl<D: Driver> Pool for Volumes<D> {
             // Also for a driver whose copies take no time: they would have to wait for the disk.
             let begun = Begun::now(&from)?;
             if !D::IS_INSTANT {
-                self.driver.duplicate(&from, dir, Access::ReadWrite)?;
+                self.driver.duplicate_begun(&from, dir, &begun)?;
             }
             let mut complete = || {
-                if D::IS_INSTANT { self.driver.duplicate(&from, dir, Access::ReadWrite) } else { self.driver.refresh(&from, dir, begun) }
+                if D::IS_INSTANT { self.driver.duplicate(&from, dir, Access::ReadWrite) } else { self.driver.refresh(&from, dir, &begun) }
             };
             rest(&mut complete).map_err(|error| {
                 refused = Some(error);

@@ -27,17 +27,18 @@ const BUFFER_BYTES: usize = 128 * 1024;
 /// owner, mode, times and attributes. Names in `except` are left out at the top level. What
 /// vanishes from a tree in use during the copy is left out. On an error the rest stays in `to`.
 pub fn copy_tree(from: &Root, to: &Root, except: &[&str]) -> Result<()> {
-    let copier = Copier { to, except, links: Mutex::default(), reflink: AtomicBool::new(true), begun: None };
-    let top = |root: &Root| tree::open_dir(root.as_dir_fd(), Path::new("")).map(Dir::new);
-    let pair = Pair { from: top(from)?, to: top(to)? };
-    tree::walk(pair, Worker::default, |worker, pair, trail| copier.copy_dir(worker, pair, trail))
+    Copier::new(to, except).run(from)
 }
 
-/// When a copy was begun, for [`refresh_tree`].
-#[derive(Clone, Copy, Debug)]
+/// What [`refresh_tree`] must know of the copy that it refreshes.
+#[derive(Debug)]
 pub struct Begun {
     /// Seconds and nanoseconds of the file system's clock.
     since: (i64, i64),
+    /// That clock less the time since boot, nanoseconds: it changes when somebody sets the clock.
+    clock: i128,
+    /// Which directory (device and inode) a directory of the copy, by its inode, was made from.
+    dirs: Mutex<HashMap<u64, (u64, u64)>>,
 }
 
 impl Begun {
@@ -50,23 +51,45 @@ impl Begun {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
         let nanoseconds = i64::from(now.tv_nsec) - SLACK_NANOSECONDS;
         let since = if nanoseconds < 0 { (now.tv_sec - 1, nanoseconds + 1_000_000_000) } else { (now.tv_sec, nanoseconds) };
+        let clock = clock();
         sync_fs(path)?;
-        Ok(Self { since })
+        Ok(Self { since, clock, dirs: Mutex::default() })
     }
 
-    #[allow(clippy::unnecessary_cast, reason = "the types differ between architectures")]
-    fn is_before_change_of(self, stat: &Stat) -> bool {
-        (stat.st_ctime as i64, stat.st_ctime_nsec as i64) >= self.since
+    /// From when on changes count; all of them, if the clock was set back meanwhile.
+    fn since(&self) -> (i64, i64) {
+        const NOISE_NANOSECONDS: i128 = 5_000_000;
+        if clock() + NOISE_NANOSECONDS < self.clock { (i64::MIN, 0) } else { self.since }
+    }
+
+    fn note(&self, from: &Stat, to: &Stat) {
+        self.dirs.lock().unwrap_or_else(PoisonError::into_inner).insert(to.st_ino, (from.st_dev, from.st_ino));
+    }
+
+    /// Whether a directory of the copy was made from this one. Another may have come to its name, and what is
+    /// in that need not have changed at all.
+    fn is_of(&self, from: &Stat, to: &Stat) -> bool {
+        self.dirs.lock().unwrap_or_else(PoisonError::into_inner).get(&to.st_ino) == Some(&(from.st_dev, from.st_ino))
     }
 }
 
-/// Brings a copy that [`copy_tree`] made up to date: what was changed since it was begun is copied anew,
-/// what is gone is removed. Nothing may change `from` meanwhile.
-pub fn refresh_tree(from: &Root, to: &Root, except: &[&str], begun: Begun) -> Result<()> {
-    let copier = Copier { to, except, links: Mutex::default(), reflink: AtomicBool::new(true), begun: Some(begun) };
-    let top = |root: &Root| tree::open_dir(root.as_dir_fd(), Path::new("")).map(Dir::new);
-    let pair = Pair { from: top(from)?, to: top(to)? };
-    tree::walk(pair, Worker::default, |worker, pair, trail| copier.copy_dir(worker, pair, trail))
+fn clock() -> i128 {
+    let nanoseconds = |id| {
+        let time = rustix::time::clock_gettime(id);
+        i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
+    };
+    nanoseconds(rustix::time::ClockId::Realtime) - nanoseconds(rustix::time::ClockId::Boottime)
+}
+
+/// As [`copy_tree`], for a tree that is in use: [`refresh_tree`] then makes a good copy of it.
+pub fn copy_tree_begun(from: &Root, to: &Root, except: &[&str], begun: &Begun) -> Result<()> {
+    Copier { noting: Some(begun), ..Copier::new(to, except) }.run(from)
+}
+
+/// Brings a copy that [`copy_tree_begun`] made up to date: what was changed since is copied anew, what is gone
+/// is removed. Nothing may change `from` meanwhile.
+pub fn refresh_tree(from: &Root, to: &Root, except: &[&str], begun: &Begun) -> Result<()> {
+    Copier { refreshing: Some((begun, begun.since())), ..Copier::new(to, except) }.run(from)
 }
 
 /// Gives one open object the owner, mode, times and attributes of another.
@@ -156,8 +179,10 @@ struct Copier<'a> {
     links: Mutex<HashMap<(u64, u64), (Trail, OsString)>>,
     /// Cleared at the first sign that the file systems cannot share content.
     reflink: AtomicBool,
-    /// There is a copy already, begun at this time.
-    begun: Option<Begun>,
+    /// Directories are noted here.
+    noting: Option<&'a Begun>,
+    /// There is a copy already, and changes count from this time on.
+    refreshing: Option<(&'a Begun, (i64, i64))>,
 }
 
 /// What became of something since it was copied.
@@ -182,12 +207,25 @@ impl Entry<'_> {
     }
 }
 
-impl Copier<'_> {
+impl<'a> Copier<'a> {
+    fn new(to: &'a Root, except: &'a [&'a str]) -> Self {
+        Self { to, except, links: Mutex::default(), reflink: AtomicBool::new(true), noting: None, refreshing: None }
+    }
+
+    fn run(&self, from: &Root) -> Result<()> {
+        let top = |root: &Root| tree::open_dir(root.as_dir_fd(), Path::new("")).map(Dir::new);
+        let pair = Pair { from: top(from)?, to: top(self.to)? };
+        tree::walk(pair, Worker::default, |worker, pair, trail| self.copy_dir(worker, pair, trail))
+    }
+
     fn copy_dir(&self, worker: &mut Worker, pair: &Pair, trail: &Trail) -> Result<Vec<OsString>> {
         let stat = rustix::fs::fstat(&pair.from).context("stat", trail)?;
+        if let Some(begun) = self.noting {
+            begun.note(&stat, &rustix::fs::fstat(&pair.to).context("stat", trail)?);
+        }
         let mut dirs = Vec::new();
         let is_excepted = |name: &OsStr| trail.is_top() && self.except.iter().any(|except| name == *except);
-        let mut old: HashMap<OsString, FileType> = match self.begun {
+        let mut old: HashMap<OsString, FileType> = match self.refreshing {
             Some(_) => tree::names(&pair.to, trail)?.into_iter().filter(|(name, _)| !is_excepted(name)).collect(),
             None => HashMap::new(),
         };
@@ -217,12 +255,16 @@ impl Copier<'_> {
     }
 
     /// Whether the copy of an entry, of type `kind`, is what it should be.
+    #[allow(clippy::unnecessary_cast, reason = "the types differ between architectures")]
     fn compare(&self, entry: &Entry<'_>, kind: FileType) -> Result<Compared> {
-        let stat = rustix::fs::statat(entry.from, entry.name, AtFlags::SYMLINK_NOFOLLOW).context("stat", entry.shown())?;
+        let look = |dir: &Dir| rustix::fs::statat(dir, entry.name, AtFlags::SYMLINK_NOFOLLOW).context("stat", entry.shown());
+        let stat = look(entry.from)?;
+        let Some((begun, since)) = self.refreshing else { return Ok(Compared::Changed) };
         Ok(match FileType::from_raw_mode(stat.st_mode) {
             now if now != kind => Compared::Changed,
-            FileType::Directory => Compared::Directory,
-            _ if self.begun.is_some_and(|begun| begun.is_before_change_of(&stat)) => Compared::Changed,
+            FileType::Directory if begun.is_of(&stat, &look(entry.to)?) => Compared::Directory,
+            FileType::Directory => Compared::Changed,
+            _ if (stat.st_ctime as i64, stat.st_ctime_nsec as i64) >= since => Compared::Changed,
             _ => Compared::Same,
         })
     }
@@ -457,10 +499,14 @@ mod tests {
         }
         from.create_dir_all("dir/gone/deep", 0o755).expect("mkdir");
         from.create_dir_all("becomes-file/x", 0o755).expect("mkdir");
+        for name in ["app", "app.new"] {
+            from.create_dir(name, 0o755).expect("mkdir");
+            std::fs::write(path.join(name).join("version"), name).expect("write");
+        }
         std::fs::write(path.join("dir/gone/deep/file"), "x").expect("write");
         std::thread::sleep(std::time::Duration::from_millis(60));
         let begun = Begun::now(&path).expect("begin");
-        copy_tree(&from, &to, &["skipped"]).expect("copy");
+        copy_tree_begun(&from, &to, &["skipped"], &begun).expect("copy");
         // Nobody will look at a file whose change time is older than the copy.
         let untouched = std::fs::metadata(dir.path().join("to/same")).expect("stat").ino();
 
@@ -475,9 +521,11 @@ mod tests {
         std::fs::write(path.join("becomes-file"), "file").expect("write");
         std::fs::rename(path.join("renamed"), path.join("replaced")).expect("rename");
         std::fs::hard_link(path.join("linked"), path.join("dir/linked-too")).expect("link");
+        std::fs::rename(path.join("app"), path.join("app.old")).expect("rename");
+        std::fs::rename(path.join("app.new"), path.join("app")).expect("rename");
         from.set_mode("dir", 0o750).expect("chmod");
         from.create_dir("skipped", 0o755).expect("mkdir");
-        refresh_tree(&from, &to, &["skipped"], begun).expect("refresh");
+        refresh_tree(&from, &to, &["skipped"], &begun).expect("refresh");
         std::fs::remove_dir(path.join("skipped")).expect("rmdir");
         assert_eq!(listing(&path), listing(&dir.path().join("to")));
         assert_eq!(std::fs::metadata(dir.path().join("to/same")).expect("stat").ino(), untouched, "what is the same is not copied again");

@@ -54,6 +54,12 @@ pub fn write_atomic(path: impl AsRef<Path>, content: &[u8], mode: u32) -> Result
     rename(&temporary, path)
 }
 
+/// Brings what was renamed, made or removed in a directory to the disk.
+pub fn sync_dir(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    open(path)?.sync_all().on_path("sync", path)
+}
+
 /// Opens for reading.
 pub fn open(path: impl AsRef<Path>) -> Result<File> {
     File::open(path.as_ref()).on_path("open", path.as_ref())

@@ -48,11 +48,6 @@ impl SealedProgram {
         Ok(Self { memfd, name })
     }
 
-    /// Its path for other processes, as long as this one lives.
-    pub fn path(&self) -> std::path::PathBuf {
-        format!("/proc/{}/fd/{}", std::process::id(), self.memfd.as_raw_fd()).into()
-    }
-
     /// Starts it with `control` as standard input and nothing else: no other descriptor, no
     /// environment, the root directory as its working directory. `log` receives standard error.
     pub fn spawn(&self, args: &[&str], control: OwnedFd, log: Option<OwnedFd>) -> Result<Child> {

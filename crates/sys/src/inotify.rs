@@ -1,7 +1,6 @@
 //! Other processes' inotify watches: reading, removing and making them again under the same number.
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::path::Path;
 
 use rustix::fs::inotify::WatchFlags;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
@@ -47,7 +46,10 @@ fn parse_line(line: &str) -> Option<Watch> {
 pub fn borrow(pid: i32, fd: i32) -> Result<OwnedFd> {
     let pid = Pid::from_raw(pid).ok_or_else(|| Error::new("pidfd_open", pid, Errno::INVAL))?;
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).context("pidfd_open", format_args!("{pid:?}"))?;
-    rustix::process::pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty()).context("pidfd_getfd", fd)
+    let borrowed = rustix::process::pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty()).context("pidfd_getfd", fd)?;
+    let is_inotify =
+        crate::fs::read_link(format!("/proc/self/fd/{}", borrowed.as_raw_fd())).is_ok_and(|link| link.ends_with("anon_inode:inotify"));
+    if is_inotify { Ok(borrowed) } else { Err(Error::new("borrow (not an inotify)", fd, Errno::INVAL)) }
 }
 
 /// Removes a watch and the notice of its removal. Fails with EAGAIN, and changes nothing, where other
@@ -61,17 +63,19 @@ pub fn remove(inotify: impl AsFd, wd: i32) -> Result<()> {
     rustix::io::read(&inotify, &mut notice).context("read", "inotify events").map(drop)
 }
 
-/// Makes a watch under this number; a symbolic link itself is watched.
-pub fn add(inotify: impl AsFd, wd: i32, path: &Path, mask: u32) -> Result<()> {
+/// Makes a watch under this number, of what a descriptor stands for: also of a symbolic link itself.
+pub fn add(inotify: impl AsFd, wd: i32, watched: impl AsFd, mask: u32) -> Result<()> {
     // _IOW('I', 0, __s32): INOTIFY_IOC_SETNEXTWD
     const SET_NEXT: libc::Ioctl = 0x4004_4900;
     // SAFETY: the request takes a plain number.
     if unsafe { libc::ioctl(inotify.as_fd().as_raw_fd(), SET_NEXT, wd) } < 0 {
         return Err(Error::new("set the next watch", wd, crate::mount::last_errno()));
     }
-    let mask = WatchFlags::from_bits_truncate(mask) | WatchFlags::DONT_FOLLOW;
-    let made = rustix::fs::inotify::add_watch(&inotify, path, mask).on_path("watch", path)?;
-    if made == wd { Ok(()) } else { Err(Error::new("watch (under another number)", path.display(), Errno::EXIST)) }
+    // The way through the descriptor ends at what it stands for, whatever that is.
+    let path = crate::xattr::fd_path(&watched);
+    let mask = WatchFlags::from_bits_truncate(mask) - WatchFlags::DONT_FOLLOW;
+    let made = rustix::fs::inotify::add_watch(&inotify, &path, mask).context("watch", wd)?;
+    if made == wd { Ok(()) } else { Err(Error::new("watch (under another number)", wd, Errno::EXIST)) }
 }
 
 /// Opens, as a mere name, what a handle of the file system under `mount` stands for.
@@ -119,8 +123,10 @@ mod tests {
         let wd = rustix::fs::inotify::add_watch(&inotify, &link, WatchFlags::ATTRIB | WatchFlags::DONT_FOLLOW).expect("watch");
         remove(&inotify, wd).expect("remove");
         assert_eq!(rustix::io::ioctl_fionread(&inotify).expect("count"), 0, "nobody learns of the removal");
-        add(&inotify, wd, &link, 0x4).expect("add");
+        let watched = rustix::fs::open(&link, rustix::fs::OFlags::PATH | rustix::fs::OFlags::NOFOLLOW, rustix::fs::Mode::empty());
+        add(&inotify, wd, watched.expect("open"), 0x4).expect("add");
+        let inode = std::os::unix::fs::MetadataExt::ino(&std::fs::symlink_metadata(&link).expect("stat"));
         let fdinfo = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", inotify.as_raw_fd())).expect("fdinfo");
-        assert!(parse(&fdinfo).iter().any(|watch| watch.wd == wd && watch.mask & 4 != 0), "{fdinfo}");
+        assert!(parse(&fdinfo).iter().any(|watch| watch.wd == wd && watch.mask & 4 != 0 && watch.inode == inode), "{fdinfo}");
     }
 }

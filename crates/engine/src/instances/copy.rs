@@ -32,6 +32,8 @@ impl Instances {
             description: if request.description.is_empty() { original.description.clone() } else { request.description.clone() },
             ephemeral: request.ephemeral,
             profiles: request.profiles.clone().unwrap_or_else(|| original.profiles.clone()),
+            // That of the source is of the source's processes.
+            stateful: false,
             ..original
         };
         record.config.retain(|key, _| !key.starts_with("volatile.") || KEPT.contains(&key.as_str()));

@@ -87,7 +87,7 @@ impl Instances {
             }
             IntentRecord::Saving => self.settle_saving(name)?,
             // The exchange of the contents is one step; nothing is half done.
-            IntentRecord::Restoring { .. } | IntentRecord::Restarting | IntentRecord::Starting => {}
+            IntentRecord::Restoring { .. } | IntentRecord::Resuming { .. } | IntentRecord::Restarting | IntentRecord::Starting => {}
         }
         self.forget_intent(name)
     }
@@ -99,7 +99,9 @@ impl Instances {
         match &*intent.record {
             // It is still on its way down; its end will be followed by a start.
             IntentRecord::Restarting if is_running => Ok(()),
-            IntentRecord::Starting if is_running => self.forget_intent(name),
+            IntentRecord::Starting | IntentRecord::Resuming { .. } if is_running => self.forget_intent(name),
+            IntentRecord::Resuming { snapshot: Some(snapshot) } => self.resume_snapshot(name, snapshot),
+            IntentRecord::Resuming { snapshot: None } => self.start_held(name),
             IntentRecord::Restarting | IntentRecord::Starting => self.start_again(name),
             IntentRecord::Restoring { snapshot, start } => self.restore_held(name, snapshot, *start),
             _ => self.take_back(name),

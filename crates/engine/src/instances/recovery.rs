@@ -161,7 +161,14 @@ impl Instances {
     fn settle_one(&self, unsettled: Unsettled) {
         let name = &unsettled.name;
         let intent = self.engine.records.intents.get(name);
-        if let Some(intent) = &intent {
+        let has_run =
+            unsettled.exit.is_some() && intent.as_ref().is_some_and(|intent| matches!(&*intent.record, IntentRecord::Resuming { .. }));
+        if has_run {
+            // What it went on from is the past.
+            if let Err(error) = self.discard_state(name).and_then(|()| self.forget_intent(name)) {
+                tracing::error!(instance = name, "{}", error.report());
+            }
+        } else if let Some(intent) = &intent {
             tracing::info!(instance = name, "something was interrupted: {:?}", intent.record);
             if let Err(error) = self.carry_on(name) {
                 tracing::error!(instance = name, "settle what was interrupted: {}", error.report());
@@ -175,7 +182,8 @@ impl Instances {
         }
         let Some(exit) = unsettled.exit else { return };
         // An end that was wanted has been followed by a start.
-        let was_wanted = intent.is_some_and(|intent| intent.is_start() || matches!(&*intent.record, IntentRecord::Restoring { .. }));
+        let was_wanted =
+            !has_run && intent.is_some_and(|intent| intent.is_start() || matches!(&*intent.record, IntentRecord::Restoring { .. }));
         if !was_wanted {
             self.follow_exit(name, exit);
         }

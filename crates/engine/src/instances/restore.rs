@@ -39,18 +39,10 @@ impl Instances {
         points::reach("restore.down");
         let origin = self.origin_of(name, snapshot)?;
         let result = self.exchange(name, snapshot, start && origin.is_none(), origin.is_some());
-        if let (Some(origin), Ok(())) = (&origin, &result) {
-            self.mark_stopped(name, None)?;
+        if let (Some(_), Ok(())) = (&origin, &result) {
+            self.mark_stopped(name, Some(IntentRecord::Resuming { snapshot: Some(snapshot.to_owned()) }))?;
             points::reach("restore.stateful");
-            self.start_from(name, Some(origin)).map_err(|error| {
-                Error::new(
-                    error.kind(),
-                    format!("`{name}` has the files of snapshot `{snapshot}` and is stopped; the snapshot keeps its running state"),
-                )
-                .caused_by(std::io::Error::other(error.report()))
-                .hint(format!("`lxc start {name}` starts it afresh; `lxc info {name} --show-log` has the log"))
-            })?;
-            self.forget_intent(name)?;
+            self.resume_snapshot(name, snapshot)?;
         } else if start {
             // Also where the restore failed: the old content is still there.
             let started = self.start_again(name);
@@ -60,6 +52,21 @@ impl Instances {
         }
         engine.lifecycle("instance-restored", "instances", name);
         Ok(())
+    }
+
+    /// Lets an instance that has the files of a snapshot go on from its running state, too. It stays stopped where
+    /// that fails.
+    pub(super) fn resume_snapshot(&self, name: &str, snapshot: &str) -> Result<()> {
+        let origin = self.origin_of(name, snapshot)?;
+        let started = self.start_from(name, origin.as_ref()).map_err(|error| {
+            Error::new(
+                error.kind(),
+                format!("`{name}` has the files of snapshot `{snapshot}` and is stopped; the snapshot keeps its running state"),
+            )
+            .caused_by(std::io::Error::other(error.report()))
+            .hint(format!("`lxc start {name}` starts it afresh; `lxc info {name} --show-log` has the log"))
+        });
+        started.and(self.forget_intent(name))
     }
 
     /// The instance as the snapshot has it.

@@ -10,7 +10,7 @@ use super::stateful::Origin;
 use super::{Instances, spec, templates};
 use crate::devices::{self, Owner};
 use crate::error::Context;
-use crate::records::{Held, InstanceRecord};
+use crate::records::{Held, InstanceRecord, IntentRecord};
 use crate::sync::read;
 use crate::undo::Undo;
 use crate::{Error, Result, points};
@@ -34,12 +34,15 @@ impl Instances {
         } else {
             None
         };
-        self.start_from(name, origin.as_ref()).map_err(|error| if origin.is_some() { kept(name, error) } else { error })?;
-        if origin.is_some() {
-            // It has gone on; what was saved is the past.
-            self.discard_state(name)?;
-        }
-        Ok(())
+        let Some(origin) = origin else { return self.start_from(name, None) };
+        // A daemon that dies here must not let anything go on twice.
+        let mut changes = self.engine.records.changes();
+        changes.put(name, IntentRecord::Resuming { snapshot: None })?;
+        changes.commit()?;
+        let started = self.start_from(name, Some(&origin)).map_err(|error| kept(name, error));
+        // It has gone on; what was saved is the past.
+        let result = started.and_then(|()| self.discard_state(name));
+        result.and(self.forget_intent(name))
     }
 
     /// Starts afresh, or lets it go on from a saved state.

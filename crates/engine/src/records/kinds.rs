@@ -72,6 +72,10 @@ pub(crate) enum IntentRecord {
     },
     /// Its running state is being saved, after which it is to be stopped.
     Saving,
+    /// Its running state, or that of a snapshot of it, is being restored. Once it has run, that is the past.
+    Resuming {
+        snapshot: Option<String>,
+    },
     /// It is on its way down, and is to be started after that.
     Restarting,
     /// Nothing of it runs, and it is to be started.
@@ -81,7 +85,7 @@ pub(crate) enum IntentRecord {
 impl IntentRecord {
     /// Whether nothing but starting the instance is left to be done.
     pub(crate) fn is_start(&self) -> bool {
-        matches!(self, Self::Restarting | Self::Starting)
+        matches!(self, Self::Restarting | Self::Starting | Self::Resuming { .. })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What would keep a container's running state from being saved, found without touching it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use crate::container::Container;
@@ -9,6 +10,7 @@ use crate::spec::NicKind;
 
 const SIGHUP: i32 = 1;
 const SIGKILL: i32 = 9;
+const SIGSTOP: i32 = 19;
 /// CAP_SYS_RESOURCE.
 const SYS_RESOURCE: u32 = 24;
 
@@ -75,6 +77,12 @@ impl Container {
                 "set security.privileged=false, or run the manager with that capability",
             );
         }
+        for (disk, place) in super::externals::mounted_again(&spec, self.pid) {
+            fatal(
+                format!("a part of the disk at `{}` is mounted again at `{}`", disk.display(), place.display()),
+                "unmount it: what the disk holds may be different at the restore",
+            );
+        }
         let own: BTreeMap<&str, Option<String>> = NAMESPACES.iter().map(|(kind, _)| (*kind, namespace(self.pid, kind))).collect();
         let parents: BTreeMap<i32, i32> = pids.iter().filter_map(|pid| Some((*pid, parent(*pid)?))).collect();
         for pid in &pids {
@@ -109,12 +117,39 @@ impl Container {
     pub fn end_sessions(&self) {
         for (signal, patience) in [(SIGHUP, Duration::from_millis(500)), (SIGKILL, Duration::from_millis(500))] {
             let end = Instant::now() + patience;
-            let sessions: Vec<_> = self.sessions().into_iter().filter_map(|pid| sys::process::pidfd_open(pid).ok()).collect();
+            let sessions = self.open(self.sessions());
             sessions.iter().for_each(|session| drop(sys::process::pidfd_signal(session, signal)));
             while sessions.iter().any(sys::process::pidfd_is_alive) && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
+    }
+
+    /// Stops all that `lxc exec` has started; to be let go on by SIGCONT.
+    pub(crate) fn stop_sessions(&self) -> Vec<OwnedFd> {
+        let parents: BTreeMap<i32, i32> = self.pids().iter().filter_map(|pid| Some((*pid, parent(*pid)?))).collect();
+        let descends = |mut pid: i32| {
+            while pid != self.pid {
+                match parents.get(&pid) {
+                    Some(parent) => pid = *parent,
+                    None => return false,
+                }
+            }
+            true
+        };
+        let sessions = self.open(parents.keys().copied().filter(|pid| !descends(*pid)));
+        sessions.iter().for_each(|session| drop(sys::process::pidfd_signal(session, SIGSTOP)));
+        sessions
+    }
+
+    /// Holds processes of the container; the number of one that has gone may be another's, which is left out.
+    fn open(&self, pids: impl IntoIterator<Item = i32>) -> Vec<OwnedFd> {
+        let wanted = namespace(self.pid, "pid");
+        let open = |pid: i32| {
+            let pidfd = sys::process::pidfd_open(pid).ok()?;
+            (wanted.is_some() && namespace(pid, "pid") == wanted && sys::process::pidfd_is_alive(&pidfd)).then_some(pidfd)
+        };
+        pids.into_iter().filter(|pid| *pid != self.pid).filter_map(open).collect()
     }
 
     /// The first processes of what `lxc exec` has started.

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::plan::plan;
 use crate::protocol::Launch;
 
+const SIGCONT: i32 = 18;
 /// The newest log of a dump, in the container's log directory.
 const LOG: &str = "stateful-dump.log";
 /// Where the daemon waits for the hook, in the run directory.
@@ -107,7 +108,7 @@ impl Container {
         let watches = Watches::find(self.pid, &self.pids())?;
         let command = self.command(request, state, &watches, (log_dir, &socket))?;
         state.watches = self.set_aside(&watches)?;
-        let (mut refusal, mut is_put_back) = (None, false);
+        let (mut refusal, mut is_put_back, mut was_at_rest) = (None, false, false);
         let (over, is_over) = sys::socket::seqpacket_pair().map_err(Error::from)?;
         let ended = std::thread::scope(|scope| {
             let hook = scope.spawn(|| {
@@ -122,7 +123,11 @@ impl Container {
                 let written = routes::name_gateways(request.images)
                     .and_then(|()| state.take_stock(request.images))
                     .and_then(|()| state.write(request.images, request.after));
+                was_at_rest = true;
+                // What `lxc exec` has started is none of CRIU's, and must not write either.
+                let sessions = if request.after == After::GoOn { self.stop_sessions() } else { Vec::new() };
                 let result = written.map_err(|error| error.to_string()).and_then(|()| at_rest());
+                sessions.iter().for_each(|session| drop(sys::process::pidfd_signal(session, SIGCONT)));
                 match result {
                     Ok(()) => sys::socket::send(&client, GO_ON, &[]).is_ok(),
                     Err(reason) => {
@@ -146,11 +151,11 @@ impl Container {
         match ended {
             Ok(_) => Ok(()),
             Err(_) if refusal.is_some() => Err(Failure::Final(Error::Invalid(refusal.unwrap_or_default()))),
-            Err(CmdError::Failed { .. }) if is_transient(&log) => Err(Failure::Transient),
             Err(CmdError::Failed { status, .. }) if status.starts_with("signal") => {
                 self.unlock_network();
                 Err(Failure::Final(Error::step("save the running state", format_args!("CRIU was ended by {status}"))))
             }
+            Err(CmdError::Failed { .. }) if !was_at_rest && is_transient(&log) => Err(Failure::Transient),
             Err(CmdError::Failed { .. }) => Err(Failure::Final(self.failed(&log))),
             Err(error) => {
                 self.unlock_network();
@@ -256,8 +261,11 @@ impl Container {
         let Ok(tables) = nft(&["list", "tables"]) else { return };
         for table in String::from_utf8_lossy(&tables.stdout).lines() {
             let words: Vec<&str> = table.split_whitespace().collect();
-            if let ["table", family, name] = words[..]
-                && name.starts_with("CRIU-")
+            // The guest's root may make tables of any name, and nft would read it as a command.
+            let is_criu =
+                |name: &str| name.strip_prefix("CRIU-").is_some_and(|rest| rest.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit()));
+            if let ["table", family @ "inet", name] = words[..]
+                && is_criu(name)
                 && let Err(error) = nft(&["delete", "table", family, name])
             {
                 tracing::warn!(container = self.name(), %error, "the network could not be opened again");
@@ -281,6 +289,7 @@ impl From<Error> for Failure {
 fn is_transient(log: &PathBuf) -> bool {
     sys::fs::read(log).is_ok_and(|text| {
         let text = String::from_utf8_lossy(&text);
-        TRANSIENT.iter().any(|pattern| text.contains(pattern))
+        // Names that the guest has chosen are in the log, too, but not in its errors.
+        text.lines().filter(|line| line.contains(") Error (")).any(|line| TRANSIENT.iter().any(|pattern| line.contains(pattern)))
     })
 }

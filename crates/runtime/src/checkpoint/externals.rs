@@ -8,6 +8,7 @@ use sys::Root;
 
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Step, Tree};
+use crate::spec::ContainerSpec;
 
 /// A mount of the host's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +50,33 @@ pub(crate) fn find(plan: &Plan, pid: i32) -> Result<Vec<External>> {
     Ok(found)
 }
 
+/// Mounts that the guest has made of parts of its disks: the disk, and where.
+pub(crate) fn mounted_again(spec: &ContainerSpec, pid: i32) -> Vec<(PathBuf, PathBuf)> {
+    let Ok(root) = Root::open(format!("/proc/{pid}/root/.")) else { return Vec::new() };
+    let mounts = mounts(&sys::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default());
+    let mut found = Vec::new();
+    for disk in &spec.mounts {
+        let Some(place) = resolve(&root, &disk.target) else { continue };
+        let Some((device, within, _)) = mounts.iter().find(|(_, _, mount_point)| *mount_point == place) else { continue };
+        let again = mounts.iter().filter(|(other, root, point)| {
+            other == device
+                && root.starts_with(within)
+                && !spec.mounts.iter().any(|disk| *point == disk.target || point.starts_with(&place))
+        });
+        found.extend(again.map(|(_, _, point)| (place.clone(), point.clone())));
+    }
+    found
+}
+
+/// Device, root within it and mount point of each line of a mountinfo file.
+fn mounts(mountinfo: &str) -> Vec<(String, PathBuf, PathBuf)> {
+    let line = |line: &str| {
+        let fields: Vec<&str> = line.split(' ').take(5).collect();
+        Some(((*fields.get(2)?).to_owned(), unescape(fields.get(3)?), unescape(fields.get(4)?)))
+    };
+    mountinfo.lines().filter_map(line).collect()
+}
+
 /// The trees that are shown below the root, and where.
 pub(crate) fn targets(plan: &Plan) -> impl Iterator<Item = (&Tree, &Path)> {
     plan.steps.iter().filter_map(|step| match step {
@@ -65,7 +93,7 @@ fn resolve(root: &Root, target: &Path) -> Option<PathBuf> {
 }
 
 /// Field 5 of a mountinfo file, with its escapes undone.
-fn mount_points(mountinfo: &str) -> Vec<PathBuf> {
+pub(crate) fn mount_points(mountinfo: &str) -> Vec<PathBuf> {
     mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(unescape).collect()
 }
 

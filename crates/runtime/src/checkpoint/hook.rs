@@ -94,7 +94,8 @@ fn ask(path: &Path) -> Result<()> {
 }
 
 fn seal(dir: &Path) -> Result<()> {
-    Ok(sys::fs::rename(dir.join(UNSEALED_FILE), dir.join(STATE_FILE))?)
+    sys::fs::rename(dir.join(UNSEALED_FILE), dir.join(STATE_FILE))?;
+    Ok(sys::fs::sync_dir(dir)?)
 }
 
 fn init_pid() -> Result<i32> {

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sys::Root;
 use sys::inotify::Watch;
@@ -21,6 +22,8 @@ use crate::error::Result;
 const FIRST: &[&str] = &["etc", "usr/share", "usr/lib/udev", "usr/lib/systemd", "var", "root", "home"];
 /// A large root file system is not searched for longer.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// More watches than this, on links or on what has no handle, are not looked for.
+const MOST: usize = 10_000;
 const BTRFS: i64 = 0x9123_683e;
 
 /// A watch that is put back by us.
@@ -36,6 +39,8 @@ pub(crate) struct Kept {
     pub mask: u32,
     /// What is watched.
     pub path: PathBuf,
+    /// Its inode: another that has come to that name is not watched.
+    pub inode: u64,
 }
 
 /// What is to be done about the watches of a container.
@@ -55,8 +60,13 @@ impl Watches {
         let Some(device) = root_device(init) else { return Ok(Self::default()) };
         let is_btrfs = sys::fs::fs_magic(&place).is_ok_and(|magic| magic == BTRFS);
         let mount = sys::fs::open(&place)?;
-        let (mut watches, mut unnamed, mut seen) = (Self::default(), BTreeSet::new(), BTreeSet::new());
+        let (mut watches, mut unnamed) = (Self::default(), BTreeSet::new());
+        let until = Instant::now() + PATIENCE;
         for pid in pids {
+            if Instant::now() > until || watches.aside.len() + watches.hints.len() + unnamed.len() > MOST {
+                tracing::warn!(init, "there are more watches than are looked for");
+                break;
+            }
             for (fd, watch) in of_process(*pid).into_iter().filter(|(_, watch)| watch.device == device) {
                 let Ok(opened) = sys::inotify::open_by_handle(&mount, &watch.handle) else {
                     unnamed.insert(watch.inode);
@@ -65,13 +75,17 @@ impl Watches {
                 let Some(path) = symlink_path(&opened) else { continue };
                 if !is_btrfs {
                     watches.hints.push(path);
-                } else if seen.insert((fd, watch.wd, watch.inode)) {
-                    watches.aside.push((*pid, Kept { pid: inner_pid(*pid), fd, wd: watch.wd, mask: watch.mask, path }));
+                } else {
+                    let kept = Kept { pid: inner_pid(*pid), fd, wd: watch.wd, mask: watch.mask, path, inode: watch.inode };
+                    watches.aside.push((*pid, kept));
                 }
             }
         }
         if !unnamed.is_empty() {
-            let found = sys::tree::find_inodes(&root, &mut unnamed, FIRST, Instant::now() + PATIENCE)?;
+            // Whatever is mounted below may never answer.
+            let others = super::externals::mount_points(&sys::fs::read_to_string(format!("/proc/{init}/mountinfo"))?);
+            let others: BTreeSet<PathBuf> = others.iter().filter_map(|place| Some(place.strip_prefix("/").ok()?.to_owned())).collect();
+            let found = sys::tree::find_inodes(&root, &mut unnamed, (FIRST, &others), until)?;
             watches.hints.extend(found.into_iter().map(|(_, path)| Path::new("/").join(path)));
         }
         Ok(watches)
@@ -109,9 +123,14 @@ pub(crate) fn put_back(init: i32, kept: &[Kept]) {
     let host_pids = pids_inside(init);
     for watch in kept {
         let Some(pid) = host_pids.get(&watch.pid) else { continue };
-        let path = format!("/proc/{init}/root{}", watch.path.display());
-        let result =
-            sys::inotify::borrow(*pid, watch.fd).and_then(|inotify| sys::inotify::add(inotify, watch.wd, Path::new(&path), watch.mask));
+        // By a path of the guest's in the guest's root, and only if it leads to what was watched.
+        let result = Root::open(format!("/proc/{init}/root/.")).and_then(|root| {
+            let watched = root.open_at(&watch.path, OFlags::PATH | OFlags::NOFOLLOW, 0)?;
+            if rustix::fs::fstat(&watched).map_or(0, |stat| stat.st_ino) != watch.inode {
+                return Err(sys::Error::new("watch (it is another file)", watch.path.display(), sys::Errno::STALE));
+            }
+            sys::inotify::add(sys::inotify::borrow(*pid, watch.fd)?, watch.wd, &watched, watch.mask)
+        });
         if let Err(error) = result {
             tracing::debug!(init, watch = ?watch, "not put back: {error}");
         }

@@ -76,7 +76,7 @@ fn run_criu(
     flags.add(["--restore-detached", "--restore-sibling"]);
     flags.pair("--root", Path::new(STAGE).join("root"));
     flags.pair("--inherit-fd", format!("fd[0]:{}", state.console));
-    flags.pair("--action-script", format!("/proc/{}/exe", std::process::id()));
+    flags.pair("--action-script", &resume.hook);
     let context = serde_json::to_string(&context(launch, state, ports)).map_err(|error| failed(error.to_string()))?;
     let output = sys::fs::create(resume.log_dir.join("stateful-restore.out"), 0o600).map_err(|error| failed(error.to_string()))?;
     let program = resume.criu.to_string_lossy().into_owned();
@@ -182,10 +182,22 @@ impl Stage<'_> {
         for external in &self.state.externals {
             let place = places.iter().find(|(target, _)| *target == external.target).map(|(_, place)| place);
             let place = place.ok_or_else(|| Error::Invalid(format!("`{}` is not there any more", external.target.display())))?;
-            let source = Path::new(STAGE).join(place).join(&external.below);
+            let mut source = Path::new(STAGE).join(place);
+            if !external.below.as_os_str().is_empty() {
+                source = self.part(&source, &external.below, flags.0.len())?;
+            }
             flags.pair(EXTERNAL, format!("mnt[{}]:{}", external.mount_point.display(), source.display().to_string().trim_end_matches('/')));
         }
         Ok(flags)
+    }
+
+    /// A mount in a disk by a path of its own: names in the disk may be links by now.
+    fn part(&self, tree: &Path, below: &Path, number: usize) -> Result<PathBuf> {
+        let part = sys::tree::open_dir(sys::fs::open(tree)?, below)?;
+        let copy = sys::mount::clone_tree_fd(&part, false, &below.display().to_string())?;
+        let place = format!("part{number}");
+        attach(&copy, &place)?;
+        Ok(Path::new(STAGE).join(place))
     }
 
     fn open(&self, index: usize) -> Result<OwnedFd> {

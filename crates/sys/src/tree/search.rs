@@ -10,8 +10,14 @@ use crate::Root;
 use crate::error::{Context, Error, Result};
 
 /// Finds a path for each of the inodes of the file system that `root` is on, as long as there is time;
-/// those found are taken out of `wanted`. Directories given in `first` are looked through before all others.
-pub fn find_inodes(root: &Root, wanted: &mut BTreeSet<u64>, first: &[&str], until: Instant) -> Result<Vec<(u64, PathBuf)>> {
+/// those found are taken out of `wanted`. Directories given in `first` are looked through before all others, and
+/// those in `except` never.
+pub fn find_inodes(
+    root: &Root,
+    wanted: &mut BTreeSet<u64>,
+    (first, except): (&[&str], &BTreeSet<PathBuf>),
+    until: Instant,
+) -> Result<Vec<(u64, PathBuf)>> {
     let device = rustix::fs::fstat(root.as_dir_fd()).context("stat", "root")?.st_dev;
     let mut found = Vec::new();
     for top in first.iter().copied().chain([""]) {
@@ -32,8 +38,13 @@ pub fn find_inodes(root: &Root, wanted: &mut BTreeSet<u64>, first: &[&str], unti
                 if name == "." || name == ".." {
                     continue;
                 }
+                if Instant::now() > until {
+                    return Ok(Vec::new());
+                }
                 if entry.file_type() == FileType::Directory {
-                    below.push(name.to_owned());
+                    if !except.contains(&here.join(name)) {
+                        below.push(name.to_owned());
+                    }
                 } else if wanted.remove(&entry.ino()) {
                     found.push((entry.ino(), here.join(name)));
                 }
@@ -61,7 +72,8 @@ mod tests {
         let inode = |path: &str| std::fs::metadata(dir.path().join(path)).expect("stat").ino();
         let mut wanted = BTreeSet::from([inode("a/b"), inode("a/b/file"), u64::MAX]);
         let until = Instant::now() + std::time::Duration::from_secs(10);
-        let mut found = find_inodes(&Root::open(dir.path()).expect("root"), &mut wanted, &["no-such", "a"], until).expect("find");
+        let mut found =
+            find_inodes(&Root::open(dir.path()).expect("root"), &mut wanted, (&["no-such", "a"], &BTreeSet::new()), until).expect("find");
         found.sort_by(|a, b| a.1.cmp(&b.1));
         assert_eq!(found.into_iter().map(|(_, path)| path).collect::<Vec<_>>(), [Path::new("a/b"), Path::new("a/b/file")]);
         assert_eq!(wanted.len(), 1);
