@@ -377,6 +377,36 @@ fn the_daemon_dies_while_state_is_restored() {
     sandbox.finish();
 }
 
+/// What has gone on from a state, and ended while no daemon looked, must not go on from it again.
+#[test]
+fn a_state_is_used_once() {
+    let Some(sandbox) = Sandbox::start("a_state_is_used_once", Options::storage("overlay")) else { return };
+    sandbox.build_busybox();
+    launch(&sandbox, "c1", 2);
+    let end_of_guest = |point: &str| {
+        // Nobody is there to be asked.
+        let pid = sandbox.sh_ok("sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/' $LXD_DIR/run/c1/init.json");
+        sandbox.sh_ok(&format!("kill -9 {pid}; while kill -0 {pid} 2> /dev/null; do sleep 0.02; done"));
+        sandbox.start_daemon();
+        sandbox.wait_state("c1", "STOPPED");
+        assert!(!sandbox.lxc_ok(&["info", "c1"]).contains("running state saved"), "{point}");
+    };
+    stop_stateful(&sandbox, "c1");
+    die_at(&sandbox, "start.launched", &["start", "c1"]);
+    end_of_guest("start");
+    // A fresh boot: nothing of the old memory on the newer files.
+    sandbox.lxc_ok(&["start", "c1"]);
+    assert_eq!(sandbox.exec_ok("c1", "ps | grep -c '[c]ount.new' || true"), "0");
+
+    // The same for a snapshot's, which can be restored again, but only if somebody asks for it.
+    sandbox.lxc_ok(&["snapshot", "c1", "s1", "--stateful"]);
+    die_at(&sandbox, "start.launched", &["restore", "c1", "s1"]);
+    end_of_guest("restore");
+    sandbox.lxc_ok(&["restore", "c1", "s1"]);
+    sandbox.wait_state("c1", "RUNNING");
+    sandbox.finish();
+}
+
 fn kill_daemon_while_restoring(sandbox: &Sandbox, args: &[&str]) {
     sandbox.stop_daemon();
     sandbox.start_daemon();

@@ -40,6 +40,8 @@ impl Instances {
         let origin = self.origin_of(name, snapshot)?;
         let result = self.exchange(name, snapshot, start && origin.is_none(), origin.is_some());
         if let (Some(_), Ok(())) = (&origin, &result) {
+            // How it ended before must not be taken for the end of what goes on now.
+            engine.runtime.forget(name);
             self.mark_stopped(name, Some(IntentRecord::Resuming { snapshot: Some(snapshot.to_owned()) }))?;
             points::reach("restore.stateful");
             self.resume_snapshot(name, snapshot)?;

@@ -35,7 +35,8 @@ impl Instances {
             None
         };
         let Some(origin) = origin else { return self.start_from(name, None) };
-        // A daemon that dies here must not let anything go on twice.
+        // A daemon that dies here must not let anything go on twice; and what ended before does not count.
+        self.engine.runtime.forget(name);
         let mut changes = self.engine.records.changes();
         changes.put(name, IntentRecord::Resuming { snapshot: None })?;
         changes.commit()?;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sys::cmd::{Cmd, CmdError};
@@ -33,6 +34,8 @@ const FILE_SYSTEMS: &[&str] = &["hugetlbfs", "tracefs", "ramfs"];
 /// What passes by itself: messages that their receiver is about to read.
 const TRANSIENT: &[&str] = &["The socket has data to read", "Control messages in queue"];
 const ATTEMPTS: u32 = 12;
+/// How long a guest that dies meanwhile may take to be gone, until CRIU is ended.
+const DEATH_PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// What becomes of the container once it is saved.
@@ -108,7 +111,8 @@ impl Container {
         let watches = Watches::find(self.pid, &self.pids())?;
         let command = self.command(request, state, &watches, (log_dir, &socket))?;
         state.watches = self.set_aside(&watches)?;
-        let (mut refusal, mut is_put_back, mut was_at_rest) = (None, false, false);
+        let (mut refusal, mut is_put_back) = (None, false);
+        let was_at_rest = AtomicBool::new(false);
         let (over, is_over) = sys::socket::seqpacket_pair().map_err(Error::from)?;
         let ended = std::thread::scope(|scope| {
             let hook = scope.spawn(|| {
@@ -123,7 +127,7 @@ impl Container {
                 let written = routes::name_gateways(request.images)
                     .and_then(|()| state.take_stock(request.images))
                     .and_then(|()| state.write(request.images, request.after));
-                was_at_rest = true;
+                was_at_rest.store(true, Ordering::Relaxed);
                 // What `lxc exec` has started is none of CRIU's, and must not write either.
                 let sessions = if request.after == After::GoOn { self.stop_sessions() } else { Vec::new() };
                 let result = written.map_err(|error| error.to_string()).and_then(|()| at_rest());
@@ -136,7 +140,16 @@ impl Container {
                     }
                 }
             });
-            let ended = command.run();
+            // A guest that dies in CRIU's hands waits for CRIU, and CRIU for it.
+            let mut ending_since = None;
+            let ended = command.run_while(|| {
+                let since: Instant = *ending_since.get_or_insert_with(Instant::now);
+                if !self.is_ending() || was_at_rest.load(Ordering::Relaxed) {
+                    ending_since = None;
+                    return true;
+                }
+                since.elapsed() < DEATH_PATIENCE
+            });
             // CRIU may have ended before it came to its hook.
             drop(over);
             drop(hook.join());
@@ -149,13 +162,14 @@ impl Container {
         drop(sys::fs::remove_file(self.run_dir.join(ASIDE)));
         let log = log_dir.join(LOG);
         match ended {
-            Ok(_) => Ok(()),
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(Failure::Final(Error::NotRunning(self.name().to_owned()))),
             Err(_) if refusal.is_some() => Err(Failure::Final(Error::Invalid(refusal.unwrap_or_default()))),
             Err(CmdError::Failed { status, .. }) if status.starts_with("signal") => {
                 self.unlock_network();
                 Err(Failure::Final(Error::step("save the running state", format_args!("CRIU was ended by {status}"))))
             }
-            Err(CmdError::Failed { .. }) if !was_at_rest && is_transient(&log) => Err(Failure::Transient),
+            Err(CmdError::Failed { .. }) if !was_at_rest.load(Ordering::Relaxed) && is_transient(&log) => Err(Failure::Transient),
             Err(CmdError::Failed { .. }) => Err(Failure::Final(self.failed(&log))),
             Err(error) => {
                 self.unlock_network();
