@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sys::cmd::{Cmd, CmdError};
+use sys::cmd::{Cmd, CmdError, Output};
 
 use super::criu::{Criu, EXTERNAL, Flags};
 use super::hook::{CONTEXT, Context, GO_ON};
@@ -160,7 +160,17 @@ impl Container {
             put_back(self.pid, &state.watches);
         }
         drop(sys::fs::remove_file(self.run_dir.join(ASIDE)));
-        let log = log_dir.join(LOG);
+        self.outcome(ended, refusal, was_at_rest.into_inner(), &log_dir.join(LOG))
+    }
+
+    /// What an end of CRIU means. One that came to its hook is not tried again.
+    fn outcome(
+        &self,
+        ended: std::result::Result<Option<Output>, CmdError>,
+        refusal: Option<String>,
+        was_at_rest: bool,
+        log: &Path,
+    ) -> std::result::Result<(), Failure> {
         match ended {
             Ok(Some(_)) => Ok(()),
             Ok(None) => Err(Failure::Final(Error::NotRunning(self.name().to_owned()))),
@@ -169,8 +179,8 @@ impl Container {
                 self.unlock_network();
                 Err(Failure::Final(Error::step("save the running state", format_args!("CRIU was ended by {status}"))))
             }
-            Err(CmdError::Failed { .. }) if !was_at_rest.load(Ordering::Relaxed) && is_transient(&log) => Err(Failure::Transient),
-            Err(CmdError::Failed { .. }) => Err(Failure::Final(self.failed(&log))),
+            Err(CmdError::Failed { .. }) if !was_at_rest && is_transient(log) => Err(Failure::Transient),
+            Err(CmdError::Failed { .. }) => Err(Failure::Final(self.failed(log))),
             Err(error) => {
                 self.unlock_network();
                 Err(Failure::Final(Error::step("save the running state", error)))
@@ -300,7 +310,7 @@ impl From<Error> for Failure {
     }
 }
 
-fn is_transient(log: &PathBuf) -> bool {
+fn is_transient(log: &Path) -> bool {
     sys::fs::read(log).is_ok_and(|text| {
         let text = String::from_utf8_lossy(&text);
         // Names that the guest has chosen are in the log, too, but not in its errors.
