@@ -42,14 +42,16 @@ fn parse_line(line: &str) -> Option<Watch> {
     })
 }
 
-/// Duplicates a descriptor of another process.
-pub fn borrow(pid: i32, fd: i32) -> Result<OwnedFd> {
+/// Duplicates a descriptor of another process, if it is of this kind: `inotify`, `[timerfd]`.
+pub fn borrow(pid: i32, fd: i32, kind: &str) -> Result<OwnedFd> {
     let pid = Pid::from_raw(pid).ok_or_else(|| Error::new("pidfd_open", pid, Errno::INVAL))?;
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).context("pidfd_open", format_args!("{pid:?}"))?;
     let borrowed = rustix::process::pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty()).context("pidfd_getfd", fd)?;
-    let is_inotify =
-        crate::fs::read_link(format!("/proc/self/fd/{}", borrowed.as_raw_fd())).is_ok_and(|link| link.ends_with("anon_inode:inotify"));
-    if is_inotify { Ok(borrowed) } else { Err(Error::new("borrow (not an inotify)", fd, Errno::INVAL)) }
+    let link = crate::fs::read_link(format!("/proc/self/fd/{}", borrowed.as_raw_fd()))?;
+    match link.to_str().and_then(|link| link.strip_prefix("anon_inode:")) {
+        Some(found) if found == kind => Ok(borrowed),
+        _ => Err(Error::new("borrow (of another kind)", fd, Errno::INVAL)),
+    }
 }
 
 /// Removes a watch and the notice of its removal. Fails with EAGAIN, and changes nothing, where other
