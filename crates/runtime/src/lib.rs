@@ -19,6 +19,7 @@ mod hotplug;
 pub mod monitor;
 mod nic;
 mod nodes;
+mod overlay;
 mod plan;
 mod protocol;
 mod recording;

@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::fs::inotify::WatchFlags;
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 
 use crate::error::{Context, Errno, Error, Result};
 
@@ -40,18 +39,6 @@ fn parse_line(line: &str) -> Option<Watch> {
         mask: u32::try_from(hex("mask")?).ok()?,
         handle: (i32::try_from(hex("fhandle-type")?).ok()?, bytes),
     })
-}
-
-/// Duplicates a descriptor of another process, if it is of this kind: `inotify`, `[timerfd]`.
-pub fn borrow(pid: i32, fd: i32, kind: &str) -> Result<OwnedFd> {
-    let pid = Pid::from_raw(pid).ok_or_else(|| Error::new("pidfd_open", pid, Errno::INVAL))?;
-    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).context("pidfd_open", format_args!("{pid:?}"))?;
-    let borrowed = rustix::process::pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty()).context("pidfd_getfd", fd)?;
-    let link = crate::fs::read_link(format!("/proc/self/fd/{}", borrowed.as_raw_fd()))?;
-    match link.to_str().and_then(|link| link.strip_prefix("anon_inode:")) {
-        Some(found) if found == kind => Ok(borrowed),
-        _ => Err(Error::new("borrow (of another kind)", fd, Errno::INVAL)),
-    }
 }
 
 /// Removes a watch and the notice of its removal. Fails with EAGAIN, and changes nothing, where other

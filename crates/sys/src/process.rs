@@ -95,6 +95,18 @@ pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
     rustix::process::pidfd_open(id, PidfdFlags::empty()).context("pidfd_open", pid)
 }
 
+/// Duplicates a descriptor of another process, if it is of this kind: `inotify`, `[timerfd]`.
+pub fn borrow_fd(pid: i32, fd: i32, kind: &str) -> Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    let pidfd = pidfd_open(pid)?;
+    let borrowed = rustix::process::pidfd_getfd(pidfd, fd, rustix::process::PidfdGetfdFlags::empty()).context("pidfd_getfd", fd)?;
+    let link = crate::fs::read_link(format!("/proc/self/fd/{}", borrowed.as_raw_fd()))?;
+    match link.to_str().and_then(|link| link.strip_prefix("anon_inode:")) {
+        Some(found) if found == kind => Ok(borrowed),
+        _ => Err(Error::new("borrow (of another kind)", fd, Errno::INVAL)),
+    }
+}
+
 /// Sends any signal number to the process behind a pidfd.
 pub fn pidfd_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
     // SAFETY: plain integers and a null siginfo, which the call allows.

@@ -79,4 +79,17 @@ mod tests {
         assert!(read(&fd).waits_for_reader());
         assert_eq!(read(&fd).interval, timer.interval);
     }
+
+    #[test]
+    fn a_timer_is_had_by_its_kind_alone() {
+        // SAFETY: a new descriptor, owned by nobody else.
+        let fd = unsafe { OwnedFd::from_raw_fd(libc::timerfd_create(libc::CLOCK_MONOTONIC, 0)) };
+        let own = std::process::id().cast_signed();
+        let borrowed = crate::process::borrow_fd(own, fd.as_raw_fd(), "[timerfd]").expect("a timer");
+        let timer = Timer { ticks: 3, value: Duration::ZERO, interval: Duration::from_millis(5) };
+        start_again(&borrowed, &timer).expect("start");
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(read(&fd).ticks > 3, "it goes on by itself");
+        crate::process::borrow_fd(own, fd.as_raw_fd(), "inotify").expect_err("of another kind");
+    }
 }

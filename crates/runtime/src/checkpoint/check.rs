@@ -185,7 +185,8 @@ fn is_device(link: &str) -> bool {
     let Some(name) = link.strip_prefix("/dev/") else { return false };
     let is_harmless = DEVICES.contains(&name) || DIRECTORIES.iter().any(|dir| name.starts_with(dir));
     // What is not in the manager's view either is a file that the guest keeps there, such as systemd's /dev/log.
-    !is_harmless && matches!(name, "fuse" | "net/tun" | "kvm" | "vhost-net") || name.starts_with("dri/") || name.starts_with("snd/")
+    let has_state = matches!(name, "fuse" | "net/tun" | "kvm" | "vhost-net") || name.starts_with("dri/") || name.starts_with("snd/");
+    has_state && !is_harmless
 }
 
 fn parent(pid: i32) -> Option<i32> {

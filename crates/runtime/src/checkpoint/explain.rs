@@ -76,7 +76,7 @@ pub(crate) fn explain(log: &Path, name_of: impl Fn(i32) -> Option<String>) -> St
 fn explain_text(text: &str, name_of: impl Fn(i32) -> Option<String>) -> String {
     let errors: Vec<&str> = text.lines().filter(|line| line.contains("Error (")).collect();
     let process = errors.iter().find_map(|line| pid_in(line)).and_then(|pid| Some((pid, name_of(pid)?)));
-    let telling: Vec<&str> = errors.iter().map(|line| message(line)).filter(|_| true).collect();
+    let telling: Vec<&str> = errors.iter().map(|line| message(line)).collect();
     let first = errors.iter().filter(|line| NOISE.iter().all(|noise| !line.contains(noise))).map(|line| message(line)).next();
     let Some(first) = first.or_else(|| telling.last().copied()) else {
         return "CRIU ended without saying why".into();

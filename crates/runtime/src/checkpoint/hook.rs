@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::mount::MountFlags;
 use serde::{Deserialize, Serialize};
 use sys::process::namespaces;
 
@@ -108,7 +107,5 @@ fn mount_overlay(Overlay { stage, upper, work }: &Overlay) -> Result<()> {
     let init = sys::process::pidfd_open(init_pid()?)?;
     sys::process::setns(&init, namespaces::USER | namespaces::MOUNT)?;
     sys::process::set_identity(0, 0)?;
-    let at = |name: &str| stage.join(name).display().to_string();
-    let options = format!("lowerdir={},upperdir={}/{upper},workdir={}/{work},userxattr", at("lower"), at("rw"), at("rw"));
-    Ok(sys::mount::mount_fs("overlay", stage.join("root"), "overlay", MountFlags::empty(), &options)?)
+    crate::overlay::mount(stage, upper, work)
 }

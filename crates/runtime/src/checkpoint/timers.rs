@@ -16,7 +16,7 @@ pub(super) fn start_again(init: i32) {
             }
             let text = sys::fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
             let Some(timer) = sys::timerfd::parse(&text).filter(sys::timerfd::Timer::waits_for_reader) else { continue };
-            let result = sys::inotify::borrow(pid, fd, "[timerfd]").and_then(|descriptor| sys::timerfd::start_again(descriptor, &timer));
+            let result = sys::process::borrow_fd(pid, fd, "[timerfd]").and_then(|descriptor| sys::timerfd::start_again(descriptor, &timer));
             if let Err(error) = result {
                 tracing::debug!(pid, fd, "a timer stands still: {error}");
             }

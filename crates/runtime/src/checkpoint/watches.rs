@@ -106,7 +106,7 @@ impl Watches {
         let mut kept = Vec::new();
         for (pid, watch) in &self.aside {
             // Two processes may share the descriptor; and what cannot be taken away CRIU will complain of.
-            let taken = sys::inotify::borrow(*pid, watch.fd, "inotify").and_then(|inotify| sys::inotify::remove(inotify, watch.wd));
+            let taken = sys::process::borrow_fd(*pid, watch.fd, "inotify").and_then(|inotify| sys::inotify::remove(inotify, watch.wd));
             if taken.is_ok() {
                 kept.push(watch.clone());
             }
@@ -129,7 +129,7 @@ pub(crate) fn put_back(init: i32, kept: &[Kept]) {
             if rustix::fs::fstat(&watched).map_or(0, |stat| stat.st_ino) != watch.inode {
                 return Err(sys::Error::new("watch (it is another file)", watch.path.display(), sys::Errno::STALE));
             }
-            sys::inotify::add(sys::inotify::borrow(*pid, watch.fd, "inotify")?, watch.wd, &watched, watch.mask)
+            sys::inotify::add(sys::process::borrow_fd(*pid, watch.fd, "inotify")?, watch.wd, &watched, watch.mask)
         });
         if let Err(error) = result {
             tracing::debug!(init, watch = ?watch, "not put back: {error}");

@@ -145,8 +145,7 @@ impl Child<'_> {
         }
         sys::mount::attach(self.tree(lower)?, stage.join("lower"))?;
         sys::mount::attach(self.tree(writable)?, stage.join("rw"))?;
-        let options = format!("lowerdir={STAGE}/lower,upperdir={STAGE}/rw/{upper},workdir={STAGE}/rw/{work},userxattr");
-        sys::mount::mount_fs("overlay", stage.join("root"), "overlay", MountFlags::empty(), &options)?;
+        crate::overlay::mount(stage, upper, work)?;
         self.enter_root(&stage.join("root"))
     }
 

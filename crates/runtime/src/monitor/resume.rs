@@ -237,8 +237,7 @@ impl Stage<'_> {
             if let Step::OverlayRoot { upper, work, .. } = step {
                 sys::fs::create_dir(&root, 0o755)?;
                 if self.ids.is_none() {
-                    let options = format!("lowerdir={STAGE}/lower,upperdir={STAGE}/rw/{upper},workdir={STAGE}/rw/{work},userxattr");
-                    sys::mount::mount_fs("overlay", &root, "overlay", MountFlags::empty(), &options)?;
+                    crate::overlay::mount(Path::new(STAGE), upper, work)?;
                 }
             }
         }
