@@ -51,7 +51,11 @@ fn all_objects(test: &str, backend: &'static str) {
     std::thread::sleep(WHILE);
     let before = verified(&sandbox, "c1", "before the stop").get("ticks");
 
+    sandbox.sh_ok("lxc exec c1 -- sh -c 'echo begun; sleep 1000' > $SANDBOX_DIR/session 2>&1 < /dev/null &");
+    let session = || sandbox.sh_ok("cat $SANDBOX_DIR/session");
+    wait_until("a session", Duration::from_secs(10), || session().contains("begun"));
     sandbox.lxc_ok(&["stop", "c1", "--stateful"]);
+    wait_until("the session's end", Duration::from_secs(10), || session().contains("The session was ended"));
     sandbox.kill_daemon();
     sandbox.start_daemon();
     let info = sandbox.lxc_ok(&["info", "c1"]);
