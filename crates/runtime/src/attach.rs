@@ -71,6 +71,10 @@ fn enter(request: &AttachRequest, init: &OwnedFd) -> Result<()> {
     if !request.privileged {
         kinds |= namespaces::USER;
     }
+    // Where CRIU brought the container back, its clocks may differ from the host's.
+    if Path::new("/proc/self/ns/time").exists() {
+        kinds |= namespaces::TIME;
+    }
     sys::process::setns(init, kinds)?;
     Ok(sys::process::set_identity(0, 0)?)
 }

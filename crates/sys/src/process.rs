@@ -10,6 +10,8 @@ use crate::mount::last_errno;
 
 /// Namespaces, as the flags of clone(2).
 pub mod namespaces {
+    /// Offsets of the clocks.
+    pub const TIME: u64 = 0x0000_0080;
     /// Mount points.
     pub const MOUNT: u64 = 0x0002_0000;
     /// Control groups.
