@@ -67,6 +67,27 @@ fn all_objects(test: &str, backend: &'static str) {
     sandbox.finish();
 }
 
+/// Where the kernel tells which pages change, most of the memory is written while the guest still runs.
+#[test]
+fn memory_is_written_early() {
+    let Some(sandbox) = Sandbox::start("memory_is_written_early", Options::storage("btrfs")) else { return };
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["launch", "busybox", "c1", "-c", "migration.stateful=true"]);
+    sandbox.push_checker("c1");
+    sandbox.start_checker("c1", &format!("eat {DIR} 200"));
+    let tracks = "criu=$(ls /usr/local/libexec/lxd-criu/criu 2> /dev/null || echo criu); $criu check --feature mem_dirty_track";
+    let tracks = sandbox.run_with_input("sh", &["-c", tracks], b"").ok();
+    for round in 0..2 {
+        let before = verified(&sandbox, "c1", "before the stop").get("ticks");
+        sandbox.lxc_ok(&["stop", "c1", "--stateful"]);
+        let images = sandbox.sh_ok("ls $LXD_DIR/storage-pools/default/containers/c1/state");
+        assert_eq!(images.lines().any(|name| name == "before"), tracks, "round {round}: {images}");
+        sandbox.lxc_ok(&["start", "c1"]);
+        assert!(verified(&sandbox, "c1", "after the start").get("ticks") >= before);
+    }
+    sandbox.finish();
+}
+
 /// What cannot be saved is named, and goes on.
 #[test]
 fn a_message_queue_is_refused() {

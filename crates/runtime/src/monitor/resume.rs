@@ -13,7 +13,7 @@ use sys::pty::Pty;
 
 use super::{Made, console_path, open_console};
 use crate::cgroup::Groups;
-use crate::checkpoint::{CONTEXT, Cards, Context, EXTERNAL, Flags, Overlay, Port, SavedState, explain, remove_waiting};
+use crate::checkpoint::{CONTEXT, Cards, Context, EXTERNAL, Flags, Overlay, Port, SavedState, explain, files_in, remove_waiting};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Step};
 use crate::protocol::{Launch, Resume, StepFailure};
@@ -223,8 +223,8 @@ impl Stage<'_> {
         if sys::mount::set_idmap(&images, &readers, false, &label).is_err() {
             let uid = idmap.to_host(Kind::Uid, 0).ok_or_else(|| Error::Invalid("the id map has no root".into()))?;
             sys::fs::chown(self.images, uid, 0)?;
-            for name in sys::fs::list_dir(self.images)? {
-                sys::fs::chown(self.images.join(name), uid, 0)?;
+            for file in files_in(self.images)? {
+                sys::fs::chown(self.images.join(file), uid, 0)?;
             }
         }
         Ok(images)
