@@ -10,7 +10,7 @@ use sys::cmd::{Cmd, CmdError, Output};
 
 use super::criu::{Criu, EXTERNAL, Flags};
 use super::early::Early;
-use super::hook::{CONTEXT, Context, GO_ON};
+use super::hook::{Context, GO_ON};
 use super::watches::{Kept, Watches, put_back};
 use super::{FORMAT, PATIENCE, SavedState, explain, externals, routes};
 use crate::container::Container;
@@ -283,9 +283,9 @@ impl Container {
         }
         flags.pair("--action-script", self.runtime()?.hook_path());
         let sealed = (request.after == After::Stop).then(|| request.images.to_owned());
-        let context = serde_json::to_string(&Context::Dump { socket: socket.to_owned(), sealed });
-        let context = context.map_err(|error| Error::step("describe the hook's work", error))?;
-        Ok(Criu::command(request.criu.path(), "dump").args(flags.0).env(CONTEXT, context).stdin_fd(self.checkpoint_lock()?))
+        let context = Context::Dump { socket: socket.to_owned(), sealed }.to_environment()?;
+        let command = Criu::command(request.criu.path(), "dump").args(flags.0).stdin_fd(self.checkpoint_lock()?);
+        Ok(context.into_iter().fold(command, |command, (name, value)| command.env(name, value)))
     }
 
     /// CRIU's name for the console's terminal: `tty[RDEV:DEV]`.

@@ -32,7 +32,7 @@ pub(crate) use criu::{EXTERNAL, Flags, PATIENCE};
 pub(crate) use early::files_in;
 pub(crate) use explain::explain;
 pub(crate) use externals::External;
-pub(crate) use hook::{CONTEXT, Context, Overlay, Port};
+pub(crate) use hook::{Context, Overlay, Port};
 pub(crate) use watches::Kept;
 
 use crate::error::{Error, Result};
