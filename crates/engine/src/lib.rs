@@ -14,6 +14,7 @@ mod engine;
 pub mod error;
 pub mod etag;
 pub mod events;
+pub mod guest;
 mod host;
 pub mod images;
 pub mod instances;

@@ -53,6 +53,10 @@ keys! { ROWS;
     MIGRATION_STATEFUL: bool = "migration.stateful", "", Restart;
     /// Extra entries of the id map.
     RAW_IDMAP: RawIdmap = "raw.idmap", "", Restart;
+    /// Let the instance learn of itself through `/dev/lxd/sock`.
+    SECURITY_DEVLXD: bool = "security.devlxd", "true", Now;
+    /// Let the instance fetch public and cached images through `/dev/lxd/sock`.
+    SECURITY_DEVLXD_IMAGES: bool = "security.devlxd.images", "false", Now;
     /// First host id of the instance's own range; unset to have one chosen.
     SECURITY_IDMAP_BASE: Uint32 = "security.idmap.base", "", Restart;
     /// Give the instance a range of host ids that it shares with no other.
@@ -87,8 +91,6 @@ static REFUSED: &[Refused] = &[
     Refused { name: "raw.qemu", reason: "it concerns virtual machines, and this server runs containers" },
     Refused { name: "raw.seccomp", reason: "the system call filter is fixed" },
     Refused { name: "security.agent.*", reason: "it concerns virtual machines, and this server runs containers" },
-    Refused { name: "security.devlxd", reason: "there is no /dev/lxd in instances that it could switch" },
-    Refused { name: "security.devlxd.*", reason: "there is no /dev/lxd in instances that it could switch" },
     Refused { name: "security.protection.shift", reason: "files are mapped at mount time, not rewritten" },
     Refused { name: "security.secureboot", reason: "it concerns virtual machines, and this server runs containers" },
     Refused { name: "security.sev*", reason: "it concerns virtual machines, and this server runs containers" },

@@ -48,6 +48,7 @@ struct Shared {
 /// Serves until `shutdown` completes, then lets running requests end (at most half a second).
 /// Websockets are not waited for; they end with the runtime.
 pub async fn serve(engine: Arc<Engine>, listeners: Vec<StdListener>, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
+    crate::guest::serve(&engine);
     run(crate::router(engine), listeners, shutdown, HEADER_TIMEOUT).await
 }
 

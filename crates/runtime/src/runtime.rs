@@ -187,6 +187,13 @@ impl Runtime {
         }
     }
 
+    /// Whether a process is one of a container's, also of containers in it: by its control groups, which no guest can
+    /// leave. For a process that is known to live.
+    pub fn holds(&self, name: &str, pid: i32) -> bool {
+        let text = sys::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        self.groups(name).contain(&text)
+    }
+
     /// Forgets what [`Self::recover`] found of an ended container.
     pub fn forget(&self, name: &str) {
         drop(sys::fs::remove_tree(self.ended_dir(name)));

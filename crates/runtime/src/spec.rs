@@ -25,6 +25,9 @@ pub struct ContainerSpec {
     pub env: BTreeMap<String, String>,
     /// Host paths to show inside, in this order.
     pub mounts: Vec<Bind>,
+    /// Directory of the host to show as `/dev/lxd`, for the guest API's socket.
+    #[serde(default)]
+    pub guest_api: Option<PathBuf>,
     /// Device nodes to show inside.
     pub nodes: Vec<DeviceNode>,
     /// Network cards.

@@ -20,6 +20,8 @@ pub(crate) struct Input<'a> {
     /// Ids on disk are guest ids.
     pub idmapped: bool,
     pub parts: &'a Parts,
+    /// Directory of the guest API's socket.
+    pub guest_api: std::path::PathBuf,
     pub limits: Limits,
     pub personality_32: bool,
 }
@@ -46,6 +48,7 @@ pub(crate) fn build(input: Input<'_>) -> ContainerSpec {
         init: vec!["/sbin/init".into()],
         env: key::environment(input.config).map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         mounts,
+        guest_api: Some(input.guest_api),
         nodes,
         nics,
         limits: input.limits,
@@ -93,6 +96,7 @@ mod tests {
             rootfs: rootfs.clone(),
             idmapped: true,
             parts: &parts,
+            guest_api: "/lxd/devlxd/c1".into(),
             limits: Limits { processes: Some(100), ..Limits::default() },
             personality_32: false,
         });
@@ -106,6 +110,7 @@ mod tests {
             init: vec!["/sbin/init".into()],
             env: [("LANG".to_owned(), "de".to_owned())].into(),
             mounts: vec![bind("/srv/a", "/mnt/deep"), bind("/srv/b", "/mnt/deep/er")],
+            guest_api: Some("/lxd/devlxd/c1".into()),
             nics: vec![nic],
             limits: Limits { processes: Some(100), ..Limits::default() },
             nesting: true,

@@ -98,6 +98,7 @@ impl Instances {
         run.container.end_sessions();
         let intent = self.intend(name, IntentRecord::Saving)?;
         let images = self.new_state_dir(name, held)?;
+        let _closed = self.engine.guests().pause(&run.container.spec());
         let mut take = || {
             self.set_stateful(name, true).map_err(|error| error.report())?;
             points::reach("stateful.stored");

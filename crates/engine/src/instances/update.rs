@@ -205,6 +205,9 @@ impl Instances {
         if before.config.get("limits.cpu") != after.config.get("limits.cpu") {
             self.rebalance_cpus();
         }
+        if let Some(run) = engine.live.get(name) {
+            engine.guests().changed(&run.container.spec(), before, after);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Query};
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderMap, Uri};
 use bytes::Bytes;
-use engine::images::{ExportFile, Upload, UploadDir};
+use engine::images::{Export, ExportFile, Upload, UploadDir};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 
 use crate::caller::Access::{Public, Trusted};
@@ -191,7 +191,11 @@ fn export(request: &Request) -> Outcome {
     if !is_visible(request, &image) {
         return Err(Error::not_found());
     }
-    let export = images.export(&image.fingerprint)?;
+    export_reply(images.export(&image.fingerprint)?)
+}
+
+/// An image's one file, or both as parts of a form.
+pub(crate) fn export_reply(export: Export) -> Outcome {
     match <[ExportFile; 1]>::try_from(export.files) {
         Ok([file]) => Ok(transfer::raw(Body::from_stream(content(file.file, file.size)), file.size, Some(&file.filename))),
         Err(files) => split_reply(&export.fingerprint, files),
