@@ -1,11 +1,12 @@
 //! Images and their aliases.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Config, Timestamp, null_default};
 
 /// One image.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Image {
@@ -32,7 +33,7 @@ pub struct Image {
 }
 
 /// An alias as an image lists it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImageAlias {
@@ -42,7 +43,7 @@ pub struct ImageAlias {
 }
 
 /// An alias as `/1.0/images/aliases` shows it; also the body of its `POST` and `PUT`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImageAliasEntry {
@@ -59,7 +60,7 @@ pub struct ImageAliasEntry {
 }
 
 /// Body of `PUT /1.0/images/FINGERPRINT`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImagePut {
@@ -72,7 +73,7 @@ pub struct ImagePut {
 }
 
 /// JSON body of `POST /1.0/images` (anything that is not an upload).
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImagesPost {
@@ -93,7 +94,7 @@ pub struct ImagesPost {
 }
 
 /// Where an image comes from.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImageSource {

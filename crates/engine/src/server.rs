@@ -55,6 +55,7 @@ pub const API_EXTENSIONS: &[&str] = &[
     "container_checkpoint_check",
     "server_criu",
     "container_log_modified",
+    "openapi",
 ];
 
 /// Shown instead of a secret's value.

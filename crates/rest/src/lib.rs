@@ -8,6 +8,7 @@
 //! Entry points: [`bind_unix`] and [`serve`]; [`ENDPOINTS`] is the table everything is derived from.
 
 mod caller;
+mod contract;
 mod endpoint;
 mod envelope;
 mod error;
@@ -18,6 +19,7 @@ mod request;
 mod resources;
 mod router;
 mod server;
+mod shape;
 mod streams;
 #[cfg(test)]
 mod testing;
@@ -26,6 +28,7 @@ mod tests;
 mod transfer;
 
 pub use caller::{Access, Caller};
+pub use contract::{openapi, reference};
 pub use endpoint::{Endpoint, Handler, Verb};
 pub use error::Error;
 pub use guest::{GUEST_ENDPOINTS, GuestEndpoint};
@@ -34,3 +37,4 @@ pub use request::{Flavour, Request};
 pub use resources::ENDPOINTS;
 pub use router::router;
 pub use server::serve;
+pub use shape::{Gives, Parameter, Shape, Takes};

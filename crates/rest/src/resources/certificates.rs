@@ -1,5 +1,7 @@
 //! `/1.0/certificates`: clients that are trusted over the network.
 
+use api::certificates::Certificate;
+
 use crate::caller::Access::Trusted;
 use crate::endpoint::Handler::{Blocking, Quick};
 use crate::endpoint::Verb::{Get, Post};
@@ -11,9 +13,12 @@ use crate::request::Request;
 const URL: &str = "/1.0/certificates";
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Get, URL, Trusted, Quick(list), "List the trusted certificates"),
-    row(Post, URL, Trusted, Blocking(create), "Trust a certificate"),
-    row(Get, "/1.0/certificates/{fingerprint}", Trusted, Quick(get), "Show a trusted certificate"),
+    row(Get, URL, Trusted, Quick(list), "List the trusted certificates").lists::<Certificate>(),
+    row(Post, URL, Trusted, Blocking(create), "Trust a certificate")
+        .takes::<Certificate>()
+        .ignores_fields(&["password", "restricted", "projects", "token"])
+        .creates(),
+    row(Get, "/1.0/certificates/{fingerprint}", Trusted, Quick(get), "Show a trusted certificate").gives::<Certificate>(),
 ];
 
 fn list(request: &Request) -> Outcome {
@@ -31,6 +36,7 @@ fn get(request: &Request) -> Outcome {
     envelope::sync(found.ok_or_else(Error::not_found)?)
 }
 
-fn create(_: &Request) -> Outcome {
+fn create(request: &Request) -> Outcome {
+    let _: Certificate = request.json()?;
     Err(Error::bad_request("This server has no network listener, so it trusts no certificates: use its unix socket"))
 }
