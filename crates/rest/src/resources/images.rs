@@ -36,6 +36,13 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     row(Patch, ONE, Trusted, Blocking(patch), "Change properties of an image"),
     row(Delete, ONE, Trusted, Blocking(delete), "Delete an image"),
     row(Get, "/1.0/images/{fingerprint}/export", Public, Blocking(export), "Download an image"),
+    row(
+        Post,
+        "/1.0/images/{fingerprint}/refresh",
+        Trusted,
+        Blocking(refresh),
+        "Take a newer version of a downloaded image, if there is one",
+    ),
     row(Post, "/1.0/images/{fingerprint}/secret", Trusted, Blocking(secret), "Let somebody fetch a private image once"),
 ];
 
@@ -53,11 +60,19 @@ fn is_visible(request: &Request, image: &Image) -> bool {
     image.public || request.caller.is_trusted()
 }
 
-fn get(request: &Request) -> Outcome {
-    let image = request.engine.images().get(request.param("fingerprint"))?;
-    if !is_visible(request, &image.value) {
+/// The image of the path. A stranger must name it in full, and learns no more of a private one than of one that
+/// is not there.
+fn find(request: &Request) -> Result<engine::Tagged<Image>, Error> {
+    let images = request.engine.images();
+    let wanted = request.param("fingerprint");
+    if !request.caller.is_trusted() && !images.is_visible(wanted, request.query("secret")) {
         return Err(Error::not_found());
     }
+    Ok(images.get(wanted)?)
+}
+
+fn get(request: &Request) -> Outcome {
+    let image = find(request)?;
     envelope::sync_with_etag(&image.value, &image.etag)
 }
 
@@ -74,6 +89,10 @@ fn patch(request: &Request) -> Outcome {
 
 fn delete(request: &Request) -> Outcome {
     envelope::operation(&*request.engine.images().delete(request.param("fingerprint"))?)
+}
+
+fn refresh(request: &Request) -> Outcome {
+    envelope::operation(&*request.engine.images().refresh(request.param("fingerprint"))?)
 }
 
 fn secret(request: &Request) -> Outcome {
@@ -186,12 +205,7 @@ fn properties_of(headers: &HeaderMap) -> Result<api::Config, Error> {
 // ---- download --------------------------------------------------------------------------------
 
 fn export(request: &Request) -> Outcome {
-    let images = request.engine.images();
-    let image = images.get(request.param("fingerprint"))?.value;
-    if !is_visible(request, &image) {
-        return Err(Error::not_found());
-    }
-    let export = images.export(&image.fingerprint)?;
+    let export = request.engine.images().export(&find(request)?.value.fingerprint)?;
     match <[ExportFile; 1]>::try_from(export.files) {
         Ok([file]) => Ok(transfer::raw(Body::from_stream(content(file.file, file.size)), file.size, Some(&file.filename))),
         Err(files) => split_reply(&export.fingerprint, files),
