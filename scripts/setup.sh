@@ -37,6 +37,8 @@ bzip2 bzip2
 zstd zstd
 script bsdutils
 lxcfs lxcfs
+openssl openssl
+python3 python3-minimal
 "
 
 fail() {

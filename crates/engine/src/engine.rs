@@ -176,6 +176,7 @@ impl Engine {
         self.ready.changed.notify_all();
         tracing::info!("ready");
         self.images().sweep(leftovers);
+        self.images().start_upkeep();
         // The first to ask shall not wait for it.
         drop(self.criu.version());
     }

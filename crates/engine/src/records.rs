@@ -13,6 +13,7 @@ use store::{CommitError, Guard, Record, Revision, Store, Table, Write};
 
 pub(crate) use kinds::{
     AliasRecord, ImageRecord, InstanceRecord, IntentRecord, NetworkRecord, PoolRecord, ProfileRecord, ServerRecord, SnapshotRecord,
+    SourceRecord,
 };
 
 use crate::error::Context;

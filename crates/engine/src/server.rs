@@ -32,6 +32,7 @@ pub const API_EXTENSIONS: &[&str] = &[
     "network_dhcp_expiry",
     "image_create_aliases",
     "entity_description",
+    "image_force_refresh",
     "id_map_base",
     "file_symlinks",
     "resource_limits",
@@ -50,6 +51,7 @@ pub const API_EXTENSIONS: &[&str] = &[
     "container_full",
     "instances",
     "instance_create_start",
+    "images_expiry",
     "api_filtering",
     "image_build",
     "container_checkpoint_check",
@@ -130,6 +132,7 @@ impl Server {
         let mut changes = self.engine.records.changes();
         changes.update("config", &held, ServerRecord { config })?;
         changes.commit()?;
+        self.engine.images().reconfigured(&held.config, &self.record().config);
         self.engine.lifecycle("config-updated", "", "");
         Ok(())
     }

@@ -119,6 +119,20 @@ pub(crate) struct ImageRecord {
     pub extension: String,
     /// Extension of the root file system's file.
     pub rootfs_extension: String,
+    /// Where newer versions come from.
+    pub source: Option<SourceRecord>,
+}
+
+/// Where an image was downloaded from by a name that may mean another one later.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct SourceRecord {
+    pub server: String,
+    /// `lxd`, `simplestreams` or `direct`.
+    pub protocol: String,
+    /// PEM text; empty where the system's authorities vouch for the server.
+    pub certificate: String,
+    pub alias: String,
 }
 
 /// An alias of an image; the key is its name.

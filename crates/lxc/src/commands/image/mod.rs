@@ -1,7 +1,5 @@
 //! `lxc image`.
 
-mod multipart;
-
 commands! {
     /// Manage images
     group Image {

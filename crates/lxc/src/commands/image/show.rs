@@ -5,7 +5,7 @@ use api::images::{Image, ImagePut};
 use clap::Args;
 
 use crate::app::App;
-use crate::{images, output, yaml};
+use crate::{images, output, units, yaml};
 
 /// Show image properties
 #[derive(Debug, Args)]
@@ -27,5 +27,6 @@ impl Show {
 
 /// The writable part of an image as YAML.
 pub fn text(image: Image) -> Result<String> {
-    yaml::emit_fields(&ImagePut { auto_update: image.auto_update, properties: image.properties, public: image.public })
+    let expires_at = Some(image.expires_at).filter(|time| !units::is_unset(*time));
+    yaml::emit_fields(&ImagePut { auto_update: image.auto_update, expires_at, properties: image.properties, public: image.public })
 }
