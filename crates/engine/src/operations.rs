@@ -18,7 +18,7 @@ use api::{StatusCode, Timestamp};
 use serde_json::Value;
 
 pub use sockets::{Connection, ControlMessage, ControlSink, DataStream, StreamFds};
-pub(crate) use sockets::{Endpoint, Promise, Sockets, new_secret};
+pub(crate) use sockets::{Endpoint, Promise, Sockets, is_same_secret, new_secret};
 
 use unconnected::Unconnected;
 

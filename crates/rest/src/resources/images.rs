@@ -53,11 +53,20 @@ fn is_visible(request: &Request, image: &Image) -> bool {
     image.public || request.caller.is_trusted()
 }
 
-fn get(request: &Request) -> Outcome {
-    let image = request.engine.images().get(request.param("fingerprint"))?;
-    if !is_visible(request, &image.value) {
-        return Err(Error::not_found());
+/// The image of the path. A stranger must name it in full, and learns no more of a private one than of one that
+/// is not there.
+fn find(request: &Request) -> Result<engine::Tagged<Image>, Error> {
+    let wanted = request.param("fingerprint");
+    let found = request.engine.images().get(wanted);
+    if request.caller.is_trusted() {
+        return Ok(found?);
     }
+    let found = found.ok().filter(|image| is_visible(request, &image.value) && image.value.fingerprint.eq_ignore_ascii_case(wanted));
+    found.ok_or_else(Error::not_found)
+}
+
+fn get(request: &Request) -> Outcome {
+    let image = find(request)?;
     envelope::sync_with_etag(&image.value, &image.etag)
 }
 
@@ -186,12 +195,8 @@ fn properties_of(headers: &HeaderMap) -> Result<api::Config, Error> {
 // ---- download --------------------------------------------------------------------------------
 
 fn export(request: &Request) -> Outcome {
-    let images = request.engine.images();
-    let image = images.get(request.param("fingerprint"))?.value;
-    if !is_visible(request, &image) {
-        return Err(Error::not_found());
-    }
-    let export = images.export(&image.fingerprint)?;
+    let image = find(request)?.value;
+    let export = request.engine.images().export(&image.fingerprint)?;
     match <[ExportFile; 1]>::try_from(export.files) {
         Ok([file]) => Ok(transfer::raw(Body::from_stream(content(file.file, file.size)), file.size, Some(&file.filename))),
         Err(files) => split_reply(&export.fingerprint, files),
