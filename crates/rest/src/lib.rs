@@ -13,6 +13,7 @@ mod envelope;
 mod error;
 mod filter;
 mod listener;
+mod network;
 mod request;
 mod resources;
 mod router;
@@ -22,13 +23,14 @@ mod streams;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transfer;
 
-pub use caller::{Access, Caller};
+pub use caller::{Access, Caller, Peer};
 pub use endpoint::{Endpoint, Handler, Verb};
 pub use error::Error;
 pub use listener::{BindError, bind_unix};
 pub use request::{Flavour, Request};
 pub use resources::ENDPOINTS;
 pub use router::router;
-pub use server::serve;
+pub use server::{Listeners, serve};
