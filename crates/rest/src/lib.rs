@@ -15,6 +15,7 @@ mod error;
 mod filter;
 mod guest;
 mod listener;
+mod network;
 mod request;
 mod resources;
 mod router;
@@ -25,9 +26,10 @@ mod streams;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transfer;
 
-pub use caller::{Access, Caller};
+pub use caller::{Access, Caller, Peer};
 pub use contract::{openapi, reference};
 pub use endpoint::{Endpoint, Handler, Verb};
 pub use error::Error;
@@ -36,5 +38,5 @@ pub use listener::{BindError, bind_unix};
 pub use request::{Flavour, Request};
 pub use resources::ENDPOINTS;
 pub use router::router;
-pub use server::serve;
+pub use server::{Listeners, serve};
 pub use shape::{Gives, Parameter, Shape, Takes};

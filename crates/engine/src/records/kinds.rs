@@ -170,6 +170,15 @@ pub(crate) struct ServerRecord {
     pub config: Config,
 }
 
+/// A trusted client certificate; the key is its fingerprint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct CertificateRecord {
+    pub name: String,
+    /// PEM, as this program writes it.
+    pub certificate: String,
+}
+
 macro_rules! kinds {
     ($($record:ident = $prefix:literal, $field:ident;)*) => {
         $(impl Record for $record {
@@ -193,4 +202,5 @@ kinds! {
     NetworkRecord = "networks/", networks;
     PoolRecord = "pools/", pools;
     ServerRecord = "server/", server;
+    CertificateRecord = "certificates/", certificates;
 }

@@ -8,7 +8,6 @@ use client::{Client, path};
 
 use crate::app::App;
 use crate::complete::{self, Source, Wanted};
-use crate::config::LOCAL;
 use crate::names::{self, split_snapshot};
 use crate::{cli, help, outln};
 
@@ -116,8 +115,7 @@ async fn source_values(app: &App, client: &Client, source: &Source, (typed, subj
             plain(by_status.into_values().flatten().map(|url| names::from_url(&url).to_owned()))
         }
         Source::Remotes => {
-            let others = app.config.remotes.keys().filter(|name| *name != LOCAL).map(String::as_str);
-            plain([LOCAL].into_iter().chain(others).map(|name| format!("{name}:")))
+            plain(app.config.remotes.keys().map(|name| format!("{name}:")))
         }
         Source::InstanceKeys(has_value) => keys(keys::instance::ROWS, if *has_value { "=" } else { "" }),
         Source::ServerKeys => keys(keys::server::ROWS, ""),

@@ -145,7 +145,7 @@ async fn events(guest: Guest, call: Call) -> Outcome {
     connected.lasting.notify_one();
     let held = (subscription, connected.held);
     Ok(match upgrade {
-        Some(upgrade) => upgrade.run(Use::Messages, move |socket| forward(socket, receiver, held)),
+        Some(upgrade) => upgrade.run(Use::Messages, move |socket, _| forward(socket, receiver, held)),
         None => lines(receiver, held),
     })
 }
