@@ -360,3 +360,30 @@ fn by_an_address_that_tells_where_the_image_is() {
     assert_eq!(answer.status, 400, "{}", answer.body);
     sandbox.finish();
 }
+
+#[test]
+fn through_a_proxy_that_is_changed_while_running() {
+    let Some(sandbox) = with_busybox("through_a_proxy_that_is_changed_while_running", Options::default()) else { return };
+    let server = ImageServer::start(&sandbox);
+    server.publish("20240101");
+    let mut source = source(&server, "bb");
+    // A name that only the proxy knows.
+    source["server"] = json!(server.url.replace("127.0.0.1", "images.example"));
+    refused(&sandbox, &source, "images.example");
+    let set = |key: &str, value: &str| {
+        let answer = sandbox.http("PATCH", "/1.0", Some(&json!({ "config": { key: value } })));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    };
+    set("core.proxy_https", &server.proxy);
+    set("core.proxy_ignore_hosts", "other.example,images.example");
+    refused(&sandbox, &source, "images.example");
+    assert_eq!(server.requests("CONNECT"), 0);
+    set("core.proxy_ignore_hosts", "other.example");
+    let done = launch(&sandbox, "c1", &source);
+    assert_eq!(done["status"], "Success", "{done}");
+    assert!(server.requests("CONNECT images.example:") > 0);
+    set("core.proxy_https", "socks5://127.0.0.1:1");
+    let done = launch(&sandbox, "c2", &json!({ "type": "image", "server": "https://images.example", "alias": "x" }));
+    assert!(done["err"].as_str().is_some_and(|error| error.contains("only proxies that are spoken to in HTTP")), "{done}");
+    sandbox.finish();
+}

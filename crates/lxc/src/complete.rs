@@ -152,7 +152,7 @@ fn sources_of_word(path: &[&str], argument: &Arg, index: usize, given: &[&String
         (["file", ..], "SOURCE..." | "[REMOTE:]CONTAINER/PATH" | "TARGET" | "[REMOTE:]CONTAINER/PATH...") => {
             vec![Source::Paths, Source::Files]
         }
-        (["image", "import" | "export"], "TARBALL" | "[ROOTFS]" | "TARGET") => vec![Source::Files],
+        (["image", "import" | "export"], "TARBALL|URL" | "[ROOTFS]" | "TARGET") => vec![Source::Files],
         (["image", "list"] | ["image", "alias", ..], "[REMOTE:]FILTER" | "[REMOTE:]ALIAS") => vec![Source::Images],
         (["config", ..], "[[REMOTE:]CONTAINER]") => vec![Source::Containers, Source::ServerKeys],
         (["config", "trust", ..], "[FILE]") => vec![Source::Files],

@@ -3,7 +3,8 @@
 usage: image_server.py DIRECTORY
 
 Serves DIRECTORY/tree with DIRECTORY/server.crt and server.key on a free port of 127.0.0.1, which it
-writes to DIRECTORY/port. Each request is a line in DIRECTORY/log. DIRECTORY/mood says how to treat
+writes to DIRECTORY/port. Beside it is a proxy, on the port in DIRECTORY/proxy, through which every host
+is this one. Each request is a line in DIRECTORY/log. DIRECTORY/mood says how to treat
 paths that contain a text, in lines of `MOOD TEXT [VALUE]`:
 
   slow TEXT N       N bytes a second
@@ -16,6 +17,7 @@ paths that contain a text, in lines of `MOOD TEXT [VALUE]`:
 
 import http.server
 import os
+import socket
 import ssl
 import sys
 import threading
@@ -107,11 +109,54 @@ class Server(http.server.ThreadingHTTPServer):
         pass
 
 
+def pump(source, target):
+    try:
+        while piece := source.recv(65536):
+            target.sendall(piece)
+    except OSError:
+        pass
+    for end in source, target:
+        try:
+            end.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+
+def tunnel(client):
+    head = b""
+    while b"\r\n\r\n" not in head:
+        piece = client.recv(65536)
+        if not piece:
+            return
+        head += piece
+    target = head.split()[1].decode()
+    with LOCK, open(os.path.join(DIRECTORY, "log"), "a") as log:
+        log.write(f"{head.split()[0].decode()} {target}\n")
+    server = socket.create_connection(("127.0.0.1", int(target.rsplit(":", 1)[1])))
+    client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    threading.Thread(target=pump, args=(client, server), daemon=True).start()
+    pump(server, client)
+
+
+def proxy(listener):
+    while True:
+        client, _ = listener.accept()
+        threading.Thread(target=tunnel, args=(client,), daemon=True).start()
+
+
+def tell(name, port):
+    path = os.path.join(DIRECTORY, name)
+    with open(path + ".new", "w") as file:
+        file.write(str(port))
+    os.rename(path + ".new", path)
+
+
+listener = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=proxy, args=(listener,), daemon=True).start()
+tell("proxy", listener.getsockname()[1])
 server = Server(("127.0.0.1", 0), Handler)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(os.path.join(DIRECTORY, "server.crt"), os.path.join(DIRECTORY, "server.key"))
 server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-with open(os.path.join(DIRECTORY, "port.new"), "w") as port:
-    port.write(str(server.server_address[1]))
-os.rename(os.path.join(DIRECTORY, "port.new"), os.path.join(DIRECTORY, "port"))
+tell("port", server.server_address[1])
 server.serve_forever()

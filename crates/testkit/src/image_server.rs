@@ -24,6 +24,8 @@ pub struct ImageServer<'a> {
     pub url: String,
     /// Its certificate, PEM.
     pub certificate: String,
+    /// Address of a proxy through which every host is this one.
+    pub proxy: String,
 }
 
 impl<'a> ImageServer<'a> {
@@ -46,10 +48,12 @@ impl<'a> ImageServer<'a> {
         let errors = || fs::read_to_string(dir.join("errors")).unwrap_or_default();
         wait_until(&format!("the image server: {}", errors()), Duration::from_secs(20), || dir.join("port").exists());
         let port = fs::read_to_string(dir.join("port")).expect("the server's port");
+        let proxy = fs::read_to_string(dir.join("proxy")).expect("the proxy's port");
         let certificate = fs::read_to_string(dir.join("server.crt")).expect("the server's certificate");
         // From here on it is part of what is there.
         sandbox.mark();
-        let server = Self { sandbox, url: format!("https://127.0.0.1:{port}"), certificate, dir };
+        let server =
+            Self { sandbox, url: format!("https://127.0.0.1:{port}"), certificate, proxy: format!("http://127.0.0.1:{proxy}"), dir };
         server.write_products(&json!({}));
         server
     }

@@ -5,6 +5,7 @@ use api::images::{Image, ImagePut};
 use clap::Args;
 
 use crate::app::App;
+use crate::commands::image_servers::ImageServer;
 use crate::{images, output, units, yaml};
 
 /// Show image properties
@@ -18,9 +19,10 @@ pub struct Show {
 
 impl Show {
     pub async fn run(self, app: &App) -> Result<()> {
-        let (client, name) = app.resolve(&self.image)?;
-        app.note("Image", images::name_or_default(&name));
-        output::text_block(&text(images::load(&client, &name).await?)?);
+        let target = app.target(&self.image)?;
+        app.note("Image", images::name_or_default(&target.name));
+        let image = ImageServer::of(app, &target.remote)?.load(&target.name).await?;
+        output::text_block(&text(image)?);
         Ok(())
     }
 }
