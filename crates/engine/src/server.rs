@@ -42,6 +42,7 @@ pub const API_EXTENSIONS: &[&str] = &[
     "id_map_base",
     "file_symlinks",
     "resource_limits",
+    "kernel_limits",
     "console",
     "restrict_devlxd",
     "devlxd_events",

@@ -159,6 +159,9 @@ fn become_command(
     }
     sys::process::reset_signals();
     sys::process::set_nofile(1024).map_err(failed)?;
+    for limit in &request.rlimits {
+        sys::process::set_rlimit(&limit.name, limit.soft, limit.hard).map_err(failed)?;
+    }
     rustix::process::umask(Mode::from_raw_mode(0o022));
     sys::process::close_on_exec_from(3).map_err(failed)?;
     Err(exec(request))

@@ -158,10 +158,11 @@ impl Runtime {
                 tracing::warn!(container = name, %error, "control groups could not be removed");
             }
         }
-        if let Ok(launch) = Launch::read(dir)
-            && launch.resume.is_some()
-        {
-            remove_waiting(&launch);
+        if let Ok(launch) = Launch::read(dir) {
+            crate::nic::remove_shapers(&launch.spec.nics);
+            if launch.resume.is_some() {
+                remove_waiting(&launch);
+            }
         }
     }
 
@@ -360,6 +361,9 @@ impl Runtime {
             self.retire(name);
         }
         let dir = self.ended_dir(name);
+        if let Ok(launch) = Launch::read(&dir) {
+            crate::nic::remove_shapers(&launch.spec.nics);
+        }
         let exit = match sys::fs::read(dir.join(EXIT_FILE)) {
             Ok(record) => serde_json::from_slice(&record).unwrap_or(CRASH),
             Err(_) if dir.join(INIT_FILE).exists() => {

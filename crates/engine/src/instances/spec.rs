@@ -5,7 +5,7 @@
 
 use api::Config;
 use keys::instance as key;
-use runtime::{ContainerSpec, Limits, Rootfs};
+use runtime::{ContainerSpec, Limits, Rlimit, Rootfs};
 use sys::idmap::IdMap;
 
 use crate::devices::{Part, Parts};
@@ -52,6 +52,9 @@ pub(crate) fn build(input: Input<'_>) -> ContainerSpec {
         nodes,
         nics,
         limits: input.limits,
+        rlimits: key::resource_limits(input.config)
+            .map(|(name, limit)| Rlimit { name: name.to_owned(), soft: limit.soft, hard: limit.hard })
+            .collect(),
         nesting: key::SECURITY_NESTING.is_true(input.config),
         // Without a word of the user's, what nests is left alone.
         checkpointable: match key::MIGRATION_STATEFUL.text(input.config) {
@@ -81,6 +84,7 @@ mod tests {
             host_name: Some("veth1".into()),
             hwaddr: Some("00:16:3e:00:00:01".into()),
             mtu: None,
+            rates: runtime::NicRates::default(),
         };
         let parts: Parts = [
             ("a".to_owned(), disk("/srv/b", "/mnt/deep/er")),
