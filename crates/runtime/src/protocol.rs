@@ -31,6 +31,9 @@ pub struct Launch {
     pub cgroup_tag: String,
     /// Compiled system call filter, see [`crate::seccomp`].
     pub seccomp: Vec<u8>,
+    /// Name of the AppArmor profile that is loaded for it.
+    #[serde(default)]
+    pub apparmor: Option<String>,
     /// Mount point of lxcfs, if it runs.
     pub lxcfs: Option<PathBuf>,
     /// A saved state to go on from, in place of a fresh start.
@@ -149,6 +152,8 @@ pub struct AttachRequest {
     pub pty: Option<(u16, u16)>,
     /// 32-bit personality.
     pub personality_32: bool,
+    /// Name of the AppArmor profile that confines the container.
+    pub apparmor: Option<String>,
 }
 
 /// From an attach helper to the daemon.

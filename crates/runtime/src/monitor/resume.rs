@@ -77,6 +77,10 @@ fn run_criu(
     flags.pair("--root", Path::new(STAGE).join("root"));
     flags.pair("--inherit-fd", format!("fd[0]:{}", state.console));
     flags.pair("--action-script", &resume.hook);
+    if let Some(profile) = &launch.apparmor {
+        // Not the one that it was saved with, which may be another container's.
+        flags.pair("--lsm-profile", format!("apparmor:{profile}"));
+    }
     let context = serde_json::to_string(&context(launch, state, ports)).map_err(|error| failed(error.to_string()))?;
     let output = sys::fs::create(resume.log_dir.join("stateful-restore.out"), 0o600).map_err(|error| failed(error.to_string()))?;
     let program = resume.criu.to_string_lossy().into_owned();
