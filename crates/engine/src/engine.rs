@@ -43,6 +43,10 @@ pub struct Config {
     pub helper: PathBuf,
     /// Version shown to clients.
     pub version: String,
+    /// Confine containers by AppArmor, where the host has it.
+    pub apparmor: bool,
+    /// Control group in which those of containers are made, where it was delegated to this daemon; else empty.
+    pub cgroup_parent: PathBuf,
     /// Start the instances that should run, once ready.
     pub autostart: bool,
 }
@@ -317,7 +321,9 @@ fn start_runtime(config: &Config, target: Arc<OnceLock<Weak<Engine>>>) -> Result
         run_dir: config.dir.join("run"),
         log_dir: config.log_dir.clone(),
         cgroup_tag: cgroup_tag(&config.dir),
+        cgroup_parent: config.cgroup_parent.clone(),
         helper: config.helper.clone(),
+        apparmor_dir: config.apparmor.then(|| config.dir.join("security/apparmor")),
     };
     let on_exit = move |event: runtime::ExitEvent| {
         if let Some(engine) = target.get().and_then(Weak::upgrade) {

@@ -210,7 +210,10 @@ impl Server {
             driver_version: config.version.clone(),
             kernel: "Linux".into(),
             kernel_architecture: host.architecture.into(),
-            kernel_features: BTreeMap::from([("idmapped_mounts".to_owned(), "true".to_owned())]),
+            kernel_features: BTreeMap::from([
+                ("apparmor".to_owned(), self.engine.runtime.facts().apparmor.is_ok().to_string()),
+                ("idmapped_mounts".to_owned(), "true".to_owned()),
+            ]),
             kernel_version: host.kernel_version.clone(),
             os_name: host.os_name.clone(),
             os_version: host.os_version.clone(),

@@ -56,6 +56,9 @@ keys! { ROWS;
     /// unset means true, or false with `security.nesting`. Services of the guest then lose the sandboxing of systemd
     /// that needs such namespaces (`PrivateTmp=`, `ProtectSystem=`, `ProtectHostname=`, `PrivateUsers=` and the like).
     MIGRATION_STATEFUL: bool = "migration.stateful", "", Restart;
+    /// Rules added to the instance's AppArmor profile, each with its comma: `deny /srv/** w,`. A denial wins over what
+    /// is allowed. Without effect where `lxc info` shows that containers are not confined.
+    RAW_APPARMOR: Text = "raw.apparmor", "", Now;
     /// Extra entries of the id map.
     RAW_IDMAP: RawIdmap = "raw.idmap", "", Restart;
     /// Let the instance learn of itself through `/dev/lxd/sock`.
@@ -89,7 +92,6 @@ static REFUSED: &[Refused] = &[
     Refused { name: "limits.network.priority", reason: "priorities of network traffic are not implemented" },
     Refused { name: "migration.incremental.*", reason: "live migration chooses its rounds itself" },
     Refused { name: "nvidia.*", reason: "the NVIDIA container runtime is not supported; pass the card with a gpu device" },
-    Refused { name: "raw.apparmor", reason: "no AppArmor profile is generated that it could be added to" },
     Refused { name: "raw.lxc", reason: "containers are not run by liblxc; use devices and the limits.* and security.* keys" },
     Refused { name: "raw.qemu", reason: "it concerns virtual machines, and this server runs containers" },
     Refused { name: "raw.seccomp", reason: "the system call filter is fixed" },

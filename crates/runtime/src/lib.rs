@@ -8,6 +8,7 @@
 //!
 //! This crate knows nothing of records, profiles, images or HTTP.
 
+mod apparmor;
 pub mod attach;
 mod cgroup;
 pub mod checkpoint;
@@ -29,6 +30,7 @@ mod spec;
 mod staging;
 mod watcher;
 
+pub use apparmor::{AppArmor, Rules};
 pub use cgroup::{Counters, Hierarchy, Layout};
 pub use checkpoint::{After, Checkpoint, Criu, Obstacle, SavedState};
 pub use container::{Container, Usage};

@@ -43,6 +43,16 @@ pub struct ContainerSpec {
     pub checkpointable: bool,
     /// 32-bit personality.
     pub personality_32: bool,
+    /// Rules added to the container's AppArmor profile.
+    #[serde(default)]
+    pub apparmor: String,
+}
+
+impl ContainerSpec {
+    /// What its AppArmor profile depends on.
+    pub fn confinement(&self) -> crate::apparmor::Rules<'_> {
+        crate::apparmor::Rules { privileged: self.idmap.is_empty(), nesting: self.nesting, raw: &self.apparmor }
+    }
 }
 
 /// Where the root file system is.

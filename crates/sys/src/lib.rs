@@ -12,6 +12,7 @@ pub mod root;
 
 pub mod archive_io;
 pub mod block;
+pub mod bpf;
 pub mod btrfs;
 pub mod copy;
 pub mod daemon;

@@ -309,6 +309,14 @@ impl Sandbox {
         self.spawn_daemon_in(&[], &[("LXD_TEST_POINT", point)]);
     }
 
+    /// Starts `lxd` told to leave AppArmor alone. Does not wait until it is ready.
+    ///
+    /// # Panics
+    /// When there is no such program.
+    pub fn spawn_daemon_without_apparmor(&self) {
+        self.spawn_daemon_in(&[], &[("LXD_SECURITY_APPARMOR", "false")]);
+    }
+
     /// Waits until the daemon is ready.
     ///
     /// # Panics

@@ -60,6 +60,7 @@ impl Instances {
         }
         changes.commit()?;
         engine.live.set_unsettled(name, None);
+        engine.runtime.forget_profile(name);
         for (network, host) in engine.hosts_of(name, &expanded.config, &expanded.devices) {
             engine.withdraw_host(&network, &host.hwaddr);
         }

@@ -62,6 +62,7 @@ pub(crate) fn build(input: Input<'_>) -> ContainerSpec {
             None => !key::SECURITY_NESTING.is_true(input.config),
         },
         personality_32: input.personality_32,
+        apparmor: key::RAW_APPARMOR.text(input.config).unwrap_or_default().to_owned(),
     }
 }
 

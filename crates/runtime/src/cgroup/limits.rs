@@ -156,20 +156,18 @@ fn memory_v1(limits: &Limits) -> Vec<Write> {
     ]
 }
 
+/// A hard limit has no mark below it: above `memory.high` a process without swap is slowed down without end, where
+/// it is to be killed. Swap is counted apart, so that as much again may be swapped out at most.
 fn memory_v2(limits: &Limits) -> Vec<Write> {
-    let max = || "max".to_owned();
-    let bytes = limits.memory_bytes.map(|bytes| bytes.to_string());
-    let (hard, high) = match (&bytes, limits.memory_soft, limits.memory_bytes) {
-        (Some(text), true, _) => (max(), text.clone()),
-        (Some(text), false, Some(bytes)) => (text.clone(), (bytes / 10 * 9).to_string()),
-        _ => (max(), max()),
-    };
-    let swap = if limits.swap == Some(false) { "0".to_owned() } else { max() };
-    let need = || if bytes.is_some() { Need::Asked } else { Need::None };
+    let text = |bytes: Option<u64>| bytes.map_or_else(|| "max".to_owned(), |bytes| bytes.to_string());
+    let hard = limits.memory_bytes.filter(|_| !limits.memory_soft);
+    let soft = limits.memory_bytes.filter(|_| limits.memory_soft);
+    let swap = if limits.swap == Some(false) { Some(0) } else { hard };
+    let need = || if limits.memory_bytes.is_some() { Need::Asked } else { Need::None };
     vec![
-        Write { file: "memory.max", value: Some(hard), need: need() },
-        Write { file: "memory.high", value: Some(high), need: need() },
-        write_if_there("memory.swap.max", swap),
+        Write { file: "memory.max", value: Some(text(hard)), need: need() },
+        Write { file: "memory.high", value: Some(text(soft)), need: need() },
+        write_if_there("memory.swap.max", text(swap)),
     ]
 }
 
@@ -292,7 +290,9 @@ mod tests {
             [("memory.limit_in_bytes", "1000"), ("memory.memsw.limit_in_bytes", "1000"), ("memory.soft_limit_in_bytes", "900")]
         );
         assert!(values(&memory_v1(&limits)).iter().all(|(_, value)| *value != "-1"), "nothing is lifted on the way");
-        assert_eq!(values(&memory_v2(&limits)), [("memory.max", "1000"), ("memory.high", "900"), ("memory.swap.max", "max")]);
+        assert_eq!(values(&memory_v2(&limits)), [("memory.max", "1000"), ("memory.high", "max"), ("memory.swap.max", "1000")]);
+        let unswapped = Limits { swap: Some(false), ..limits };
+        assert_eq!(values(&memory_v2(&unswapped)).last(), Some(&("memory.swap.max", "0")));
     }
 
     #[test]
@@ -329,7 +329,7 @@ mod tests {
             values(&memory_v1(&limits))[2..5],
             [("memory.limit_in_bytes", "-1"), ("memory.memsw.limit_in_bytes", "-1"), ("memory.soft_limit_in_bytes", "1000")]
         );
-        assert_eq!(values(&memory_v2(&limits))[..2], [("memory.max", "max"), ("memory.high", "1000")]);
+        assert_eq!(values(&memory_v2(&limits)), [("memory.max", "max"), ("memory.high", "1000"), ("memory.swap.max", "max")]);
     }
 
     #[test]
