@@ -22,7 +22,6 @@ systemd_unit
 limits
 devices
 stateful:all_objects_on_btrfs
-stateful:memory_is_written_early
 "
 # Seconds that the machine may run, all in all.
 limit=${LXD_VM_LIMIT:-900}
