@@ -121,10 +121,14 @@ impl Engine {
     pub fn open(config: Config) -> Result<Arc<Self>> {
         make_layout(&config)?;
         let lock = LockFile::take(&config.dir)?;
-        let store = SqliteStore::open(config.dir.join("database/lxd.db")).context("open the database")?;
-        let records = Records::load(Arc::new(store))?;
         let host = Host::read();
-        let https = Https::open(&config.dir, &host.hostname);
+        // The server's certificate, when it has to be made, is on the disk while the database comes up.
+        let (https, store) = std::thread::scope(|scope| {
+            let https = scope.spawn(|| Https::open(&config.dir, &host.hostname));
+            let store = SqliteStore::open(config.dir.join("database/lxd.db")).context("open the database");
+            (https.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), store)
+        });
+        let records = Records::load(Arc::new(store?))?;
         let host_ids = read_host_ids();
         if let Err(reason) = &host_ids {
             tracing::warn!("only privileged containers can be made: {reason}");
