@@ -1,12 +1,13 @@
 //! Client certificates that the server trusts.
 
 use data_encoding::BASE64;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::null_default;
 
 /// One trusted certificate.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Certificate {
     pub certificate: String,
@@ -17,7 +18,7 @@ pub struct Certificate {
 }
 
 /// Body of `POST /1.0/certificates`.
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CertificatesPost {
     /// PEM, or DER in base64; empty for the one that the connection was made with.
@@ -53,7 +54,7 @@ impl std::fmt::Debug for CertificatesPost {
 }
 
 /// Body of `PUT` and `PATCH /1.0/certificates/{fingerprint}` (extension `certificate_update`).
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CertificatePut {
     /// The certificate itself; empty for the one there is.

@@ -1,11 +1,12 @@
 //! Images and their aliases.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Config, Timestamp, null_default};
 
 /// One image.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Image {
@@ -35,7 +36,7 @@ pub struct Image {
 }
 
 /// Where an image was downloaded from.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct UpdateSource {
@@ -48,7 +49,7 @@ pub struct UpdateSource {
 }
 
 /// An alias as an image lists it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImageAlias {
@@ -58,7 +59,7 @@ pub struct ImageAlias {
 }
 
 /// An alias as `/1.0/images/aliases` shows it; also the body of its `POST` and `PUT`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImageAliasEntry {
@@ -75,7 +76,7 @@ pub struct ImageAliasEntry {
 }
 
 /// Body of `PUT /1.0/images/FINGERPRINT`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImagePut {
@@ -91,7 +92,7 @@ pub struct ImagePut {
 }
 
 /// JSON body of `POST /1.0/images` (anything that is not an upload).
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImagesPost {
@@ -115,7 +116,7 @@ pub struct ImagesPost {
 }
 
 /// Where an image comes from.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImageSource {

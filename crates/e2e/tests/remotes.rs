@@ -72,9 +72,9 @@ const ADDRESS: &str = "127.0.0.1:8443";
 
 /// A sandbox whose daemon listens, with the password `sesame`.
 fn start(test: &str) -> Option<Sandbox> {
-    let sandbox = Sandbox::start(test, Options::default())?;
-    sandbox.lxc_ok(&["config", "set", "core.https_address", ADDRESS]);
-    sandbox.lxc_ok(&["config", "set", "core.trust_password", "sesame"]);
+    let init = vec!["--storage-backend=dir", "--network-address=127.0.0.1", "--network-port=8443", "--trust-password=sesame"];
+    let sandbox = Sandbox::start(test, Options { init: Some(init), ..Options::default() })?;
+    assert_eq!(sandbox.lxc_ok(&["config", "get", "core.https_address"]), ADDRESS);
     Some(sandbox)
 }
 
@@ -121,6 +121,7 @@ fn everyday_work(sandbox: &Sandbox, user: &User<'_>) -> Child {
     let monitoring = sandbox
         .command("env", [&format!("LXD_CONF={}", user.conf), "bash", "-c", &format!("exec lxc monitor work: --type=lifecycle > {monitor}")])
         .stdin(Stdio::null())
+        .stderr(Stdio::null())
         .spawn()
         .expect("lxc monitor");
     // It has no way to tell that it listens but an event.
@@ -219,6 +220,11 @@ fn a_token_lets_one_client_in_and_a_changed_server_is_noticed() {
     let again = other.fails(&["remote", "add", "work", &token], "");
     assert!(again.contains("not authorized"), "{again}");
     assert!(!other.ok(&["remote", "list"]).contains("work"));
+
+    sandbox.lxc_ok(&["config", "trust", "add", "--name", "never"]);
+    assert!(sandbox.lxc_ok(&["config", "trust", "list-tokens", "--format=csv"]).starts_with("never,"));
+    sandbox.lxc_ok(&["config", "trust", "revoke-token", "never"]);
+    assert_eq!(sandbox.lxc_ok(&["config", "trust", "list-tokens", "--format=csv"]), "");
 
     // By file, as it always was.
     other.fails(&["remote", "add", "work", ADDRESS, "--accept-certificate", "--password=x"], "");

@@ -126,7 +126,9 @@ impl Certificates {
         let Some(token) = token else {
             return self.let_in_as(&request.name, request, applicant);
         };
-        let let_in = self.let_in_as(token.name(), request, applicant);
+        // It was made for a client, so there is no need to say so.
+        let kind = if request.kind.is_empty() { CLIENT.to_owned() } else { request.kind.clone() };
+        let let_in = self.let_in_as(token.name(), &CertificatesPost { kind, ..request.clone() }, applicant);
         match &let_in {
             Ok(_) => token.used(),
             // It was not the token's fault.

@@ -13,6 +13,7 @@ use crate::certificates::{Certificates, Strangers};
 use crate::criu::KnownCriu;
 use crate::error::Context;
 use crate::events::Events;
+use crate::guest::{GuestState, Guests};
 use crate::host::Host;
 use crate::https::{Edge, Https};
 use crate::images::{ImageState, Images};
@@ -55,6 +56,7 @@ pub struct Engine {
     pub(crate) records: Records,
     pub(crate) runtime: RuntimeHandle,
     pub(crate) live: Live,
+    pub(crate) guest_state: GuestState,
     pub(crate) gates: Arc<Gates>,
     pub(crate) pools: PoolTable,
     pub(crate) networks: NetworkTable,
@@ -100,6 +102,8 @@ struct Ready {
 const LAYOUT: &[(&str, u32)] = &[
     ("database", 0o700),
     ("devices", 0o711),
+    // Users of the host have no business with the sockets of guests.
+    ("devlxd", 0o700),
     ("disks", 0o700),
     ("images", 0o700),
     ("networks", 0o711),
@@ -131,6 +135,7 @@ impl Engine {
             records,
             runtime: RuntimeHandle(runtime),
             live: Live::default(),
+            guest_state: GuestState::default(),
             gates: Arc::default(),
             pools: PoolTable::default(),
             networks: NetworkTable::default(),
@@ -152,6 +157,7 @@ impl Engine {
         engine.pools.expect(&engine.records.pools.ids());
         engine.networks.expect(&engine.records.networks.ids());
         let unsettled = engine.instances().recover();
+        engine.guests().sweep();
         let leftovers = engine.images().leftovers();
         let worker = engine.clone();
         let start = std::thread::Builder::new().name("start-up".into()).spawn(move || worker.finish_start(unsettled, leftovers));
@@ -232,6 +238,11 @@ impl Engine {
     /// Instances and their snapshots.
     pub fn instances(self: &Arc<Self>) -> Instances {
         Instances::new(self.clone())
+    }
+
+    /// What instances may learn of themselves.
+    pub fn guests(self: &Arc<Self>) -> Guests {
+        Guests::new(self.clone())
     }
 
     /// Images and aliases.

@@ -11,6 +11,7 @@ use std::fmt;
 #[allow(missing_docs, reason = "the table below says it")]
 pub enum ErrorKind {
     BadRequest,
+    Unauthorized,
     Forbidden,
     NotFound,
     Conflict,
@@ -24,6 +25,7 @@ pub enum ErrorKind {
 /// Kind, HTTP status, the words LXD uses for it.
 const KINDS: &[(ErrorKind, u16, &str)] = &[
     (ErrorKind::BadRequest, 400, "bad request"),
+    (ErrorKind::Unauthorized, 401, "not authenticated"),
     (ErrorKind::Forbidden, 403, "not authorized"),
     (ErrorKind::NotFound, 404, "not found"),
     (ErrorKind::Conflict, 409, "already exists"),

@@ -15,6 +15,7 @@ mod engine;
 pub mod error;
 pub mod etag;
 pub mod events;
+pub mod guest;
 mod host;
 mod https;
 pub mod images;

@@ -42,12 +42,16 @@ pub const API_EXTENSIONS: &[&str] = &[
     "id_map_base",
     "file_symlinks",
     "resource_limits",
+    "kernel_limits",
     "console",
+    "restrict_devlxd",
+    "devlxd_events",
     "network_dhcp_gateway",
     "file_get_symlink",
     "network_leases",
     "operation_description",
     "event_lifecycle",
+    "devlxd_images",
     "container_exec_user_group_cwd",
     "container_nic_ipfilter",
     "container_protection_delete",
@@ -61,6 +65,7 @@ pub const API_EXTENSIONS: &[&str] = &[
     "container_checkpoint_check",
     "server_criu",
     "container_log_modified",
+    "openapi",
 ];
 
 /// Shown instead of a secret's value.

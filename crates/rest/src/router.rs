@@ -14,7 +14,8 @@ use engine::Engine;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::caller::Caller;
-use crate::endpoint::{Endpoint, Handler, HttpRequest, Outcome, Verb};
+use crate::contract::Route;
+use crate::endpoint::{Handler, HttpRequest, Outcome, Verb};
 use crate::envelope;
 use crate::error::Error;
 use crate::request::{Flavour, Request};
@@ -28,14 +29,15 @@ const MAX_STRANGER_BYTES: usize = 64 << 10;
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The rows of one path.
-type Rows = Arc<[&'static Endpoint]>;
+type Rows = Arc<[Arc<Route>]>;
 
 /// The whole API. Instances are also served under their old name, `/1.0/containers`.
 pub fn router(engine: Arc<Engine>) -> Router {
-    let mut paths: BTreeMap<String, Vec<&'static Endpoint>> = BTreeMap::new();
+    let mut paths: BTreeMap<String, Vec<Arc<Route>>> = BTreeMap::new();
     for endpoint in ENDPOINTS.iter().copied().flatten() {
+        let route = Arc::new(Route::new(endpoint));
         for path in names_of(endpoint.path) {
-            paths.entry(path).or_default().push(endpoint);
+            paths.entry(path).or_default().push(route.clone());
         }
     }
     let mut router = Router::new();
@@ -93,15 +95,16 @@ async fn dispatch(engine: Arc<Engine>, rows: Rows, request: HttpRequest) -> Resp
     cross_origin(&engine, has_origin, response)
 }
 
-async fn answer(engine: Arc<Engine>, rows: &[&'static Endpoint], http: HttpRequest) -> Outcome {
+async fn answer(engine: Arc<Engine>, rows: &[Arc<Route>], http: HttpRequest) -> Outcome {
     let verb = Verb::of(http.method()).ok_or_else(Error::not_found)?;
-    let endpoint = rows.iter().find(|endpoint| endpoint.verb == verb).ok_or_else(Error::not_implemented)?;
+    let route = rows.iter().find(|route| route.endpoint.verb == verb).ok_or_else(Error::not_implemented)?;
+    let endpoint = route.endpoint;
     let caller = http.extensions().get::<Caller>().cloned().unwrap_or(Caller::Untrusted);
     if !caller.may(endpoint.access) {
         return Err(Error::forbidden());
     }
     let (mut parts, body) = http.into_parts();
-    let mut request = Request::of_parts(engine, caller, &mut parts).await?;
+    let mut request = Request::of_parts(engine, route.clone(), caller, &mut parts).await?;
     match endpoint.run {
         Handler::Quick(run) => run(&request),
         Handler::Blocking(run) => {

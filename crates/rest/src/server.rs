@@ -80,6 +80,7 @@ pub(crate) enum Ending {
 /// Serves until `shutdown` completes, then lets running requests end (at most half a second).
 /// Websockets are not waited for; they end with the runtime.
 pub async fn serve(engine: Arc<Engine>, listeners: Listeners, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
+    crate::guest::serve(&engine);
     let network = (engine.clone(), listeners.network);
     run(crate::router(engine), listeners.unix, Some(network), shutdown, HEADER_TIMEOUT).await
 }

@@ -84,7 +84,7 @@ async fn values(app: &App, sources: &[Source], typed: &str, subject: &str) -> Ve
     for source in sources {
         // Without a server there is still the rest.
         let candidates = source_values(app, &client, source, (&target.name, subject)).await.unwrap_or_default();
-        let is_of_server = !matches!(source, Source::Files | Source::Remotes | Source::Fixed(_));
+        let is_of_server = !matches!(source, Source::Files | Source::Remotes | Source::RemoteNames | Source::Fixed(_));
         found.extend(candidates.into_iter().map(|(word, remark)| (if is_of_server { format!("{prefix}{word}") } else { word }, remark)));
     }
     found
@@ -117,6 +117,7 @@ async fn source_values(app: &App, client: &Client, source: &Source, (typed, subj
         Source::Remotes => {
             plain(app.config.remotes.keys().map(|name| format!("{name}:")))
         }
+        Source::RemoteNames => plain(app.config.remotes.keys().cloned()),
         Source::InstanceKeys(has_value) => keys(keys::instance::ROWS, if *has_value { "=" } else { "" }),
         Source::ServerKeys => keys(keys::server::ROWS, ""),
         Source::NetworkKeys => keys(keys::network::ROWS, ""),

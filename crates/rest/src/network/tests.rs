@@ -303,7 +303,7 @@ async fn a_token_lets_in_once() {
     assert_eq!(ask(server.address, &of(&admin), &format!("DELETE {url}"), "").await.0, 200);
 
     let (newcomer, second) = (fresh(), fresh());
-    let post = |token: &api::certificates::TrustToken| json!({"type": "client", "name": "liar", "password": token.encode()}).to_string();
+    let post = |token: &api::certificates::TrustToken| json!({"name": "liar", "password": token.encode()}).to_string();
     let good = token(made);
     assert_eq!(ask(server.address, &of(&newcomer), "POST /1.0/certificates", &post(&token(revoked))).await.0, 403);
     let (status, body) = ask(server.address, &of(&newcomer), "POST /1.0/certificates", &post(&good)).await;

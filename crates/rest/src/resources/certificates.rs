@@ -1,6 +1,6 @@
 //! `/1.0/certificates`: clients that are trusted over the network.
 
-use api::certificates::{CertificatePut, CertificatesPost};
+use api::certificates::{Certificate, CertificatePut, CertificatesPost};
 use engine::certificates::{Added, Applicant};
 
 use crate::caller::Access::{Public, Trusted};
@@ -14,13 +14,21 @@ const URL: &str = "/1.0/certificates";
 const ONE: &str = "/1.0/certificates/{fingerprint}";
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Get, URL, Trusted, Quick(list), "List the trusted certificates"),
+    row(Get, URL, Trusted, Quick(list), "List the trusted certificates").lists::<Certificate>(),
     // A stranger needs the trust password or a token.
-    row(Post, URL, Public, Blocking(create), "Trust a certificate"),
-    row(Get, ONE, Trusted, Quick(get), "Show a trusted certificate"),
-    row(Put, ONE, Trusted, Blocking(update), "Replace the name of a trusted certificate"),
-    row(Patch, ONE, Trusted, Blocking(patch), "Change the name of a trusted certificate"),
-    row(Delete, ONE, Trusted, Blocking(delete), "Trust a certificate no longer"),
+    row(Post, URL, Public, Blocking(create), "Trust a certificate, or (`token`) make a token that lets somebody in once")
+        .takes::<CertificatesPost>()
+        .creates(),
+    row(Get, ONE, Trusted, Quick(get), "Show a trusted certificate").gives_tagged::<Certificate>(),
+    row(Put, ONE, Trusted, Blocking(update), "Replace the name of a trusted certificate")
+        .takes::<CertificatePut>()
+        .ignores::<Certificate>()
+        .confirms(),
+    row(Patch, ONE, Trusted, Blocking(patch), "Change the name of a trusted certificate")
+        .takes::<CertificatePut>()
+        .ignores::<Certificate>()
+        .confirms(),
+    row(Delete, ONE, Trusted, Blocking(delete), "Trust a certificate no longer").confirms(),
 ];
 
 fn list(request: &Request) -> Outcome {

@@ -17,7 +17,9 @@ use crate::streams::{self, Upgrade, Use};
 const QUEUE: usize = 1024;
 
 pub(super) static ENDPOINTS: &[Endpoint] =
-    &[row(Get, "/1.0/events", Trusted, Streaming(|request, http| Box::pin(listen(request, http))), "Follow events over a websocket")];
+    &[row(Get, "/1.0/events", Trusted, Streaming(|request, http| Box::pin(listen(request, http))), "Follow events over a websocket")
+        .query(&[("type", "`operation`, `logging`, `lifecycle`, separated by commas; absent: all of them.")])
+        .opens("each event a text message")];
 
 async fn listen(request: Request, http: HttpRequest) -> Outcome {
     let upgrade = Upgrade::of(http).await?;

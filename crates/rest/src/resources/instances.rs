@@ -7,20 +7,40 @@ use crate::endpoint::Handler::{Blocking, Streaming};
 use crate::endpoint::Verb::{Delete, Get, Patch, Post, Put};
 use crate::endpoint::{Endpoint, Outcome, row};
 use crate::envelope;
-use crate::filter::Filter;
+use crate::filter::{FILTER, Filter};
 use crate::request::Request;
 
 const URL: &str = "/1.0/instances";
 const ONE: &str = "/1.0/instances/{name}";
 
+/// What clients that can do more send when they rename: the fields of a migration, and of a move to elsewhere.
+pub(super) const MOVE_IGNORED: &[&str] = &["live", "instance_only", "container_only", "allow_inconsistent"];
+pub(super) const MOVE_UNSERVED: &[&str] = &["target", "pool", "project"];
+
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Get, URL, Trusted, Blocking(list), "List the instances"),
-    row(Post, URL, Trusted, Blocking(create), "Create an instance"),
-    row(Get, ONE, Trusted, Streaming(|request, _| Box::pin(get(request))), "Show an instance"),
-    row(Put, ONE, Trusted, Blocking(update), "Replace the configuration of an instance, or restore a snapshot"),
-    row(Patch, ONE, Trusted, Blocking(patch), "Change parts of the configuration of an instance"),
-    row(Post, ONE, Trusted, Blocking(rename), "Rename an instance"),
-    row(Delete, ONE, Trusted, Blocking(delete), "Delete an instance and its snapshots"),
+    row(Get, URL, Trusted, Blocking(list), "List the instances").lists::<Instance>().query(&[FILTER]),
+    row(Post, URL, Trusted, Blocking(create), "Create an instance")
+        .takes::<InstancesPost>()
+        .requires(&["source.type"])
+        .ignores::<Instance>()
+        .ignores_fields(&["restore", "source.base-image", "source.live", "source.operation", "source.secrets", "source.allow_inconsistent"])
+        .unserved(&["source.refresh", "source.project"])
+        .begins("progress of what it takes"),
+    row(Get, ONE, Trusted, Streaming(|request, _| Box::pin(get(request))), "Show an instance").gives_tagged::<Instance>(),
+    row(Put, ONE, Trusted, Blocking(update), "Replace the configuration of an instance, or restore a snapshot")
+        .takes::<InstancePut>()
+        .ignores::<Instance>()
+        .begins(""),
+    row(Patch, ONE, Trusted, Blocking(patch), "Change parts of the configuration of an instance")
+        .takes::<InstancePut>()
+        .ignores::<Instance>()
+        .confirms(),
+    row(Post, ONE, Trusted, Blocking(rename), "Rename an instance")
+        .takes::<InstancePost>()
+        .ignores_fields(MOVE_IGNORED)
+        .unserved(MOVE_UNSERVED)
+        .begins(""),
+    row(Delete, ONE, Trusted, Blocking(delete), "Delete an instance and its snapshots").begins(""),
 ];
 
 fn list(request: &Request) -> Outcome {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::operations::Operation as Shown;
 use engine::operations::Operation;
 use tokio::sync::oneshot;
 
@@ -17,16 +18,20 @@ use crate::request::Request;
 use crate::streams::{self, Upgrade, Use};
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Get, "/1.0/operations", Trusted, Quick(list), "List the operations by status"),
-    row(Get, "/1.0/operations/{id}", Trusted, Quick(get), "Show an operation"),
-    row(Delete, "/1.0/operations/{id}", Trusted, Blocking(cancel), "Cancel an operation"),
+    row(Get, "/1.0/operations", Trusted, Quick(list), "List the operations by status")
+        .query(&[("recursion", "1: the operations themselves instead of their URLs.")])
+        .gives::<BTreeMap<String, Vec<Shown>>>(),
+    row(Get, "/1.0/operations/{id}", Trusted, Quick(get), "Show an operation").gives::<Shown>(),
+    row(Delete, "/1.0/operations/{id}", Trusted, Blocking(cancel), "Cancel an operation").confirms(),
     row(
         Get,
         "/1.0/operations/{id}/wait",
         Trusted,
         Streaming(|request, _| Box::pin(wait(request))),
         "Wait until an operation has ended, at most `timeout` seconds",
-    ),
+    )
+    .query(&[("timeout", "Seconds to wait; absent or -1: for ever.")])
+    .gives::<Shown>(),
     // The secret is the authorization.
     row(
         Get,
@@ -34,7 +39,9 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         Public,
         Streaming(|request, http| Box::pin(connect(request, http))),
         "Connect a stream of an operation by its secret",
-    ),
+    )
+    .query(&[("secret", "Which stream.")])
+    .opens("bytes in binary messages, control messages as text; an empty text message ends a stream"),
 ];
 
 fn find(request: &Request) -> Result<Arc<Operation>, Error> {
@@ -44,7 +51,7 @@ fn find(request: &Request) -> Result<Arc<Operation>, Error> {
 fn list(request: &Request) -> Outcome {
     let operations = request.engine.operations().list();
     if request.recursion() > 0 {
-        let mut by_status: BTreeMap<String, Vec<api::operations::Operation>> = BTreeMap::new();
+        let mut by_status: BTreeMap<String, Vec<Shown>> = BTreeMap::new();
         for operation in operations {
             let shown = operation.render();
             by_status.entry(shown.status.to_lowercase()).or_default().push(shown);

@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use api::certificates::{CertificatesPost, TrustToken};
-use api::operations::Operation;
+use api::certificates::CertificatesPost;
 use clap::Args;
 use client::Client;
 
@@ -64,23 +63,11 @@ impl Add {
         };
         let post = CertificatesPost { kind: "client".to_owned(), name: name.clone(), token: true, ..CertificatesPost::default() };
         let operation = client.post("/1.0/certificates", &post).await?.operation()?;
-        let token = token_of(&operation, &name).context("The server made no token")?;
+        let token = super::token_of(&operation).context("The server made no token")?;
         if !is_quiet {
             outln!("Client {name} certificate add token:");
         }
         output::value(&token.encode());
         Ok(())
     }
-}
-
-fn token_of(operation: &Operation, name: &str) -> Option<TrustToken> {
-    let metadata = operation.metadata.as_ref()?;
-    let expires_at = metadata.get("expiresAt").and_then(|time| serde_json::from_value(time.clone()).ok()).unwrap_or_default();
-    Some(TrustToken {
-        client_name: name.to_owned(),
-        fingerprint: metadata.get("fingerprint")?.as_str()?.to_owned(),
-        addresses: serde_json::from_value(metadata.get("addresses")?.clone()).ok()?,
-        secret: metadata.get("secret")?.as_str()?.to_owned(),
-        expires_at,
-    })
 }
