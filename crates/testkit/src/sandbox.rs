@@ -273,6 +273,26 @@ impl Sandbox {
         }
     }
 
+    /// A `POST` that starts an operation, and how that ended.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn post_and_wait(&self, path: &str, body: &Value) -> Value {
+        let answer = self.http("POST", path, Some(body));
+        assert_eq!(answer.status, 202, "{}: POST {path}: {}", self.test, answer.body);
+        self.wait_operation(answer.body["operation"].as_str().expect("an operation"))
+    }
+
+    /// How an operation ended.
+    pub fn wait_operation(&self, operation: &str) -> Value {
+        self.http("GET", &format!("{operation}/wait"), None).metadata().clone()
+    }
+
+    /// Makes and starts an instance of a source through the API, and how that ended.
+    pub fn launch_from(&self, name: &str, source: &Value) -> Value {
+        self.post_and_wait("/1.0/instances", &serde_json::json!({ "name": name, "source": source, "start": true }))
+    }
+
     /// Raw bytes over the unix socket; what came back until the daemon closed.
     pub fn raw_http(&self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
         http::exchange(&self.socket(), bytes)
