@@ -47,9 +47,12 @@ static ROWS: &[Row] = &[
     Row {
         controller: "cpuset",
         asked: |limits| limits.cpus.is_some().then_some("limits.cpu"),
-        v1: |limits| vec![cpuset(limits, None)],
-        // An empty list is the parent's.
-        v2: |limits| vec![cpuset(limits, Some("\n"))],
+        v1: |limits| vec![cpuset(limits)],
+        // An empty list is the parent's, but some kernels refuse it while there are processes.
+        v2: |limits| match limits.cpus {
+            Some(_) => vec![cpuset(limits)],
+            None => vec![cpuset(limits), write_if_there("cpuset.cpus", "\n")],
+        },
     },
     Row {
         controller: "blkio",
@@ -103,9 +106,7 @@ fn perform(dir: &Path, write: &Write) -> Result<()> {
     let path = dir.join(write.file);
     let result = match (&write.value, dir.parent()) {
         (Some(value), _) => sys::fs::write_kernel(&path, value),
-        (None, Some(parent)) => {
-            sys::fs::read_to_string(parent.join(write.file)).and_then(|value| sys::fs::write_kernel(&path, value.trim()))
-        }
+        (None, Some(parent)) => parents_value(parent, write.file).and_then(|value| sys::fs::write_kernel(&path, value.trim())),
         (None, None) => Ok(()),
     };
     match (result, &write.need) {
@@ -113,6 +114,12 @@ fn perform(dir: &Path, write: &Write) -> Result<()> {
         (Err(error), Need::IfThere) if error.is_not_found() => Ok(()),
         (result, _) => Ok(result?),
     }
+}
+
+/// What the parent has; where nothing is set there, what it comes to.
+fn parents_value(parent: &Path, file: &str) -> sys::Result<String> {
+    let own = sys::fs::read_to_string(parent.join(file))?;
+    if own.trim().is_empty() { sys::fs::read_to_string(parent.join(format!("{file}.effective"))) } else { Ok(own) }
 }
 
 fn write(file: &'static str, value: impl ToString) -> Write {
@@ -199,10 +206,10 @@ fn cpu_v2(limits: &Limits) -> Vec<Write> {
     ]
 }
 
-fn cpuset(limits: &Limits, unset: Option<&str>) -> Write {
+fn cpuset(limits: &Limits) -> Write {
     match &limits.cpus {
         Some(cpus) => write("cpuset.cpus", cpus),
-        None => Write { file: "cpuset.cpus", value: unset.map(str::to_owned), need: Need::None },
+        None => Write { file: "cpuset.cpus", value: None, need: Need::None },
     }
 }
 
@@ -241,7 +248,7 @@ mod tests {
     fn what_is_unset_becomes_the_parents() {
         let row = |controller: &str| ROWS.iter().find(|row| row.controller == controller).expect("row");
         assert_eq!(values(&(row("cpuset").v1)(&Limits::default())), [("cpuset.cpus", "parent's")]);
-        assert_eq!(values(&(row("cpuset").v2)(&Limits::default())), [("cpuset.cpus", "\n")]);
+        assert_eq!(values(&(row("cpuset").v2)(&Limits::default())), [("cpuset.cpus", "parent's"), ("cpuset.cpus", "\n")]);
         assert_eq!(values(&(row("blkio").v1)(&Limits::default())), [("blkio.weight", "parent's")]);
         assert_eq!(values(&(row("io").v2)(&Limits::default())), [("io.weight", "100")]);
         assert_eq!(values(&memory_v1(&Limits::default())).last(), Some(&("memory.swappiness", "parent's")));
