@@ -19,14 +19,12 @@ chosen="
 apparmor
 cgroup2
 systemd_unit
-limits
-devices
 stateful:all_objects_on_btrfs
 "
 # Seconds that the machine may run, all in all.
 limit=${LXD_VM_LIMIT:-900}
 cache=${LXD_VM_CACHE:-$PWD/target/vm}
-bin=$PWD/target/debug
+bin=${LXD_BIN_DIR:-$PWD/target/debug}
 
 # What the daemon and the tests need there.
 packages=linux-image-cloud-amd64,systemd,systemd-sysv,dbus,kmod,netbase,iproute2,iputils-ping,dnsmasq-base,nftables
@@ -166,8 +164,10 @@ UNIT
 # What changes with each run: programs, tests, and what these look for beside them, at the same paths.
 make_payload() {
     local tree=$dir/payload here=$PWD file
-    mkdir -p "$tree$here/target/debug/deps" "$tree$here/target/testkit" "$tree$here/crates/testkit/guest" "$tree$here/crates/images"
+    mkdir -p "$tree$here/target/debug/deps" "$tree$here/target/testkit" "$tree$here"/crates/{e2e,images,testkit/guest}
     cp -a scripts packaging "$tree$here/"
+    # The program that looks for what a saved state lacks; there is no compiler in the machine.
+    case " ${tests[*]}" in *' stateful'*) cargo test --locked --quiet -p testkit --lib guest_program > /dev/null ;; esac
     cp -a crates/testkit/guest/checker "$tree$here/crates/testkit/guest/"
     for file in target/testkit/checker target/testkit/debian-12; do
         [ ! -e "$file" ] || cp -a "$file" "$tree$here/target/testkit/"
@@ -177,6 +177,7 @@ make_payload() {
         strip --strip-debug -o "$tree$here/target/debug/${file##*/}" "$file"
     done
     echo "ulimit -n 65536" > "$tree/commands"
+    cp -a crates/images/src "$tree$here/crates/images/"
     if [ -n "$shell" ]; then
         printf '%s\n' "$shell" >> "$tree/commands"
     else

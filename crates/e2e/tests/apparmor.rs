@@ -26,27 +26,27 @@ fn denied(sandbox: &Sandbox, name: &str, script: &str) -> bool {
 }
 
 #[test]
-fn init_and_commands_are_confined() {
-    let Some(sandbox) = start("init_and_commands_are_confined") else { return };
-    sandbox.launch_busybox("c1");
+fn an_unprivileged_container() {
+    let Some(sandbox) = start("an_unprivileged_container") else { return };
+    rules_of_the_user(&sandbox);
+    init_and_commands_are_confined(&sandbox);
+    sandbox.finish();
+}
+
+fn init_and_commands_are_confined(sandbox: &Sandbox) {
     let label = format!("lxd-c1_<{}/lxd> (enforce)", sandbox.dir().display());
     assert_eq!(sandbox.exec_ok("c1", "cat /proc/1/attr/current; cat /proc/self/attr/current"), format!("{label}\n{label}"));
-    assert_eq!(profiles(&sandbox), label);
+    assert_eq!(profiles(sandbox), label);
     let features = sandbox.http("GET", "/1.0", None).metadata()["environment"]["kernel_features"].clone();
     assert_eq!(features["apparmor"], "true");
-    // Another daemon finds it as it is.
-    sandbox.kill_daemon();
-    sandbox.start_daemon();
-    assert_eq!(sandbox.exec_ok("c1", "cat /proc/self/attr/current"), label);
     sandbox.lxc_ok(&["stop", "--force", "c1"]);
-    assert_eq!(profiles(&sandbox), "", "loaded although nothing runs");
+    assert_eq!(profiles(sandbox), "", "loaded although nothing runs");
     sandbox.lxc_ok(&["start", "c1"]);
-    assert_eq!(profiles(&sandbox), label);
+    assert_eq!(profiles(sandbox), label);
     sandbox.lxc_ok(&["stop", "--force", "c1"]);
     sandbox.lxc_ok(&["rename", "c1", "c2"]);
     sandbox.lxc_ok(&["delete", "c2"]);
     assert_eq!(sandbox.sh_ok("find $LXD_DIR/security/apparmor -name 'lxd-*'"), "", "kept of what is gone");
-    sandbox.finish();
 }
 
 /// What root of the host could do without it, in the same machine, is denied with it.
@@ -85,16 +85,14 @@ fn a_privileged_container_is_held() {
     sandbox.finish();
 }
 
-#[test]
-fn rules_of_the_user() {
-    let Some(sandbox) = start("rules_of_the_user") else { return };
+fn rules_of_the_user(sandbox: &Sandbox) {
     sandbox.lxc_ok(&["launch", "busybox", "c1", "-c", "raw.apparmor=deny /root/secret r,"]);
     sandbox.exec_ok("c1", "echo x > /root/secret; echo y > /root/other");
-    assert!(denied(&sandbox, "c1", "cat /root/secret") && !denied(&sandbox, "c1", "cat /root/other"));
+    assert!(denied(sandbox, "c1", "cat /root/secret") && !denied(sandbox, "c1", "cat /root/other"));
     // They change while it runs, for what runs, too.
     sandbox.exec_ok("c1", "(while :; do cat /root/secret > /read 2> /dev/null && break; sleep 0.1; done) > /dev/null 2>&1 &");
     sandbox.lxc_ok(&["config", "set", "c1", "raw.apparmor", "deny /root/other r,"]);
-    assert!(!denied(&sandbox, "c1", "cat /root/secret") && denied(&sandbox, "c1", "cat /root/other"));
+    assert!(!denied(sandbox, "c1", "cat /root/secret") && denied(sandbox, "c1", "cat /root/other"));
     testkit::wait_until("what ran before reads it, too", std::time::Duration::from_secs(10), || {
         sandbox.exec_ok("c1", "cat /read 2> /dev/null || true") == "x"
     });
@@ -111,12 +109,11 @@ fn rules_of_the_user() {
     sandbox.kill_daemon();
     sandbox.start_daemon();
     sandbox.lxc_ok(&["config", "unset", "c1", "raw.apparmor"]);
-    assert!(!denied(&sandbox, "c1", "cat /root/other"));
+    assert!(!denied(sandbox, "c1", "cat /root/other"));
     let said = sandbox.lxc_fails(&["profile", "set", "default", "raw.apparmor", "deny /root/x"]);
     assert!(said.contains("syntax error") && said.contains("c1"), "{said}");
     // Rules of a profile that all share reach what runs.
     sandbox.lxc_ok(&["profile", "set", "default", "raw.apparmor", "deny /root/secret r,"]);
-    assert!(denied(&sandbox, "c1", "cat /root/secret"));
+    assert!(denied(sandbox, "c1", "cat /root/secret"));
     sandbox.lxc_ok(&["profile", "unset", "default", "raw.apparmor"]);
-    sandbox.finish();
 }

@@ -16,8 +16,7 @@ pub struct Rules<'a> {
 
 /// A guest does as it likes with what is its own. It may be looked at and signalled from outside, not the
 /// other way round.
-const BASE: &str = "\
-  capability,
+const BASE: &str = "  capability,
   dbus,
   file,
   mount,
@@ -32,8 +31,7 @@ const BASE: &str = "\
 ";
 
 /// The host's memory, its panic button, its firmware, and the policies that hold the guest.
-const ALWAYS: &str = "\
-  deny /proc/{kcore,kmem,kpage*,mem} rwklx,
+const ALWAYS: &str = "  deny /proc/{kcore,kmem,kpage*,mem} rwklx,
   deny /proc/acpi/** wklx,
   deny /proc/sysrq-trigger rwklx,
   deny /sys/firmware/efi/efivars/** wklx,
@@ -41,14 +39,12 @@ const ALWAYS: &str = "\
 ";
 
 /// What an inner manager does to its own containers.
-const NESTING: &str = "\
-  ptrace,
+const NESTING: &str = "  ptrace,
   signal,
 ";
 
 /// The host's kernel is not root's to configure: only network, host name, and limits of IPC are the container's own.
-const PRIVILEGED: &str = "\
-  deny /proc/{bus,fs,irq,scsi}/** wklx,
+const PRIVILEGED: &str = "  deny /proc/{bus,fs,irq,scsi}/** wklx,
   deny /proc/sys/{abi,debug,dev,sunrpc,vm}/** wklx,
   deny /proc/sys/fs/[^m]** wklx,
   deny /proc/sys/kernel/{acct,cad_pid,core_*,hotplug,ftrace*,hung_task_*,kexec*,keys/**,kptr_*,modprobe,modules_*} wklx,
@@ -62,8 +58,7 @@ const PRIVILEGED: &str = "\
 
 /// Files are denied by their paths, so what has them must not appear elsewhere, nor be covered by what a tool
 /// would take for them.
-const PRIVILEGED_MOUNTS: &str = "\
-  deny mount fstype=(debugfs,devtmpfs,efivarfs,securityfs,tracefs),
+const PRIVILEGED_MOUNTS: &str = "  deny mount fstype=(debugfs,devtmpfs,efivarfs,securityfs,tracefs),
   deny mount fstype=proc -> /{[^p],p[^r],pr[^o],pro[^c],proc[^/]}**,
   deny mount fstype=sysfs -> /{[^s],s[^y],sy[^s],sys[^/]}**,
   deny mount fstype=(fuse,overlay,ramfs,tmpfs) -> /proc/**,
@@ -83,8 +78,8 @@ pub fn profile(name: &str, rules: Rules<'_>) -> String {
     if rules.privileged && !rules.nesting {
         text.push_str(PRIVILEGED_MOUNTS);
     }
-    for line in rules.raw.lines() {
-        text.push_str(&format!("  {}\n", line.trim()));
+    for line in rules.raw.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        text.push_str(&format!("  {line}\n"));
     }
     text.push_str("}\n");
     text
@@ -99,7 +94,7 @@ mod tests {
         let text = |privileged, nesting| profile("lxd-c1_<d>", Rules { privileged, nesting, raw: "deny /a r,\n\n  deny /b r," });
         let plain = text(false, false);
         assert!(plain.starts_with("profile \"lxd-c1_<d>\" flags=(attach_disconnected,mediate_deleted) {\n  capability,\n"), "{plain}");
-        assert!(plain.ends_with("  deny /a r,\n  \n  deny /b r,\n}\n"), "{plain}");
+        assert!(plain.ends_with("  deny /a r,\n  deny /b r,\n}\n"), "{plain}");
         assert!(!plain.contains("/proc/sys/vm") && !plain.contains("deny mount"));
         assert!(text(true, false).contains("deny mount fstype=proc"));
         assert!(!text(true, true).contains("deny mount") && text(true, true).contains("\n  signal,\n"));

@@ -48,9 +48,12 @@ static ROWS: &[Row] = &[
     Row {
         controller: "cpuset",
         asked: |limits| limits.cpus.is_some().then_some("limits.cpu"),
-        v1: |limits| vec![cpuset(limits, None)],
-        // An empty list is the parent's.
-        v2: |limits| vec![cpuset(limits, Some("\n"))],
+        v1: |limits| vec![cpuset(limits)],
+        // An empty list is the parent's, but some kernels refuse it while there are processes.
+        v2: |limits| match limits.cpus {
+            Some(_) => vec![cpuset(limits)],
+            None => vec![cpuset(limits), write_if_there("cpuset.cpus", "\n")],
+        },
     },
     Row { controller: "blkio", asked: asked_of_disks, v1: blkio_v1, v2: |_| Vec::new() },
     Row { controller: "io", asked: |_| None, v1: |_| Vec::new(), v2: io_v2 },
@@ -112,7 +115,7 @@ fn perform(dir: &Path, write: &Write) -> Result<()> {
     let path = dir.join(file);
     let result = match (&write.value, dir.parent()) {
         (Some(value), _) => sys::fs::write_kernel(&path, value),
-        (None, Some(parent)) => sys::fs::read_to_string(parent.join(file)).and_then(|value| sys::fs::write_kernel(&path, value.trim())),
+        (None, Some(parent)) => parents_value(parent, file).and_then(|value| sys::fs::write_kernel(&path, value.trim())),
         (None, None) => Ok(()),
     };
     match (result, &write.need) {
@@ -123,6 +126,12 @@ fn perform(dir: &Path, write: &Write) -> Result<()> {
         }
         (result, _) => Ok(result?),
     }
+}
+
+/// What the parent has; where nothing is set there, what it comes to.
+fn parents_value(parent: &Path, file: &str) -> sys::Result<String> {
+    let own = sys::fs::read_to_string(parent.join(file))?;
+    if own.trim().is_empty() { sys::fs::read_to_string(parent.join(format!("{file}.effective"))) } else { Ok(own) }
 }
 
 fn write(file: &'static str, value: impl ToString) -> Write {
@@ -267,10 +276,10 @@ fn huge_pages(limits: &Limits, unlimited: &str, file: fn(&HugePages) -> &'static
     HUGE_PAGES.iter().map(one).collect()
 }
 
-fn cpuset(limits: &Limits, unset: Option<&str>) -> Write {
+fn cpuset(limits: &Limits) -> Write {
     match &limits.cpus {
         Some(cpus) => write("cpuset.cpus", cpus),
-        None => Write { file: "cpuset.cpus", value: unset.map(str::to_owned), need: Need::None },
+        None => Write { file: "cpuset.cpus", value: None, need: Need::None },
     }
 }
 
@@ -336,7 +345,7 @@ mod tests {
     fn what_is_unset_becomes_the_parents() {
         let row = |controller: &str| ROWS.iter().find(|row| row.controller == controller).expect("row");
         assert_eq!(values(&(row("cpuset").v1)(&Limits::default())), [("cpuset.cpus", "parent's")]);
-        assert_eq!(values(&(row("cpuset").v2)(&Limits::default())), [("cpuset.cpus", "\n")]);
+        assert_eq!(values(&(row("cpuset").v2)(&Limits::default())), [("cpuset.cpus", "parent's"), ("cpuset.cpus", "\n")]);
         assert_eq!(values(&(row("blkio").v1)(&Limits::default())), [("blkio.weight|blkio.bfq.weight", "parent's")]);
         assert_eq!(values(&(row("io").v2)(&Limits::default())), [("io.weight|io.bfq.weight", "100")]);
         assert_eq!(values(&memory_v1(&Limits::default())).last(), Some(&("memory.swappiness", "parent's")));

@@ -160,6 +160,16 @@ impl Groups {
         devices::deny(self, node, nodes)
     }
 
+    /// Moves the calling process to the keeper of the delegated group that these are in, if they are in one: away from
+    /// the group of the daemon's unit, with which it would be killed.
+    pub(crate) fn join_keeper(&self) -> Result<()> {
+        let Some(keeper) = self.only_dir().and_then(|dir| Some(dir.parent()?.with_file_name(crate::keeper::LEAF))) else { return Ok(()) };
+        match sys::fs::write_kernel(keeper.join("cgroup.procs"), "0") {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Moves a process in that brings a command along. Where version 2 is alone, into a leaf: the guest may hand
     /// controllers on only while no process is in the group itself, and it cannot move one that it does not see.
     pub fn enter_beside(&self, pid: i32) -> Result<()> {

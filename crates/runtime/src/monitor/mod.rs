@@ -113,6 +113,7 @@ fn prepare(run_dir: &Path) -> Result<Launch> {
     sys::process::become_subreaper()?;
     sys::process::set_guest_limits();
     let launch = Launch::read(run_dir)?;
+    Groups::new(launch.layout.clone(), &launch.cgroup_tag, &launch.spec.name).join_keeper()?;
     sys::process::set_name(&format!("lxd:{}", launch.spec.name.chars().take(11).collect::<String>()))?;
     Ok(launch)
 }
