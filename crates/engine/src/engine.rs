@@ -14,6 +14,7 @@ use crate::error::Context;
 use crate::events::Events;
 use crate::guest::{GuestState, Guests};
 use crate::host::Host;
+use crate::hotplug::Hotplug;
 use crate::images::{ImageState, Images};
 use crate::instances::admission::Gates;
 use crate::instances::idmap::{HostIds, read_host_ids};
@@ -60,6 +61,7 @@ pub struct Engine {
     pub(crate) networks: NetworkTable,
     pub(crate) image_state: ImageState,
     pub(crate) host: Host,
+    pub(crate) hotplug: Hotplug,
     pub(crate) criu: KnownCriu,
     pub(crate) host_ids: std::result::Result<HostIds, String>,
     /// Held while an isolated id range is chosen and stored.
@@ -136,6 +138,7 @@ impl Engine {
             networks: NetworkTable::default(),
             image_state: ImageState::default(),
             host,
+            hotplug: Hotplug::default(),
             criu: KnownCriu::default(),
             host_ids,
             id_allocation: Mutex::default(),
@@ -151,6 +154,7 @@ impl Engine {
         engine.networks.expect(&engine.records.networks.ids());
         let unsettled = engine.instances().recover();
         engine.guests().sweep();
+        Hotplug::start(&engine);
         let leftovers = engine.images().leftovers();
         let worker = engine.clone();
         let start = std::thread::Builder::new().name("start-up".into()).spawn(move || worker.finish_start(unsettled, leftovers));
@@ -169,9 +173,11 @@ impl Engine {
         crate::points::reach("settle");
         self.instances().settle_all(unsettled);
         self.instances().rebalance_cpus();
+        self.hotplug.look_again();
         if self.config.autostart {
             self.instances().autostart();
         }
+        crate::instances::schedule::start(&self);
         *lock(&self.ready.done) = true;
         self.ready.changed.notify_all();
         tracing::info!("ready");

@@ -16,6 +16,7 @@ pub mod etag;
 pub mod events;
 pub mod guest;
 mod host;
+mod hotplug;
 pub mod images;
 pub mod instances;
 mod leases;
