@@ -15,6 +15,7 @@ use crate::error::Context;
 use crate::events::Events;
 use crate::guest::{GuestState, Guests};
 use crate::host::Host;
+use crate::hotplug::Hotplug;
 use crate::https::{Edge, Https};
 use crate::images::{ImageState, Images};
 use crate::instances::admission::Gates;
@@ -66,6 +67,7 @@ pub struct Engine {
     pub(crate) networks: NetworkTable,
     pub(crate) image_state: ImageState,
     pub(crate) host: Host,
+    pub(crate) hotplug: Hotplug,
     pub(crate) criu: KnownCriu,
     pub(crate) https: Https,
     pub(crate) strangers: Strangers,
@@ -149,6 +151,7 @@ impl Engine {
             networks: NetworkTable::default(),
             image_state: ImageState::default(),
             host,
+            hotplug: Hotplug::default(),
             criu: KnownCriu::default(),
             https,
             strangers: Strangers::default(),
@@ -166,6 +169,7 @@ impl Engine {
         engine.networks.expect(&engine.records.networks.ids());
         let unsettled = engine.instances().recover();
         engine.guests().sweep();
+        Hotplug::start(&engine);
         let leftovers = engine.images().leftovers();
         let worker = engine.clone();
         let start = std::thread::Builder::new().name("start-up".into()).spawn(move || worker.finish_start(unsettled, leftovers));
@@ -184,9 +188,11 @@ impl Engine {
         crate::points::reach("settle");
         self.instances().settle_all(unsettled);
         self.instances().rebalance_cpus();
+        self.hotplug.look_again();
         if self.config.autostart {
             self.instances().autostart();
         }
+        crate::instances::schedule::start(&self);
         *lock(&self.ready.done) = true;
         self.ready.changed.notify_all();
         tracing::info!("ready");

@@ -17,6 +17,7 @@ pub mod etag;
 pub mod events;
 pub mod guest;
 mod host;
+mod hotplug;
 mod https;
 pub mod images;
 pub mod instances;

@@ -49,6 +49,7 @@ pub const API_EXTENSIONS: &[&str] = &[
     "network_dhcp_gateway",
     "file_get_symlink",
     "network_leases",
+    "unix_device_hotplug",
     "operation_description",
     "event_lifecycle",
     "devlxd_images",

@@ -2,7 +2,7 @@
 
 use crate::row::keys;
 use crate::types::{
-    Count, Cpu, CpuAllowance, Environment, Expiry, Memory, MemoryEnforce, Modules, Priority, RawIdmap, ResourceLimit, Size,
+    Count, Cpu, CpuAllowance, Environment, Expiry, Memory, MemoryEnforce, Modules, Priority, RawIdmap, ResourceLimit, Schedule, Size,
     SnapshotPattern, Text, Uint32,
 };
 use crate::{Config, KeyError, Refused, Table};
@@ -81,6 +81,10 @@ keys! { ROWS;
     SNAPSHOTS_EXPIRY: Expiry = "snapshots.expiry", "", Event;
     /// Name of snapshots made without a name; `%d` is the next free number.
     SNAPSHOTS_PATTERN: SnapshotPattern = "snapshots.pattern", "snap%d", Event;
+    /// When snapshots are taken by themselves (UTC); also of an instance that does not run if `snapshots.schedule.stopped` is true.
+    SNAPSHOTS_SCHEDULE: Schedule = "snapshots.schedule", "", Event;
+    /// Whether snapshots are taken by themselves while the instance does not run.
+    SNAPSHOTS_SCHEDULE_STOPPED: bool = "snapshots.schedule.stopped", "false", Event;
     /// Free for your own use; images' templates read some of them (`user.user-data`, `user.network_mode`).
     USER: Text = "user.*", "", Event;
     /// What the daemon remembers about the instance.
@@ -99,8 +103,6 @@ static REFUSED: &[Refused] = &[
     Refused { name: "security.protection.shift", reason: "files are mapped at mount time, not rewritten" },
     Refused { name: "security.secureboot", reason: "it concerns virtual machines, and this server runs containers" },
     Refused { name: "security.sev*", reason: "it concerns virtual machines, and this server runs containers" },
-    Refused { name: "snapshots.schedule", reason: "snapshots are not taken by themselves; call `lxc snapshot` from a timer" },
-    Refused { name: "snapshots.schedule.*", reason: "snapshots are not taken by themselves; call `lxc snapshot` from a timer" },
     Refused {
         name: "security.syscalls.*",
         reason: "the system call filter is fixed; security.nesting permits what nested containers need",

@@ -150,7 +150,7 @@ impl Container {
     }
 
     fn show(&self, bind: &Bind, tree: &OwnedFd) -> Result<()> {
-        let directory = sys::fs::metadata(&bind.source)?.is_dir();
+        let directory = bind.file_system.is_some() || sys::fs::metadata(&bind.source)?.is_dir();
         self.inside_with(&[tree])?.ask(&FilesMessage::Attach { target: bind.target.clone(), directory }, &[]).map(drop)
     }
 

@@ -26,6 +26,8 @@ pub struct Tree {
     pub read_only: bool,
     /// Refuse to open device nodes in it.
     pub no_devices: bool,
+    /// The source is a block device with this file system, which is mounted.
+    pub file_system: Option<String>,
     /// The guest must not be able to undo these two, see [`crate::staging`].
     pub locked: bool,
 }
@@ -39,6 +41,7 @@ impl Tree {
             optional: bind.optional,
             idmapped: bind.idmapped,
             read_only: bind.read_only,
+            file_system: bind.file_system.clone(),
             ..Self::default()
         }
     }

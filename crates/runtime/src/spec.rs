@@ -98,6 +98,9 @@ pub struct Bind {
     pub optional: bool,
     /// Map the ids on disk like those of the root file system.
     pub idmapped: bool,
+    /// The source is a block device with this file system, which is mounted.
+    #[serde(default)]
+    pub file_system: Option<String>,
 }
 
 /// A device node shown inside. The node itself is made on the host at `source`, if it is not

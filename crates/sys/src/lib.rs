@@ -17,6 +17,7 @@ pub mod btrfs;
 pub mod copy;
 pub mod daemon;
 pub mod helper;
+pub mod hotplug;
 pub mod inotify;
 pub mod loopdev;
 pub mod mount;

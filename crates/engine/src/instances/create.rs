@@ -17,7 +17,7 @@ use crate::error::Context;
 use crate::images::{Keep, RemoteImage};
 use crate::operations::{New, Operation};
 use crate::records::{Held, ImageRecord, InstanceRecord, IntentRecord};
-use crate::{Error, ErrorKind, Result, devices, host, points};
+use crate::{Error, ErrorKind, Result, host, points};
 
 /// What the new volume is made of.
 pub(super) enum Origin {
@@ -304,8 +304,7 @@ impl Instances {
 
 /// Checks what an instance is to run with.
 pub(super) fn check_expanded(expanded: &Expanded) -> Result<()> {
-    keys::devices::validate_devices(&expanded.devices, Scope::Expanded)?;
-    devices::check_supported(&expanded.devices)
+    Ok(keys::devices::validate_devices(&expanded.devices, Scope::Expanded)?)
 }
 
 /// Sets or lifts the size limit of the root disk. `lift` also where there was never one.

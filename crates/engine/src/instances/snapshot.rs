@@ -57,6 +57,12 @@ impl Instances {
         let engine = &self.engine;
         let action = if stateful { Action::Save } else { Action::Snapshot };
         let _permit = engine.gates.permit(name, action)?;
+        self.take_snapshot_held(name, wanted, stateful)
+    }
+
+    /// The same for who holds the permit.
+    pub(super) fn take_snapshot_held(&self, name: &str, wanted: String, stateful: bool) -> Result<()> {
+        let engine = &self.engine;
         let held = self.record(name)?;
         let expanded = expand_record(&engine.records, &held);
         let snapshot =
@@ -97,8 +103,8 @@ impl Instances {
         }
         points::reach("snapshot.taken");
         let now = Timestamp::now();
-        let expires_at =
-            SNAPSHOTS_EXPIRY.get(&expanded.config).map_or(Timestamp::NEVER, |seconds| Timestamp::from_unix(now.unix() + seconds as i64));
+        let lifetime = SNAPSHOTS_EXPIRY.text(&expanded.config).and(SNAPSHOTS_EXPIRY.get(&expanded.config));
+        let expires_at = lifetime.map_or(Timestamp::NEVER, |seconds| Timestamp::from_unix(now.unix() + seconds as i64));
         let instance = InstanceRecord { stateful: false, ..InstanceRecord::clone(&held.record) };
         let mut changes = engine.records.changes();
         changes.insert(&id, SnapshotRecord { taken_at: now, expires_at, instance, stateful })?;

@@ -33,7 +33,7 @@ pub(crate) fn build(input: Input<'_>) -> ContainerSpec {
         match part {
             Part::Nic(nic) => nics.push(nic.clone()),
             Part::Disk(bind) => mounts.push(bind.clone()),
-            Part::Node(node) => nodes.push(node.clone()),
+            Part::Nodes(own) => nodes.extend(own.iter().cloned()),
         }
     }
     // Parents come before what is mounted inside them.

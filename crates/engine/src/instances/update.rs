@@ -230,6 +230,9 @@ impl Instances {
         }
         if let Some(run) = engine.live.get(name) {
             engine.guests().changed(&run.container.spec(), before, after);
+            if before.devices != after.devices {
+                engine.hotplug.look_again();
+            }
         }
     }
 }
@@ -277,7 +280,7 @@ fn idmap_keys(config: &Config) -> Vec<Option<&String>> {
 fn ordered(parts: &Parts) -> Vec<(String, Part)> {
     let mut list: Vec<_> = parts.iter().map(|(name, part)| (name.clone(), part.clone())).collect();
     list.sort_by_key(|(_, part)| match part {
-        Part::Node(node) => (0, node.target.clone()),
+        Part::Nodes(nodes) => (0, nodes.first().map(|node| node.target.clone()).unwrap_or_default()),
         Part::Nic(nic) => (1, nic.name.clone().into()),
         Part::Disk(bind) => (2, bind.target.clone()),
     });
