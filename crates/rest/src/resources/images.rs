@@ -37,6 +37,20 @@ const UPLOAD_HEADERS: &[Parameter] = &[
     ("X-LXD-fingerprint", "The SHA-256 that the upload must have."),
 ];
 
+/// Of sources that are no local instance; clients send them empty.
+const SOURCE_UNSERVED: &[&str] = &[
+    "source.alias",
+    "source.certificate",
+    "source.fingerprint",
+    "source.image_type",
+    "source.mode",
+    "source.project",
+    "source.protocol",
+    "source.secret",
+    "source.server",
+    "source.url",
+];
+
 pub(super) static ENDPOINTS: &[Endpoint] = &[
     row(Get, URL, Public, Quick(list), "List the images").lists::<Image>().query(&[FILTER]),
     row(Post, URL, Trusted, Streaming(|request, http| Box::pin(create(request, http))), "Upload, publish or build an image")
@@ -44,7 +58,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         .requires(&["source.type"])
         .takes_bytes("the image: a tar archive, or multipart/form-data with `metadata` and `rootfs`")
         .ignores::<Image>()
-        .unserved(&["source.mode", "source.url", "source.secret", "source.project", "source.image_type"])
+        .unserved(SOURCE_UNSERVED)
         .headers(UPLOAD_HEADERS)
         .begins("`fingerprint` and `size`"),
     row(Get, ONE, Public, Quick(get), "Show an image").gives_tagged::<Image>(),
