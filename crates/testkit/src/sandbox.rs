@@ -293,6 +293,17 @@ impl Sandbox {
         self.post_and_wait("/1.0/instances", &serde_json::json!({ "name": name, "source": source, "start": true }))
     }
 
+    /// One with headers of its own; `line` is `METHOD PATH`.
+    ///
+    /// # Panics
+    /// When the daemon does not answer in HTTP.
+    pub fn http_with(&self, line: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Response {
+        match http::request_with(&self.socket(), line, headers, body) {
+            Ok(response) => response,
+            Err(error) => panic!("{}: {line}: {error}\n{}", self.test, self.daemon_log()),
+        }
+    }
+
     /// Raw bytes over the unix socket; what came back until the daemon closed.
     pub fn raw_http(&self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
         http::exchange(&self.socket(), bytes)
