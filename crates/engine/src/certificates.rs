@@ -102,7 +102,7 @@ impl Certificates {
             return self.create_token(&request).map(Added::Token);
         }
         let certificate = certificate_of(&request, applicant)?;
-        self.add(&certificate, name_for(&request.name, applicant, &certificate)).map(Added::Certificate)
+        self.add(&certificate, name_for(&request.name, &request, applicant, &certificate)).map(Added::Certificate)
     }
 
     /// A stranger's request: first of all it must know something.
@@ -144,7 +144,7 @@ impl Certificates {
             return Err(forbidden());
         }
         let certificate = certificate_of(request, applicant)?;
-        self.add(&certificate, name_for(name, applicant, &certificate))
+        self.add(&certificate, name_for(name, request, applicant, &certificate))
     }
 
     fn is_password(&self, given: &str) -> bool {
@@ -271,14 +271,14 @@ fn certificate_of(request: &CertificatesPost, applicant: Applicant<'_>) -> Resul
     applicant.certificate.cloned().ok_or_else(|| Error::bad_request("No client certificate provided"))
 }
 
-/// A certificate always has a name: the one wished for, where it comes from, what it says itself.
-fn name_for(wished: &str, applicant: Applicant<'_>, certificate: &pki::Certificate) -> String {
+/// A certificate gets the name wished for, else that of where its owner calls from, or what it says itself.
+fn name_for(wished: &str, request: &CertificatesPost, applicant: Applicant<'_>, certificate: &pki::Certificate) -> String {
     if !wished.is_empty() {
         return wished.to_owned();
     }
     match applicant.address {
-        Some(address) => address.to_string(),
-        None => certificate.common_name().to_owned(),
+        Some(address) if request.certificate.is_empty() => address.to_string(),
+        _ => certificate.common_name().to_owned(),
     }
 }
 

@@ -106,8 +106,8 @@ impl Trust {
             let left = Duration::from_secs(u64::try_from(left).unwrap_or(0) + 1).min(LOOK_INTERVAL);
             tokio::select! {
                 changed = self.changes.changed() => if changed.is_err() {
-                    // The server ends.
-                    return;
+                    // The server ends: no reason to end what its clients run.
+                    return std::future::pending().await;
                 },
                 () = tokio::time::sleep(left) => {}
             }

@@ -306,6 +306,8 @@ async fn a_token_lets_in_once() {
     let post = |token: &api::certificates::TrustToken| json!({"name": "liar", "password": token.encode()}).to_string();
     let good = token(made);
     assert_eq!(ask(server.address, &of(&newcomer), "POST /1.0/certificates", &post(&token(revoked))).await.0, 403);
+    let nameless = client(None, rustls::ALL_VERSIONS);
+    assert_eq!(ask(server.address, &nameless, "POST /1.0/certificates", &post(&good)).await.0, 400, "the token is still good");
     let (status, body) = ask(server.address, &of(&newcomer), "POST /1.0/certificates", &post(&good)).await;
     assert_eq!(status, 201, "{body}");
     assert_eq!(server.auth(&of(&newcomer)).await, "trusted");
@@ -326,6 +328,9 @@ async fn certificates_are_shown_renamed_and_their_tags_kept() {
     let (admin, other) = (fresh(), fresh());
     let (client, fingerprint) = (of(&admin), server.trust(&admin));
     let base64 = data(&other);
+    let third = json!({"type": "client", "certificate": fresh().certificate().pem()}).to_string();
+    assert_eq!(ask(server.address, &client, "POST /1.0/certificates", &third).await.0, 201);
+    assert!(server.engine.certificates().list().iter().any(|certificate| certificate.name == "test@host"), "named by what it says");
     let post = json!({"type": "client", "name": "two", "certificate": base64}).to_string();
     assert_eq!(ask(server.address, &client, "POST /1.0/certificates", &post).await.0, 201);
     let (status, body) = ask(server.address, &client, "POST /1.0/certificates", &post).await;
