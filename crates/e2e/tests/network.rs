@@ -116,3 +116,38 @@ fn other_nic_types() {
     wait_until("the physical device back on the host", Duration::from_secs(10), || sandbox.sh("test -e /sys/class/net/phys0").ok());
     sandbox.finish();
 }
+
+/// A guest that takes another's address is not heard.
+#[test]
+fn filtered_cards_cannot_lie() {
+    let Some(sandbox) = Sandbox::start("filtered_cards_cannot_lie", Options::storage("overlay")) else { return };
+    sandbox.build_busybox();
+    let subnet = sandbox.lxc_ok(&["network", "get", "lxdbr0", "ipv4.address"]);
+    let gateway = subnet.split('/').next().expect("an address").to_owned();
+    let prefix = &gateway[..gateway.rfind('.').expect("dots")];
+    let fixed = format!("ipv4.address={prefix}.77");
+    sandbox.lxc_ok(&["init", "busybox", "c1"]);
+    sandbox.lxc_ok(&["config", "device", "override", "c1", "eth0", &fixed, "security.ipv4_filtering=true"]);
+    sandbox.lxc_ok(&["start", "c1"]);
+    let reaches = |options: &str| sandbox.lxc(&["exec", "c1", "--", "sh", "-c", &format!("ping -c 1 -W 1 {options} {gateway}")]).ok();
+    wait_until("the way to the gateway", Duration::from_secs(20), || reaches(""));
+    sandbox.exec_ok("c1", &format!("ip addr add {prefix}.78/24 dev eth0"));
+    let other = format!("-I {prefix}.78");
+    assert!(!reaches(&other), "it was heard with another IPv4 address");
+    // The hardware address counts also without the others, and all of it changes while it runs.
+    sandbox.lxc_ok(&["config", "device", "set", "c1", "eth0", "security.ipv4_filtering", "false"]);
+    assert!(reaches(&other), "still filtered");
+    sandbox.lxc_ok(&["config", "device", "set", "c1", "eth0", "security.mac_filtering", "true"]);
+    assert!(reaches(""));
+    let own = sandbox.exec_ok("c1", "cat /sys/class/net/eth0/address");
+    sandbox.exec_ok("c1", "ip link set eth0 address 00:16:3e:99:99:99");
+    assert!(!reaches(""), "it was heard with another hardware address");
+    sandbox.kill_daemon();
+    sandbox.start_daemon();
+    assert!(!reaches(""), "forgotten by a new daemon");
+    sandbox.exec_ok("c1", &format!("ip link set eth0 address {own}"));
+    wait_until("its own address to count again", Duration::from_secs(10), || reaches(""));
+    sandbox.lxc_ok(&["stop", "--force", "c1"]);
+    assert_eq!(sandbox.sh_ok("nft list tables bridge"), "", "filters of a stopped container");
+    sandbox.finish();
+}

@@ -10,6 +10,7 @@ mod delete;
 mod exec;
 pub(crate) mod expand;
 mod files;
+mod filters;
 mod freeze;
 pub(crate) mod idmap;
 mod instance_type;
@@ -94,6 +95,7 @@ impl Instances {
     pub(crate) fn unpublish(&self, name: &str) {
         self.engine.live.remove(name);
         self.engine.guests().forget(name);
+        self.lift_all_filters(name);
     }
 
     pub(crate) fn record(&self, name: &str) -> Result<Held<InstanceRecord>> {

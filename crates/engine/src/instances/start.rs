@@ -65,6 +65,11 @@ impl Instances {
         let mut undo = Undo::default();
         self.remember_start(name, &prepared.volatile)?;
         undo.push("store that it does not run", || self.forget_start(name, &held));
+        self.filter_cards(&devices::parts_of(&prepared.spec), (&Expanded::default(), &prepared.expanded))?;
+        undo.push("lift the filters of its cards", || {
+            self.lift_all_filters(name);
+            Ok::<_, Error>(())
+        });
         // Before it runs: some look for the socket first thing.
         self.engine.guests().admit(name, &prepared.spec)?;
         undo.push("close the guest API", || {

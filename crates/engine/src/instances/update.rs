@@ -1,12 +1,14 @@
 //! Changing an instance: PUT, PATCH, and the echo of a changed profile. What can change while it
 //! runs does; any failure puts everything back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::Config;
 use api::instances::InstancePut;
 use keys::devices::disk;
 use keys::instance::{LIMITS_CPU, RAW_APPARMOR, volatile};
+use runtime::Nic;
 use serde_json::Value;
 
 use super::Instances;
@@ -156,7 +158,7 @@ impl Instances {
     }
 
     /// Changes a running instance: devices away, devices new, limits.
-    fn change_live<'a>(&self, run: &'a Arc<Run>, (before, after): (&'a Expanded, &Expanded), undo: &mut Undo<'a>) -> Result<()> {
+    fn change_live<'a>(&'a self, run: &'a Arc<Run>, (before, after): (&'a Expanded, &'a Expanded), undo: &mut Undo<'a>) -> Result<()> {
         let container = &run.container;
         if before.config.get("linux.kernel_modules") != after.config.get("linux.kernel_modules") {
             super::start::load_modules(&after.config)?;
@@ -164,6 +166,14 @@ impl Instances {
         let mut old = devices::parts_of(&container.spec());
         let new =
             self.with_owner(container.name(), &after.config, |owner| devices::parts_after(&old, (&before.devices, &after.devices), owner))?;
+        self.filter_cards(&new, (before, after))?;
+        let had = old.clone();
+        undo.push("put the old filters of its cards back", move || self.filter_cards(&had, (after, before)));
+        let gone = old.iter().filter_map(|(name, part)| match part {
+            Part::Nic(nic) if !new.contains_key(name) => Some((name.clone(), nic.clone())),
+            _ => None,
+        });
+        let gone: BTreeMap<String, Nic> = gone.collect();
         for (name, part) in &new {
             if old.get(name).is_some_and(|old| old.differs_in_rates(part)) {
                 devices::limit(container, name, part)?;
@@ -182,7 +192,9 @@ impl Instances {
             undo.push("take a device away again", move || devices::detach(&run.container, &name, &part));
         }
         self.change_apparmor(run, (&before.config, &after.config), undo)?;
-        self.change_limits(run, (before, after), undo)
+        self.change_limits(run, (before, after), undo)?;
+        self.lift_filters(&gone, before);
+        Ok(())
     }
 
     /// Rules of the AppArmor profile.

@@ -32,6 +32,12 @@ pub mod bridged {
         NICTYPE: NicType = "nictype", "", Now;
         /// Bridge on the host.
         PARENT: Interface = "parent", "", Now;
+        /// Keep the instance from using another IPv4 address than `ipv4.address`, and another hardware address than its own.
+        SECURITY_IPV4_FILTERING: bool = "security.ipv4_filtering", "false", Now;
+        /// Keep the instance from using another IPv6 address than `ipv6.address`, and another hardware address than its own.
+        SECURITY_IPV6_FILTERING: bool = "security.ipv6_filtering", "false", Now;
+        /// Keep the instance from using another hardware address than its own.
+        SECURITY_MAC_FILTERING: bool = "security.mac_filtering", "false", Now;
         /// Always `nic`.
         TYPE: Text = "type", "", Fixed;
     }
@@ -106,7 +112,10 @@ static REFUSED: &[Refused] = &[
     Refused { name: "boot.priority", reason: "it concerns virtual machines, and this server runs containers" },
     Refused { name: "limits.*", reason: "Network limits are only supported on bridged and p2p interfaces" },
     Refused { name: "maas.*", reason: "MAAS is not supported" },
-    Refused { name: "security.*", reason: "filtering of a container's traffic is not implemented" },
+    Refused {
+        name: "security.*",
+        reason: "traffic is filtered on bridged interfaces only, by security.mac_filtering, security.ipv4_filtering and security.ipv6_filtering",
+    },
     Refused { name: "vlan", reason: "VLANs are not supported; make the VLAN interface on the host and use it as parent" },
     Refused { name: "vlan.*", reason: "VLANs are not supported; make the VLAN interface on the host and use it as parent" },
 ];
@@ -134,6 +143,12 @@ pub fn nic_type(device: &Config) -> Option<NicType> {
     }
 }
 
+/// Whether what the instance sends is filtered.
+pub fn is_filtered(device: &Config) -> bool {
+    use bridged::{SECURITY_IPV4_FILTERING, SECURITY_IPV6_FILTERING, SECURITY_MAC_FILTERING};
+    [SECURITY_MAC_FILTERING, SECURITY_IPV4_FILTERING, SECURITY_IPV6_FILTERING].iter().any(|key| key.is_true(device))
+}
+
 /// The bridge or host interface that an interface hangs on: its network, else its parent.
 pub fn parent_of(device: &Config) -> Option<&str> {
     bridged::NETWORK.text(device).or_else(|| bridged::PARENT.text(device))
@@ -154,6 +169,13 @@ pub(super) fn validate(device: &Device) -> Result<(), KeyError> {
         }
     }
     table_of(kind).validate(device)?;
+    for (filtering, address) in
+        [(bridged::SECURITY_IPV4_FILTERING, bridged::IPV4_ADDRESS.name), (bridged::SECURITY_IPV6_FILTERING, bridged::IPV6_ADDRESS.name)]
+    {
+        if filtering.is_true(device) && device.get(address).is_none_or(String::is_empty) {
+            return Err(KeyError::other(format!("{} needs a fixed address: set {address}", filtering.name)));
+        }
+    }
     if kind != NicType::P2p && parent_of(device).is_none() {
         return Err(KeyError::other(format!("Missing parent for {} type nic.", kind.text())));
     }
@@ -178,6 +200,13 @@ mod tests {
         let macvlan = [("type", "nic"), ("nictype", "macvlan"), ("parent", "eth9"), ("limits.max", "1Mbit")];
         assert!(error(&macvlan).contains("Network limits are only supported on bridged and p2p interfaces"));
         assert!(error(&[("type", "nic"), ("network", "lxdbr0"), ("limits.max", "1")]).contains("has no unit"));
+    }
+
+    #[test]
+    fn filtering_needs_something_to_compare_with() {
+        let bridged = [("type", "nic"), ("network", "lxdbr0"), ("security.ipv4_filtering", "true")];
+        assert!(error(&bridged).contains("needs a fixed address: set ipv4.address"));
+        assert!(error(&[("type", "nic"), ("nictype", "p2p"), ("security.mac_filtering", "true")]).contains("bridged interfaces only"));
     }
 
     #[test]
