@@ -37,6 +37,9 @@ bzip2 bzip2
 zstd zstd
 script bsdutils
 lxcfs lxcfs
+curl curl
+openssl openssl
+python3 python3
 "
 
 fail() {

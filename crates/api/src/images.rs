@@ -29,7 +29,23 @@ pub struct Image {
     /// `container`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// Where it was downloaded from, if from where a newer version may come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update_source: Option<UpdateSource>,
     pub uploaded_at: Timestamp,
+}
+
+/// Where an image was downloaded from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the names are those of the API and say it")]
+pub struct UpdateSource {
+    pub alias: String,
+    /// PEM text of the server's own certificate; empty where one of the system's authorities vouches for it.
+    pub certificate: String,
+    /// `lxd`, `simplestreams` or `direct`.
+    pub protocol: String,
+    pub server: String,
 }
 
 /// An alias as an image lists it.
@@ -66,6 +82,9 @@ pub struct ImageAliasEntry {
 pub struct ImagePut {
     #[serde(deserialize_with = "null_default")]
     pub auto_update: bool,
+    /// When the image becomes obsolete (extension `images_expiry`); left as it is where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
     #[serde(deserialize_with = "null_default")]
     pub properties: Config,
     #[serde(deserialize_with = "null_default")]
@@ -89,6 +108,9 @@ pub struct ImagesPost {
     pub aliases: Vec<ImageAlias>,
     #[serde(deserialize_with = "null_default")]
     pub compression_algorithm: String,
+    /// When the image becomes obsolete (extension `images_expiry`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
     #[serde(deserialize_with = "null_default")]
     pub source: ImageSource,
 }
@@ -98,9 +120,33 @@ pub struct ImagesPost {
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImageSource {
-    /// `container`/`instance`, `snapshot`, or `build` (extension `image_build`).
+    /// `container`/`instance`, `snapshot`, `image`, `url`, or `build` (extension `image_build`).
     #[serde(rename = "type", deserialize_with = "null_default")]
     pub kind: String,
+    /// For `image`: `pull`, also if empty.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub mode: String,
+    /// For `image`: address of the server.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub server: String,
+    /// For `image`: `lxd`, also if empty, or `simplestreams`.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub protocol: String,
+    /// For `image`: PEM text of the server's certificate, where it is pinned.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub certificate: String,
+    /// For `image`: what lets a private image be fetched once.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub secret: String,
+    /// For `image`: which one there.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub fingerprint: String,
+    /// For `image`: which one there, where there is no fingerprint.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub alias: String,
+    /// For `url`: an address that says where the image is.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub url: String,
     /// Instance, or `INSTANCE/SNAPSHOT`.
     #[serde(deserialize_with = "null_default")]
     pub name: String,

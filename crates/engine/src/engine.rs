@@ -9,10 +9,13 @@ use runtime::{Runtime, RuntimeConfig};
 use serde_json::Map;
 use store::SqliteStore;
 
+use crate::certificates::{Certificates, Strangers};
 use crate::criu::KnownCriu;
 use crate::error::Context;
 use crate::events::Events;
+use crate::guest::{GuestState, Guests};
 use crate::host::Host;
+use crate::https::{Edge, Https};
 use crate::images::{ImageState, Images};
 use crate::instances::admission::Gates;
 use crate::instances::idmap::{HostIds, read_host_ids};
@@ -53,12 +56,15 @@ pub struct Engine {
     pub(crate) records: Records,
     pub(crate) runtime: RuntimeHandle,
     pub(crate) live: Live,
+    pub(crate) guest_state: GuestState,
     pub(crate) gates: Arc<Gates>,
     pub(crate) pools: PoolTable,
     pub(crate) networks: NetworkTable,
     pub(crate) image_state: ImageState,
     pub(crate) host: Host,
     pub(crate) criu: KnownCriu,
+    pub(crate) https: Https,
+    pub(crate) strangers: Strangers,
     pub(crate) host_ids: std::result::Result<HostIds, String>,
     /// Held while an isolated id range is chosen and stored.
     pub(crate) id_allocation: Mutex<()>,
@@ -96,6 +102,8 @@ struct Ready {
 const LAYOUT: &[(&str, u32)] = &[
     ("database", 0o700),
     ("devices", 0o711),
+    // Users of the host have no business with the sockets of guests.
+    ("devlxd", 0o700),
     ("disks", 0o700),
     ("images", 0o700),
     ("networks", 0o711),
@@ -112,6 +120,7 @@ impl Engine {
         let store = SqliteStore::open(config.dir.join("database/lxd.db")).context("open the database")?;
         let records = Records::load(Arc::new(store))?;
         let host = Host::read();
+        let https = Https::open(&config.dir, &host.hostname);
         let host_ids = read_host_ids();
         if let Err(reason) = &host_ids {
             tracing::warn!("only privileged containers can be made: {reason}");
@@ -126,12 +135,15 @@ impl Engine {
             records,
             runtime: RuntimeHandle(runtime),
             live: Live::default(),
+            guest_state: GuestState::default(),
             gates: Arc::default(),
             pools: PoolTable::default(),
             networks: NetworkTable::default(),
             image_state: ImageState::default(),
             host,
             criu: KnownCriu::default(),
+            https,
+            strangers: Strangers::default(),
             host_ids,
             id_allocation: Mutex::default(),
             starts: RwLock::default(),
@@ -145,6 +157,7 @@ impl Engine {
         engine.pools.expect(&engine.records.pools.ids());
         engine.networks.expect(&engine.records.networks.ids());
         let unsettled = engine.instances().recover();
+        engine.guests().sweep();
         let leftovers = engine.images().leftovers();
         let worker = engine.clone();
         let start = std::thread::Builder::new().name("start-up".into()).spawn(move || worker.finish_start(unsettled, leftovers));
@@ -170,6 +183,7 @@ impl Engine {
         self.ready.changed.notify_all();
         tracing::info!("ready");
         self.images().sweep(leftovers);
+        self.images().start_upkeep();
         // The first to ask shall not wait for it.
         drop(self.criu.version());
     }
@@ -226,6 +240,11 @@ impl Engine {
         Instances::new(self.clone())
     }
 
+    /// What instances may learn of themselves.
+    pub fn guests(self: &Arc<Self>) -> Guests {
+        Guests::new(self.clone())
+    }
+
     /// Images and aliases.
     pub fn images(self: &Arc<Self>) -> Images {
         Images::new(self.clone())
@@ -249,6 +268,28 @@ impl Engine {
     /// The server's own facts and configuration.
     pub fn server(self: &Arc<Self>) -> Server {
         Server::new(self.clone())
+    }
+
+    /// Trusted certificates.
+    pub fn certificates(self: &Arc<Self>) -> Certificates {
+        Certificates::new(self.clone())
+    }
+
+    /// The server's certificate and key, or why there are none.
+    pub fn tls_identity(&self) -> std::result::Result<&pki::Identity, &str> {
+        self.https.identity()
+    }
+
+    /// Takes what serves clients on the network, once.
+    pub fn attach_edge(&self, edge: Box<dyn Edge>) {
+        self.https.attach(edge);
+    }
+
+    /// Has the edge listen where the configuration says.
+    pub fn listen_as_configured(self: &Arc<Self>) -> Result<()> {
+        let _changing = lock(&self.https.changing);
+        let config = self.server().stored_config();
+        self.https.listen(keys::server::CORE_HTTPS_ADDRESS.text(&config).unwrap_or_default())
     }
 
     /// Sends a life-cycle event about `/1.0/KIND/NAME`.

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, RwLock};
 use store::{CommitError, Guard, Record, Revision, Store, Table, Write};
 
 pub(crate) use kinds::{
-    AliasRecord, ImageRecord, InstanceRecord, IntentRecord, NetworkRecord, PoolRecord, ProfileRecord, ServerRecord, SnapshotRecord,
+    AliasRecord, CertificateRecord, ImageRecord, InstanceRecord, IntentRecord, NetworkRecord, PoolRecord, ProfileRecord, ServerRecord,
+    SnapshotRecord, SourceRecord,
 };
 
 use crate::error::Context;
@@ -124,6 +125,7 @@ pub(crate) struct Records {
     pub networks: Kind<NetworkRecord>,
     pub pools: Kind<PoolRecord>,
     pub server: Kind<ServerRecord>,
+    pub certificates: Kind<CertificateRecord>,
 }
 
 impl Records {
@@ -138,6 +140,7 @@ impl Records {
             networks: Kind::load(&store)?,
             pools: Kind::load(&store)?,
             server: Kind::load(&store)?,
+            certificates: Kind::load(&store)?,
             store,
             committing: Mutex::default(),
         })

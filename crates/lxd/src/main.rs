@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args, inherited: Vec<std::os::fd::OwnedFd>) -> anyhow::Result<()> {
+fn run(args: Args, inherited: sys::daemon::Inherited) -> anyhow::Result<()> {
     if args.version {
         println!("{}", paths::VERSION);
         return Ok(());

@@ -19,6 +19,7 @@ mod snapshots;
 mod storage_pools;
 
 use crate::endpoint::Endpoint;
+pub(crate) use images::export_reply;
 
 /// Every endpoint of the server.
 pub static ENDPOINTS: &[&[Endpoint]] = &[

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::{Bytes, BytesMut};
@@ -24,6 +24,8 @@ use crate::transfer;
 
 /// Most bytes of a JSON body.
 pub(crate) const MAX_JSON_BYTES: usize = 4 << 20;
+/// Most bytes of a body of somebody who is not trusted.
+const MAX_STRANGER_BYTES: usize = 64 << 10;
 /// How long a client may take to send a JSON body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -44,7 +46,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
         let (engine, rows) = (engine.clone(), Rows::from(rows));
         router = router.route(&path, any(move |request| dispatch(engine.clone(), rows.clone(), request)));
     }
-    router.fallback(unknown_path)
+    router.fallback(move |request| unknown_path(engine.clone(), request))
 }
 
 /// A path and, for instances, its old name.
@@ -56,21 +58,42 @@ pub(crate) fn names_of(path: &str) -> impl Iterator<Item = String> {
     std::iter::once(path.to_owned()).chain(old)
 }
 
-async fn unknown_path(method: Method) -> Response {
-    if method == Method::OPTIONS { ().into_response() } else { envelope::failure(&Error::not_found()) }
+async fn unknown_path(engine: Arc<Engine>, request: HttpRequest) -> Response {
+    let is_options = request.method() == Method::OPTIONS;
+    let response = if is_options { ().into_response() } else { envelope::failure(&Error::not_found()) };
+    cross_origin(&engine, request.headers().contains_key(header::ORIGIN), response)
+}
+
+/// Tells a browser what the scripts of other sites may do, if there is anything and it asks.
+fn cross_origin(engine: &Arc<Engine>, is_asked: bool, mut response: Response) -> Response {
+    let Some(allowed) = is_asked.then(|| engine.server().cross_origin()).flatten() else { return response };
+    let credentials = allowed.with_credentials.then(|| "true".to_owned());
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, Some(allowed.origin)),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, allowed.methods),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, allowed.headers),
+        (header::ACCESS_CONTROL_ALLOW_CREDENTIALS, credentials),
+    ] {
+        if let Some(value) = value.and_then(|value| value.parse().ok()) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
 }
 
 async fn dispatch(engine: Arc<Engine>, rows: Rows, request: HttpRequest) -> Response {
+    let has_origin = request.headers().contains_key(header::ORIGIN);
     if request.method() == Method::OPTIONS {
-        return ().into_response();
+        return cross_origin(&engine, has_origin, ().into_response());
     }
     let is_old_name = request.uri().path().starts_with(Flavour::Containers.url());
-    answer(engine, &rows, request).await.unwrap_or_else(|error| {
+    let response = answer(engine.clone(), &rows, request).await.unwrap_or_else(|error| {
         tracing::debug!(status = error.status().as_u16(), "{error}");
         // The 2.0 API has one text for whatever is absent.
         let is_plain = is_old_name && error.status() == StatusCode::NOT_FOUND;
         envelope::failure(&if is_plain { Error::not_found() } else { error })
-    })
+    });
+    cross_origin(&engine, has_origin, response)
 }
 
 async fn answer(engine: Arc<Engine>, rows: &[Arc<Route>], http: HttpRequest) -> Outcome {
@@ -86,7 +109,8 @@ async fn answer(engine: Arc<Engine>, rows: &[Arc<Route>], http: HttpRequest) -> 
     match endpoint.run {
         Handler::Quick(run) => run(&request),
         Handler::Blocking(run) => {
-            request.body = read_body(body).await?;
+            let limit = if request.caller.is_trusted() { MAX_JSON_BYTES } else { MAX_STRANGER_BYTES };
+            request.body = read_bounded(body, limit).await?;
             blocking(move || run(&request)).await
         }
         Handler::Streaming(run) => run(request, HttpRequest::from_parts(parts, body)).await,
@@ -107,13 +131,19 @@ where
 
 /// Reads a whole body, bounded in size and time.
 pub(crate) async fn read_body(body: Body) -> Result<Bytes, Error> {
+    read_bounded(body, MAX_JSON_BYTES).await
+}
+
+/// The rest of what is too large is taken in, since clients read the reply only after they have sent everything;
+/// but not of strangers, whose limit is lower.
+async fn read_bounded(body: Body, limit: usize) -> Result<Bytes, Error> {
     let mut stream = body.into_data_stream();
     let whole = async {
         let mut whole = BytesMut::new();
         while let Some(piece) = stream.next().await {
             let piece = piece.map_err(|error| Error::bad_request(format!("The request body could not be read: {error}")))?;
-            if whole.len() + piece.len() > MAX_JSON_BYTES {
-                let text = format!("The request body is larger than {MAX_JSON_BYTES} bytes, the most that is taken");
+            if whole.len() + piece.len() > limit {
+                let text = format!("The request body is larger than {limit} bytes, the most that is taken");
                 return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, text));
             }
             whole.extend_from_slice(&piece);
@@ -122,7 +152,8 @@ pub(crate) async fn read_body(body: Body) -> Result<Bytes, Error> {
     };
     let read = tokio::time::timeout(BODY_TIMEOUT, whole).await;
     let read = read.unwrap_or_else(|_| Err(Error::new(StatusCode::REQUEST_TIMEOUT, "The request body did not come in time")));
-    if read.is_err() {
+    let is_too_large = read.as_ref().err().is_some_and(|error| error.status() == StatusCode::PAYLOAD_TOO_LARGE);
+    if is_too_large && limit == MAX_JSON_BYTES {
         transfer::discard(stream).await;
     }
     read
@@ -150,7 +181,14 @@ mod tests {
                 for caller in [None, Some(Caller::Untrusted)] {
                     let (status, body) = call(&router, endpoint.verb.method().as_str(), &example(&path), caller).await;
                     let is_refused = status == 403 && body.contains("not authorized");
-                    assert_eq!(is_refused, endpoint.access == Access::Trusted, "{:?} {path}: {status} {body}", endpoint.verb);
+                    // These look for a secret first.
+                    let needs_secret = matches!(endpoint.path, "/1.0/certificates" | "/1.0/operations/{id}/websocket");
+                    assert_eq!(
+                        is_refused || (needs_secret && status == 400),
+                        endpoint.access == Access::Trusted || needs_secret,
+                        "{:?} {path}: {status} {body}",
+                        endpoint.verb
+                    );
                 }
             }
         }
@@ -162,15 +200,16 @@ mod tests {
         let mut public: Vec<_> = public.map(|endpoint| (endpoint.verb.method().to_string(), endpoint.path)).collect();
         public.sort();
         let expected = [
-            "/",
-            "/1.0",
-            "/1.0/images",
-            "/1.0/images/aliases/{*name}",
-            "/1.0/images/{fingerprint}",
-            "/1.0/images/{fingerprint}/export",
-            "/1.0/operations/{id}/websocket",
+            ("GET", "/"),
+            ("GET", "/1.0"),
+            ("GET", "/1.0/images"),
+            ("GET", "/1.0/images/aliases/{*name}"),
+            ("GET", "/1.0/images/{fingerprint}"),
+            ("GET", "/1.0/images/{fingerprint}/export"),
+            ("GET", "/1.0/operations/{id}/websocket"),
+            ("POST", "/1.0/certificates"),
         ];
-        assert_eq!(public, expected.map(|path| ("GET".to_owned(), path)));
+        assert_eq!(public, expected.map(|(verb, path)| (verb.to_owned(), path)));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod facts;
 mod guest;
 mod http;
+mod image_server;
 mod images;
 mod outcome;
 mod sandbox;
@@ -15,6 +16,7 @@ mod sandbox;
 pub use facts::Facts;
 pub use guest::Figures;
 pub use http::Response;
+pub use image_server::ImageServer;
 pub use outcome::Outcome;
 pub use sandbox::{Options, Sandbox};
 

@@ -26,8 +26,11 @@ async fn listen(request: Request, http: HttpRequest) -> Outcome {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let listener = Box::new(move |frame: &Arc<Frame>| sender.try_send(frame.clone()).is_ok());
     let subscription = request.engine.events().subscribe(request.query("type").unwrap_or_default(), listener)?;
-    Ok(upgrade.run(Use::Messages, async move |socket| {
-        forward(socket, receiver).await;
+    Ok(upgrade.run(Use::Messages, async move |socket, trust| {
+        tokio::select! {
+            () = forward(socket, receiver) => {}
+            () = trust.wait() => {}
+        }
         drop(subscription);
     }))
 }

@@ -9,7 +9,7 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Query};
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderMap, Uri};
 use bytes::Bytes;
-use engine::images::{ExportFile, Upload, UploadDir};
+use engine::images::{Export, ExportFile, Upload, UploadDir};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 
 use crate::caller::Access::{Public, Trusted};
@@ -37,20 +37,6 @@ const UPLOAD_HEADERS: &[Parameter] = &[
     ("X-LXD-fingerprint", "The SHA-256 that the upload must have."),
 ];
 
-/// Of sources that are no local instance; clients send them empty.
-const SOURCE_UNSERVED: &[&str] = &[
-    "source.alias",
-    "source.certificate",
-    "source.fingerprint",
-    "source.image_type",
-    "source.mode",
-    "source.project",
-    "source.protocol",
-    "source.secret",
-    "source.server",
-    "source.url",
-];
-
 pub(super) static ENDPOINTS: &[Endpoint] = &[
     row(Get, URL, Public, Quick(list), "List the images").lists::<Image>().query(&[FILTER]),
     row(Post, URL, Trusted, Streaming(|request, http| Box::pin(create(request, http))), "Upload, publish or build an image")
@@ -58,7 +44,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         .requires(&["source.type"])
         .takes_bytes("the image: a tar archive, or multipart/form-data with `metadata` and `rootfs`")
         .ignores::<Image>()
-        .unserved(SOURCE_UNSERVED)
+        .unserved(&["source.project", "source.image_type"])
         .headers(UPLOAD_HEADERS)
         .begins("`fingerprint` and `size`"),
     row(Get, ONE, Public, Quick(get), "Show an image").gives_tagged::<Image>(),
@@ -67,6 +53,9 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     row(Delete, ONE, Trusted, Blocking(delete), "Delete an image").begins(""),
     row(Get, "/1.0/images/{fingerprint}/export", Public, Blocking(export), "Download an image")
         .gives_bytes("the archive; multipart/form-data with two of them for a split image"),
+    row(Post, "/1.0/images/{fingerprint}/refresh", Trusted, Blocking(refresh), "Take a newer version of an image, if there is one")
+        .takes_nothing()
+        .begins("`refreshed`"),
     row(Post, "/1.0/images/{fingerprint}/secret", Trusted, Blocking(secret), "Let somebody fetch a private image once")
         .takes_nothing()
         .begins("`secret`"),
@@ -86,11 +75,19 @@ fn is_visible(request: &Request, image: &Image) -> bool {
     image.public || request.caller.is_trusted()
 }
 
-fn get(request: &Request) -> Outcome {
-    let image = request.engine.images().get(request.param("fingerprint"))?;
-    if !is_visible(request, &image.value) {
+/// The image of the path. A stranger must name it in full, and learns no more of a private one than of one that
+/// is not there.
+fn find(request: &Request) -> Result<engine::Tagged<Image>, Error> {
+    let images = request.engine.images();
+    let wanted = request.param("fingerprint");
+    if !request.caller.is_trusted() && !images.is_visible(wanted, request.query("secret")) {
         return Err(Error::not_found());
     }
+    Ok(images.get(wanted)?)
+}
+
+fn get(request: &Request) -> Outcome {
+    let image = find(request)?;
     envelope::sync_with_etag(&image.value, &image.etag)
 }
 
@@ -107,6 +104,10 @@ fn patch(request: &Request) -> Outcome {
 
 fn delete(request: &Request) -> Outcome {
     envelope::operation(&*request.engine.images().delete(request.param("fingerprint"))?)
+}
+
+fn refresh(request: &Request) -> Outcome {
+    envelope::operation(&*request.engine.images().refresh(request.param("fingerprint"))?)
 }
 
 fn secret(request: &Request) -> Outcome {
@@ -219,12 +220,11 @@ fn properties_of(headers: &HeaderMap) -> Result<api::Config, Error> {
 // ---- download --------------------------------------------------------------------------------
 
 fn export(request: &Request) -> Outcome {
-    let images = request.engine.images();
-    let image = images.get(request.param("fingerprint"))?.value;
-    if !is_visible(request, &image) {
-        return Err(Error::not_found());
-    }
-    let export = images.export(&image.fingerprint)?;
+    export_reply(request.engine.images().export(&find(request)?.value.fingerprint)?)
+}
+
+/// An image's one file, or both as parts of a form.
+pub(crate) fn export_reply(export: Export) -> Outcome {
     match <[ExportFile; 1]>::try_from(export.files) {
         Ok([file]) => Ok(transfer::raw(Body::from_stream(content(file.file, file.size)), file.size, Some(&file.filename))),
         Err(files) => split_reply(&export.fingerprint, files),

@@ -45,10 +45,12 @@ fn create(request: &Request) -> Outcome {
 /// An alias of a private image is as invisible as the image.
 fn get(request: &Request) -> Outcome {
     let images = request.engine.images();
-    let alias = images.alias(request.param("name"))?;
-    if !request.caller.is_trusted() && !images.get(&alias.value.target)?.value.public {
+    let alias = images.alias(request.param("name"));
+    let is_public = || alias.as_ref().ok().and_then(|alias| images.get(&alias.value.target).ok()).is_some_and(|image| image.value.public);
+    if !request.caller.is_trusted() && !is_public() {
         return Err(Error::not_found());
     }
+    let alias = alias?;
     envelope::sync_with_etag(&alias.value, &alias.etag)
 }
 

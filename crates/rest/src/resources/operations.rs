@@ -102,9 +102,12 @@ async fn wait(request: Request) -> Outcome {
 }
 
 async fn connect(request: Request, http: HttpRequest) -> Outcome {
-    let operation = find(&request)?;
+    let is_trusted = request.caller.is_trusted();
+    // To a stranger an operation that there is looks like one that there is not.
+    let concealed = |error: Error| if is_trusted { error } else { Error::forbidden() };
+    let operation = find(&request).map_err(concealed)?;
     // First, so that a request that cannot become a websocket leaves the secret unused.
-    let upgrade = Upgrade::of(http).await?;
-    let connection = operation.connect(request.query("secret").unwrap_or_default())?;
-    Ok(upgrade.run(Use::of(&connection), move |socket| streams::serve_connection(socket, connection)))
+    let upgrade = Upgrade::of(http).await.map_err(concealed)?;
+    let connection = operation.connect(request.query("secret").unwrap_or_default()).map_err(|error| concealed(error.into()))?;
+    Ok(upgrade.run(Use::of(&connection), move |socket, trust| streams::serve_connection(socket, connection, trust)))
 }
