@@ -29,5 +29,5 @@ pub use defaults::{fill_defaults, in_use};
 pub use error::{Error, Result};
 pub use hosts::Host;
 pub use interfaces::{HostInterface, InterfaceKind, host_interface, host_interfaces};
-pub use leases::Lease;
+pub use leases::{Lease, parse as parse_leases};
 pub use plan::{Plan, plan};
