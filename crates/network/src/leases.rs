@@ -66,7 +66,7 @@ fn hex_bytes(text: &str) -> Option<Vec<u8>> {
 
 /// Lines are `EXPIRY MAC ADDRESS NAME CLIENT-ID`; after a `duid` line they are
 /// `EXPIRY IAID ADDRESS NAME CLIENT-DUID`. An expiry of zero means never.
-fn parse(file: &str, now: u64) -> Vec<Lease> {
+pub fn parse(file: &str, now: u64) -> Vec<Lease> {
     file.lines().filter_map(|line| parse_line(line, now)).collect()
 }
 

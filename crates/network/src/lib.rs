@@ -31,5 +31,5 @@ pub use error::{Error, Result};
 pub use filter::{CardFilter, remove_card_filter};
 pub use hosts::Host;
 pub use interfaces::{HostInterface, InterfaceKind, host_interface, host_interfaces};
-pub use leases::Lease;
+pub use leases::{Lease, parse as parse_leases};
 pub use plan::{Plan, plan};

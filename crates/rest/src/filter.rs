@@ -41,7 +41,7 @@ impl Filter {
         Self::parse(request.query("filter").unwrap_or_default())
     }
 
-    fn parse(text: &str) -> Result<Self, Error> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         if text.len() > MAX_BYTES {
             return Err(Error::bad_request("The filter is too long"));
         }

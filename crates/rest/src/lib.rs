@@ -13,6 +13,8 @@ mod endpoint;
 mod envelope;
 mod error;
 mod filter;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guest;
 mod listener;
 mod network;

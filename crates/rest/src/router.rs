@@ -134,6 +134,8 @@ pub(crate) async fn read_body(body: Body) -> Result<Bytes, Error> {
     read_bounded(body, MAX_JSON_BYTES).await
 }
 
+/// The rest of what is too large is taken in, since clients read the reply only after they have sent everything;
+/// but not of strangers, whose limit is lower.
 async fn read_bounded(body: Body, limit: usize) -> Result<Bytes, Error> {
     let mut stream = body.into_data_stream();
     let whole = async {
@@ -150,7 +152,8 @@ async fn read_bounded(body: Body, limit: usize) -> Result<Bytes, Error> {
     };
     let read = tokio::time::timeout(BODY_TIMEOUT, whole).await;
     let read = read.unwrap_or_else(|_| Err(Error::new(StatusCode::REQUEST_TIMEOUT, "The request body did not come in time")));
-    if read.is_err() {
+    let is_too_large = read.as_ref().err().is_some_and(|error| error.status() == StatusCode::PAYLOAD_TOO_LARGE);
+    if is_too_large && limit == MAX_JSON_BYTES {
         transfer::discard(stream).await;
     }
     read

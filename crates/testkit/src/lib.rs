@@ -15,7 +15,7 @@ mod sandbox;
 
 pub use facts::Facts;
 pub use guest::Figures;
-pub use http::Response;
+pub use http::{Response, request};
 pub use image_server::ImageServer;
 pub use outcome::Outcome;
 pub use sandbox::{Options, Sandbox};

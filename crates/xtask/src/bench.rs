@@ -7,6 +7,7 @@
 
 mod figures;
 mod measure;
+mod scale;
 mod stateful;
 mod subject;
 

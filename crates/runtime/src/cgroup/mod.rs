@@ -56,7 +56,7 @@ impl Layout {
 
     /// Finds the hierarchies in the text of a mountinfo file, see proc_pid_mountinfo(5). Of
     /// several mounts of one hierarchy the last below `/sys/fs/cgroup` counts: it is the visible one.
-    fn parse(mountinfo: &str) -> Self {
+    pub fn parse(mountinfo: &str) -> Self {
         let mut layout = Self::default();
         for hierarchy in mountinfo.lines().filter_map(parse_line) {
             let same = |other: &Hierarchy| {

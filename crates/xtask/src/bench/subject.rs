@@ -157,10 +157,15 @@ impl Subject {
         Ok((elapsed, String::from_utf8_lossy(&output.stdout).into_owned()))
     }
 
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("unix.socket")
+    }
+
     /// One GET on a connection of its own: how long it took until the answer was whole.
     pub fn get(&self, path: &str) -> Result<Duration> {
         let start = Instant::now();
-        let mut stream = UnixStream::connect(self.dir.join("unix.socket"))?;
+        let mut stream = UnixStream::connect(self.socket())?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: lxd\r\nConnection: close\r\n\r\n")?;
         let mut answer = Vec::new();

@@ -29,6 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sys", &[]),
     // Outside the product.
     ("e2e", &["api", "client", "sys", "testkit"]),
+    ("fuzztargets", &["api", "images", "keys", "network", "rest", "runtime", "sys"]),
     ("testkit", &["api", "client", "sys"]),
     ("xtask", &["keys", "sys", "testkit"]),
 ];

@@ -9,7 +9,7 @@ const MAX_FILE_LINES: usize = 600;
 const MAX_PARAMETERS: usize = 5;
 
 /// Crates that are not part of the product: they may use the standard library directly.
-const TOOLS: &[&str] = &["xtask", "testkit", "e2e"];
+const TOOLS: &[&str] = &["xtask", "testkit", "e2e", "fuzztargets"];
 
 /// What only `sys` may use, as it stands in code, and what to use instead.
 const RAW: &[(&str, &str)] = &[

@@ -59,7 +59,7 @@ impl Source {
     pub fn is_test(&self) -> bool {
         let in_dir = self.name.iter().any(|part| part == "tests" || part == "benches" || part == "examples");
         let stem = self.name.file_stem().is_some_and(|stem| stem == "tests" || stem == "testing" || stem == "conformance");
-        in_dir || stem || matches!(self.crate_name(), "testkit" | "e2e") || self.tests_from == 0
+        in_dir || stem || matches!(self.crate_name(), "testkit" | "e2e" | "fuzztargets") || self.tests_from == 0
     }
 
     /// The code before the tests, with line numbers from 0.

@@ -1,0 +1,31 @@
+//! What fuzzing calls: one function for each parser of foreign bytes.
+//!
+//! A function here must never panic, hang or take much memory, whatever it is given; some check more. The test beside
+//! them runs each with `corpus/TARGET/*`, inputs that once found something or that reach far, and changes of them.
+
+mod archives;
+mod bodies;
+mod texts;
+
+/// A target: its name and what it does with an input.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    ("bodies", bodies::against_the_contract),
+    ("control", bodies::control_message),
+    ("filters", bodies::filter),
+    ("images", archives::image),
+    ("metadata", archives::metadata),
+    ("templates", archives::template),
+    ("keys", texts::keys),
+    ("idmaps", texts::idmaps),
+    ("leases", texts::leases),
+    ("mounts", texts::mounts),
+    ("fdinfo", texts::fdinfo),
+];
+
+/// The target of a name.
+pub fn find(name: &str) -> Option<fn(&[u8])> {
+    TARGETS.iter().find(|(known, _)| *known == name).map(|(_, run)| *run)
+}
