@@ -10,7 +10,7 @@ run_test() {
     echo "vm: $name${filter:+ ($filter)}"
     # A test that fails says why itself.
     # shellcheck disable=SC2086 # no filter, no argument
-    timeout --kill-after=10 300 "$program" --test-threads="$(nproc)" --show-output $filter || status=1
+    timeout --kill-after=10 800 "$program" --test-threads="$(nproc)" --show-output $filter || status=1
     echo "vm: $name took $((SECONDS - start)) s"
 }
 

@@ -22,7 +22,7 @@ systemd_unit
 stateful:all_objects_on_btrfs
 "
 # Seconds that the machine may run, all in all.
-limit=${LXD_VM_LIMIT:-900}
+limit=${LXD_VM_LIMIT:-1500}
 cache=${LXD_VM_CACHE:-$PWD/target/vm}
 bin=${LXD_BIN_DIR:-$PWD/target/debug}
 
