@@ -42,8 +42,8 @@ pub struct InstanceFull {
     /// The instance.
     #[serde(flatten)]
     pub instance: Instance,
-    /// Backups (none yet).
-    pub backups: Option<Vec<serde_json::Value>>,
+    /// Its backups.
+    pub backups: Option<Vec<crate::instance_backups::InstanceBackup>>,
     /// Its state now.
     pub state: Option<crate::state::InstanceState>,
     /// Its snapshots.
@@ -132,8 +132,11 @@ pub struct Source {
     #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
     pub source: String,
     /// For copies: leave the snapshots out.
-    #[serde(alias = "container_only", deserialize_with = "null_default", skip_serializing_if = "std::ops::Not::not")]
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "std::ops::Not::not")]
     pub instance_only: bool,
+    /// The same under its old name; clients send either or both.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "std::ops::Not::not")]
+    pub container_only: bool,
 }
 
 /// Body of `PUT /1.0/instances/NAME/state`.

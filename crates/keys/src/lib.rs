@@ -17,6 +17,7 @@ pub mod profile;
 pub mod reference;
 pub mod server;
 pub mod storage_pool;
+pub mod storage_volume;
 pub mod subid;
 pub mod types;
 pub mod values;

@@ -28,6 +28,6 @@ pub use config::{Config, ConfigError, Dns, DnsMode, Ipv4, Ipv6, Settings, valida
 pub use defaults::{fill_defaults, in_use};
 pub use error::{Error, Result};
 pub use hosts::Host;
-pub use interfaces::{HostInterface, InterfaceKind, host_interface, host_interfaces};
+pub use interfaces::{BridgeState, HostInterface, InterfaceKind, InterfaceState, host_interface, host_interfaces, interface_state};
 pub use leases::Lease;
 pub use plan::{Plan, plan};

@@ -1,4 +1,4 @@
-//! Disks other than the root disk: directories and files of the host shown inside.
+//! Disks other than the root disk: directories and files of the host, and custom volumes, shown inside.
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
@@ -13,11 +13,19 @@ use crate::{Error, Result};
 pub(super) struct DiskDevice;
 
 impl Device for DiskDevice {
-    fn part(&self, name: &str, config: &Config, _owner: &Owner<'_>) -> Result<Option<Part>> {
-        let Some(source) = key::SOURCE.text(config).map(PathBuf::from) else {
-            return Err(Error::bad_request(format!("Disk entry '{name}' is missing the required \"source\" property.")));
-        };
+    fn part(&self, name: &str, config: &Config, owner: &Owner<'_>) -> Result<Option<Part>> {
+        let volume = key::volume(config);
         let optional = key::is_optional(config);
+        let source = match volume {
+            Some((pool, volume)) => match (owner.volume)(pool, volume) {
+                Err(_) if optional => return Ok(None),
+                other => other?,
+            },
+            None => key::SOURCE
+                .text(config)
+                .map(PathBuf::from)
+                .ok_or_else(|| Error::bad_request(format!("Disk entry '{name}' is missing the required \"source\" property.")))?,
+        };
         match sys::fs::metadata(&source) {
             Ok(facts) if facts.file_type().is_block_device() => {
                 return Err(Error::bad_request(format!("disk '{name}': {} is a block device", source.display()))
@@ -38,7 +46,8 @@ impl Device for DiskDevice {
             read_only: key::READONLY.is_true(config),
             recursive: key::RECURSIVE.is_true(config),
             optional,
-            idmapped: key::SHIFT.is_true(config),
+            // On a volume, ids are those of the guests.
+            idmapped: volume.is_some() || key::SHIFT.is_true(config),
         })))
     }
 }

@@ -115,7 +115,13 @@ mod tests {
     fn part_takes_kept_values_and_the_bridge_mtu() {
         let config = map(&[("volatile.eth0.hwaddr", "00:16:3e:00:00:01"), ("volatile.eth0.name", "eth0")]);
         let bridge = |name: &str| (name == "lxdbr0").then_some(BridgeFacts { mtu: Some(1400) });
-        let owner = Owner { name: "c1", config: &config, devices_dir: std::path::Path::new("/d"), bridge: &bridge };
+        let owner = Owner {
+            name: "c1",
+            config: &config,
+            devices_dir: std::path::Path::new("/d"),
+            bridge: &bridge,
+            volume: &super::super::tests::no_volumes,
+        };
         let part = NicDevice.part("eth0", &map(&[("type", "nic"), ("network", "lxdbr0")]), &owner).expect("part");
         let Some(Part::Nic(nic)) = part else { panic!("not a nic") };
         assert_eq!(nic.kind, NicKind::Bridged { parent: "lxdbr0".into() });

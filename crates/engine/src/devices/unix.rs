@@ -70,7 +70,13 @@ mod tests {
 
     fn part(pairs: &[(&str, &str)]) -> Result<Option<Part>> {
         let config = Config::new();
-        let owner = Owner { name: "c1", config: &config, devices_dir: std::path::Path::new("/d/c1"), bridge: &|_| None };
+        let owner = Owner {
+            name: "c1",
+            config: &config,
+            devices_dir: std::path::Path::new("/d/c1"),
+            bridge: &|_| None,
+            volume: &super::super::tests::no_volumes,
+        };
         UnixDevice.part("dev", &map(pairs), &owner)
     }
 

@@ -125,7 +125,8 @@ impl Instances {
     pub(super) fn with_owner<T>(&self, name: &str, config: &Config, call: impl FnOnce(&Owner<'_>) -> T) -> T {
         let engine = &self.engine;
         let devices_dir = engine.config.dir.join("devices").join(name);
-        call(&Owner { name, config, devices_dir: &devices_dir, bridge: &|network| engine.bridge_facts(network) })
+        let volume = |pool: &str, volume: &str| engine.volume_content(pool, volume);
+        call(&Owner { name, config, devices_dir: &devices_dir, bridge: &|network| engine.bridge_facts(network), volume: &volume })
     }
 
     /// The one durable change of a start. It comes first: a container never runs with values that

@@ -1,21 +1,29 @@
 //! `/1.0/instances`, and under its old name `/1.0/containers`: the instances themselves.
 
 use api::instances::{Instance, InstanceFull, InstancePost, InstancePut, InstancesPost};
+use axum::http::header::CONTENT_TYPE;
 
 use crate::caller::Access::Trusted;
 use crate::endpoint::Handler::{Blocking, Streaming};
 use crate::endpoint::Verb::{Delete, Get, Patch, Post, Put};
-use crate::endpoint::{Endpoint, Outcome, row};
+use crate::endpoint::{Endpoint, HttpRequest, Outcome, row};
 use crate::envelope;
 use crate::filter::Filter;
 use crate::request::Request;
+use crate::router::{blocking, read_body};
 
 const URL: &str = "/1.0/instances";
 const ONE: &str = "/1.0/instances/{name}";
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
     row(Get, URL, Trusted, Blocking(list), "List the instances"),
-    row(Post, URL, Trusted, Blocking(create), "Create an instance"),
+    row(
+        Post,
+        URL,
+        Trusted,
+        Streaming(|request, http| Box::pin(create(request, http))),
+        "Create an instance, or bring one back from a backup",
+    ),
     row(Get, ONE, Trusted, Streaming(|request, _| Box::pin(get(request))), "Show an instance"),
     row(Put, ONE, Trusted, Blocking(update), "Replace the configuration of an instance, or restore a snapshot"),
     row(Patch, ONE, Trusted, Blocking(patch), "Change parts of the configuration of an instance"),
@@ -41,9 +49,18 @@ fn list(request: &Request) -> Outcome {
     }
 }
 
-fn create(request: &Request) -> Outcome {
-    let post: InstancesPost = request.json()?;
-    envelope::operation(&*request.engine.instances().create(post)?)
+/// A body of bytes is a backup, anything else says in JSON what to make: scripts send that as a form.
+async fn create(mut request: Request, http: HttpRequest) -> Outcome {
+    let kind = request.header(CONTENT_TYPE.as_str()).split(';').next().unwrap_or_default().trim();
+    if kind == "application/octet-stream" {
+        return super::instance_backups::import(request, http).await;
+    }
+    request.body = read_body(http.into_body()).await?;
+    blocking(move || {
+        let post: InstancesPost = request.json()?;
+        envelope::operation(&*request.engine.instances().create(post)?)
+    })
+    .await
 }
 
 /// What is in memory is answered at once; a look at the running instance takes a thread.

@@ -21,8 +21,13 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     row(Patch, ONE, Trusted, Blocking(patch), "Change parts of a bridge"),
     row(Post, ONE, Trusted, Blocking(rename), "Rename a bridge that nothing uses"),
     row(Delete, ONE, Trusted, Blocking(delete), "Delete a bridge that nothing uses"),
+    row(Get, "/1.0/networks/{name}/state", Trusted, Blocking(state), "Show addresses and counters of a network's interface"),
     row(Get, "/1.0/networks/{name}/leases", Trusted, Blocking(leases), "List the DHCP leases of a bridge"),
 ];
+
+fn state(request: &Request) -> Outcome {
+    envelope::sync(&request.engine.networks().state(request.param("name"))?)
+}
 
 fn list(request: &Request) -> Outcome {
     let networks = request.engine.networks();

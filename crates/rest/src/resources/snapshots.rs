@@ -1,11 +1,11 @@
 //! `/1.0/instances/NAME/snapshots`: snapshots of an instance.
 
 use api::profiles::Rename;
-use api::snapshots::SnapshotsPost;
+use api::snapshots::{SnapshotPut, SnapshotsPost};
 
 use crate::caller::Access::Trusted;
 use crate::endpoint::Handler::{Blocking, Quick};
-use crate::endpoint::Verb::{Delete, Get, Post};
+use crate::endpoint::Verb::{Delete, Get, Patch, Post, Put};
 use crate::endpoint::{Endpoint, Outcome, row};
 use crate::envelope;
 use crate::error::Error;
@@ -18,6 +18,8 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     row(Get, URL, Trusted, Quick(list), "List the snapshots of an instance"),
     row(Post, URL, Trusted, Blocking(create), "Take a snapshot of an instance"),
     row(Get, ONE, Trusted, Quick(get), "Show a snapshot"),
+    row(Put, ONE, Trusted, Blocking(update), "Change when a snapshot expires"),
+    row(Patch, ONE, Trusted, Blocking(update), "Change when a snapshot expires"),
     row(Post, ONE, Trusted, Blocking(rename), "Rename a snapshot"),
     row(Delete, ONE, Trusted, Blocking(delete), "Delete a snapshot"),
 ];
@@ -53,6 +55,12 @@ fn get(request: &Request) -> Outcome {
     let mut snapshot = request.engine.instances().snapshot(name, snapshot)?;
     snapshot.value.name = shown_name(request.flavour, name, &snapshot.value.name);
     envelope::sync_with_etag(&snapshot.value, &snapshot.etag)
+}
+
+fn update(request: &Request) -> Outcome {
+    let put: SnapshotPut = request.json()?;
+    let (name, snapshot) = (request.param("name"), request.param("snapshot"));
+    envelope::operation(&*request.engine.instances().update_snapshot(name, snapshot, put, request.if_match())?)
 }
 
 fn rename(request: &Request) -> Outcome {
