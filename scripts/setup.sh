@@ -41,6 +41,7 @@ python3 python3
 /usr/lib/python3/dist-packages/pip python3-pip
 curl curl
 jq jq
+openssl openssl
 "
 
 fail() {

@@ -35,6 +35,30 @@ check() {
     fi
 }
 
+# Few failures may come from a machine that is too busy: each such test gets one more try, alone. That it
+# needed one is said loudly, since it may as well be a fault that shows itself seldom.
+again() {
+    local target name names
+    # Cargo names the target of failed tests after their names.
+    mapfile -t names < <(awk '
+        /^test .* \.\.\. FAILED$/ { name[n++] = $2 }
+        /^error: test failed, to rerun pass `/ { split($0, part, "`"); if (!n) print part[2] "\t"; for (i = 0; i < n; i++) print part[2] "\t" name[i]; n = 0 }
+    ' "$log")
+    if [ "${#names[@]}" = 0 ] || [ "${#names[@]}" -gt 3 ]; then
+        failed=1
+        return
+    fi
+    for target in "${names[@]}"; do
+        name=${target#*$'\t'}
+        # shellcheck disable=SC2086 # flags and their values
+        if [ -n "$name" ] && timeout --kill-after=30 400 cargo test --locked ${target%%$'\t'*} -- --exact "$name" --show-output; then
+            echo "FLAKY: $name failed at first and passed when it was tried again" | tee -a "$log"
+        else
+            failed=1
+        fi
+    done
+}
+
 check "format" fmt cargo fmt --all --check
 check "lints" clippy cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 
@@ -42,10 +66,11 @@ check "lints" clippy cargo clippy --quiet --locked --workspace --all-targets -- 
 cargo build --quiet --locked --workspace --bins || exit 1
 # All of them take a few minutes; one that hangs must not take hours.
 timeout --kill-after=30 2400 cargo test --locked --workspace --no-fail-fast "$@" -- --show-output 2>&1 | tee -a "$log"
-case ${PIPESTATUS[0]} in
+outcome=${PIPESTATUS[0]}
+case $outcome in
     0) ;;
     124 | 137) echo "FAILED: the tests did not end within 40 minutes; the last one named above hangs"; failed=1 ;;
-    *) failed=1 ;;
+    *) again ;;
 esac
 
 read -r passed failures < <(awk '/^test result:/ { for (i = 1; i <= NF; i++) { if ($i ~ /^passed/) p += $(i-1); if ($i ~ /^failed/) f += $(i-1) } } END { print p + 0, f + 0 }' "$log")
@@ -66,7 +91,9 @@ for skip in "${skips[@]}"; do
         failed=1
     fi
 done
+flaky=$(grep -ac '^FLAKY: ' "$log" || true)
+grep -a '^FLAKY: ' "$log"
 # A skipped test has been counted as passed by the harness.
 skipped=$(printf '%s\n' "${skips[@]}" | grep -ac '^SKIP: ' || true)
-echo "$((passed - skipped)) passed, $failures failed, $skipped skipped"
-[ "$failed" = 0 ] && [ "$failures" = 0 ]
+echo "$((passed - skipped)) passed, $failures failed, $flaky of them passed at a second try, $skipped skipped"
+[ "$failed" = 0 ] && [ "$failures" = "$flaky" ]

@@ -1,12 +1,13 @@
 //! Events sent over `/1.0/events`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Timestamp;
 
 /// One event.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// `operation`, `logging` or `lifecycle`.
     #[serde(rename = "type")]
@@ -21,7 +22,7 @@ pub struct Event {
 }
 
 /// Metadata of a `logging` event.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Logging {
     /// The message.
     pub message: String,
@@ -32,7 +33,7 @@ pub struct Logging {
 }
 
 /// Metadata of a `lifecycle` event.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Lifecycle {
     /// `instance-started`, `image-created` and so on.
     pub action: String,

@@ -1,11 +1,12 @@
 //! Images and their aliases.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Config, Timestamp, null_default};
 
 /// One image.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Image {
@@ -28,11 +29,27 @@ pub struct Image {
     /// `container`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// Where it was downloaded from, if from where a newer version may come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update_source: Option<UpdateSource>,
     pub uploaded_at: Timestamp,
 }
 
+/// Where an image was downloaded from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the names are those of the API and say it")]
+pub struct UpdateSource {
+    pub alias: String,
+    /// PEM text of the server's own certificate; empty where one of the system's authorities vouches for it.
+    pub certificate: String,
+    /// `lxd`, `simplestreams` or `direct`.
+    pub protocol: String,
+    pub server: String,
+}
+
 /// An alias as an image lists it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImageAlias {
@@ -42,7 +59,7 @@ pub struct ImageAlias {
 }
 
 /// An alias as `/1.0/images/aliases` shows it; also the body of its `POST` and `PUT`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImageAliasEntry {
@@ -59,12 +76,15 @@ pub struct ImageAliasEntry {
 }
 
 /// Body of `PUT /1.0/images/FINGERPRINT`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImagePut {
     #[serde(deserialize_with = "null_default")]
     pub auto_update: bool,
+    /// When the image becomes obsolete (extension `images_expiry`); left as it is where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
     #[serde(deserialize_with = "null_default")]
     pub properties: Config,
     #[serde(deserialize_with = "null_default")]
@@ -72,7 +92,7 @@ pub struct ImagePut {
 }
 
 /// JSON body of `POST /1.0/images` (anything that is not an upload).
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImagesPost {
@@ -88,18 +108,45 @@ pub struct ImagesPost {
     pub aliases: Vec<ImageAlias>,
     #[serde(deserialize_with = "null_default")]
     pub compression_algorithm: String,
+    /// When the image becomes obsolete (extension `images_expiry`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
     #[serde(deserialize_with = "null_default")]
     pub source: ImageSource,
 }
 
 /// Where an image comes from.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImageSource {
-    /// `container`/`instance`, `snapshot`, or `build` (extension `image_build`).
+    /// `container`/`instance`, `snapshot`, `image`, `url`, or `build` (extension `image_build`).
     #[serde(rename = "type", deserialize_with = "null_default")]
     pub kind: String,
+    /// For `image`: `pull`, also if empty.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub mode: String,
+    /// For `image`: address of the server.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub server: String,
+    /// For `image`: `lxd`, also if empty, or `simplestreams`.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub protocol: String,
+    /// For `image`: PEM text of the server's certificate, where it is pinned.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub certificate: String,
+    /// For `image`: what lets a private image be fetched once.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub secret: String,
+    /// For `image`: which one there.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub fingerprint: String,
+    /// For `image`: which one there, where there is no fingerprint.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub alias: String,
+    /// For `url`: an address that says where the image is.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub url: String,
     /// Instance, or `INSTANCE/SNAPSHOT`.
     #[serde(deserialize_with = "null_default")]
     pub name: String,

@@ -1,11 +1,12 @@
 //! Instances: system containers.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Config, Devices, StatusCode, Timestamp, null_default};
 
 /// One instance, as `GET /1.0/instances/NAME` shows it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Instance {
@@ -36,7 +37,7 @@ pub struct Instance {
 }
 
 /// An instance with all that `recursion=2` adds.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct InstanceFull {
     /// The instance.
@@ -51,7 +52,7 @@ pub struct InstanceFull {
 }
 
 /// Body of `PUT /1.0/instances/NAME`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct InstancePut {
@@ -75,7 +76,7 @@ pub struct InstancePut {
 }
 
 /// Body of `POST /1.0/instances`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct InstancesPost {
@@ -105,7 +106,7 @@ pub struct InstancesPost {
 }
 
 /// Where a new instance comes from.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Source {
@@ -134,13 +135,13 @@ pub struct Source {
     /// For copies: leave the snapshots out.
     #[serde(deserialize_with = "null_default", skip_serializing_if = "std::ops::Not::not")]
     pub instance_only: bool,
-    /// The same under its old name; clients send either or both.
+    /// The old name of `instance_only`; clients send both.
     #[serde(deserialize_with = "null_default", skip_serializing_if = "std::ops::Not::not")]
     pub container_only: bool,
 }
 
 /// Body of `PUT /1.0/instances/NAME/state`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StatePut {
     /// `start`, `stop`, `restart`, `freeze`, `unfreeze`.
@@ -158,7 +159,7 @@ pub struct StatePut {
 
 /// Reply to `GET /1.0/instances/NAME/state/checkpoint` (extension `container_checkpoint_check`): whether the
 /// running state of an instance can be saved now.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Checkpointability {
     /// No obstacle is fatal.
@@ -168,7 +169,7 @@ pub struct Checkpointability {
 }
 
 /// Something that stands in the way of saving the running state.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Obstacle {
     /// Saving cannot succeed; otherwise something will be lost.
@@ -190,7 +191,7 @@ fn minus_one<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<i64, D
 }
 
 /// Body of `POST /1.0/instances/NAME/exec`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "kebab-case")]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ExecPost {
@@ -217,7 +218,7 @@ pub struct ExecPost {
 }
 
 /// A message on the control websocket of an exec session.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ExecControl {
@@ -231,7 +232,7 @@ pub struct ExecControl {
 }
 
 /// Body of `POST /1.0/instances/NAME/console`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ConsolePost {
@@ -244,7 +245,7 @@ pub struct ConsolePost {
 }
 
 /// Body of `POST /1.0/instances/NAME`: rename, or the start of a migration.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct InstancePost {

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Config, null_default};
 
 /// Reply to `GET /1.0/instances/NAME/metadata`, and body of its `PUT`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImageMetadata {
@@ -27,7 +28,7 @@ pub struct ImageMetadata {
 }
 
 /// One file to be made from a template.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImageMetadataTemplate {

@@ -1,12 +1,13 @@
 //! Networks: managed bridges and the host's interfaces.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::state::{Address, Counters};
 use crate::{Config, null_default};
 
 /// One network.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Network {
@@ -28,7 +29,7 @@ pub struct Network {
 }
 
 /// Body of `POST /1.0/networks`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct NetworksPost {
@@ -43,7 +44,7 @@ pub struct NetworksPost {
 }
 
 /// Body of `PUT /1.0/networks/NAME`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct NetworkPut {
@@ -54,7 +55,7 @@ pub struct NetworkPut {
 }
 
 /// Reply to `GET /1.0/networks/NAME/state`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct NetworkState {
@@ -73,7 +74,7 @@ pub struct NetworkState {
 }
 
 /// What only a bridge has.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct NetworkStateBridge {
@@ -88,7 +89,7 @@ pub struct NetworkStateBridge {
 }
 
 /// One DHCP lease or static assignment.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Lease {

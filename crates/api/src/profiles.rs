@@ -1,11 +1,12 @@
 //! Profiles: named sets of configuration and devices.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Config, Devices, null_default};
 
 /// One profile.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Profile {
@@ -22,7 +23,7 @@ pub struct Profile {
 }
 
 /// Body of `PUT /1.0/profiles/NAME`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ProfilePut {
@@ -35,7 +36,7 @@ pub struct ProfilePut {
 }
 
 /// Body of every rename: `POST` on a resource.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Rename {
     /// The new name.

@@ -1,5 +1,6 @@
 //! The hardware of the host: `GET /1.0/resources`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::null_default;
@@ -7,7 +8,7 @@ use crate::null_default;
 macro_rules! resource {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* })*) => {
         $($(#[$doc])*
-        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+        #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
         #[serde(default)]
         #[allow(missing_docs, reason = "the names are those of the API and say it")]
         pub struct $name { $($(#[$field_doc])* pub $field: $kind,)* })*

@@ -1,10 +1,11 @@
 //! The envelopes around every JSON reply.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Any reply, as a client reads it and as the server writes it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Response {
     /// `sync`, `async` or `error`.
     #[serde(rename = "type")]

@@ -1,12 +1,13 @@
 //! The server itself: `GET /1.0` and its configuration.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::null_default;
 
 /// Reply to `GET /1.0`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Server {
     /// Additions to the API of 2.0 that work here.
     pub api_extensions: Vec<String>,
@@ -30,7 +31,7 @@ pub struct Server {
 }
 
 /// Facts about server and host.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Environment {
@@ -63,7 +64,7 @@ pub struct Environment {
 }
 
 /// Body of `PUT` and `PATCH /1.0`; null values unset.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ServerPut {
     /// Server keys.
     #[serde(default, deserialize_with = "null_default")]

@@ -1,11 +1,12 @@
 //! Snapshots of instances.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Config, Devices, Timestamp, null_default};
 
 /// One snapshot.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Snapshot {
@@ -31,7 +32,7 @@ pub struct Snapshot {
 }
 
 /// Body of `POST /1.0/instances/NAME/snapshots`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct SnapshotsPost {
@@ -45,7 +46,7 @@ pub struct SnapshotsPost {
 }
 
 /// Body of `PUT /1.0/instances/NAME/snapshots/SNAPSHOT`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SnapshotPut {
     /// Null: never.

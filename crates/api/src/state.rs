@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::StatusCode;
 
 /// Reply to `GET /1.0/instances/NAME/state`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct InstanceState {
@@ -22,7 +23,7 @@ pub struct InstanceState {
 }
 
 /// Usage of a disk device, bytes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Disk {
@@ -31,7 +32,7 @@ pub struct Disk {
 }
 
 /// Memory, bytes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Memory {
@@ -43,7 +44,7 @@ pub struct Memory {
 }
 
 /// Processor time, nanoseconds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Cpu {
@@ -51,7 +52,7 @@ pub struct Cpu {
 }
 
 /// One interface, seen from inside.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Network {
@@ -68,7 +69,7 @@ pub struct Network {
 }
 
 /// One address.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Address {
@@ -82,7 +83,7 @@ pub struct Address {
 }
 
 /// Traffic.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Counters {

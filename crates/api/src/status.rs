@@ -1,9 +1,10 @@
 //! Numeric status codes and their texts.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A status of an operation or instance; final if at least 200.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct StatusCode(pub u16);
 

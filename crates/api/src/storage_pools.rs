@@ -1,11 +1,12 @@
 //! Storage pools and their volumes.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Config, Timestamp, null_default};
 
 /// One pool.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct StoragePool {
@@ -24,7 +25,7 @@ pub struct StoragePool {
 }
 
 /// Body of `POST /1.0/storage-pools`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct StoragePoolsPost {
@@ -39,7 +40,7 @@ pub struct StoragePoolsPost {
 }
 
 /// Body of `PUT /1.0/storage-pools/NAME`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct StoragePoolPut {
@@ -50,7 +51,7 @@ pub struct StoragePoolPut {
 }
 
 /// Reply to `GET /1.0/storage-pools/NAME/resources`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Resources {
@@ -59,7 +60,7 @@ pub struct Resources {
 }
 
 /// Used and total.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Usage {
@@ -68,7 +69,7 @@ pub struct Usage {
 }
 
 /// One volume of a pool.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct StorageVolume {

@@ -1,12 +1,13 @@
 //! Custom storage volumes and their snapshots.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::storage_pools::Usage;
 use crate::{Config, Timestamp, null_default};
 
 /// Body of `POST /1.0/storage-pools/POOL/volumes`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct StorageVolumesPost {
@@ -27,7 +28,7 @@ pub struct StorageVolumesPost {
 }
 
 /// Where a new volume's content comes from.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct StorageVolumeSource {
@@ -46,7 +47,7 @@ pub struct StorageVolumeSource {
 }
 
 /// Body of `PUT /1.0/storage-pools/POOL/volumes/custom/NAME`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct StorageVolumePut {
@@ -60,7 +61,7 @@ pub struct StorageVolumePut {
 }
 
 /// Body of `POST /1.0/storage-pools/POOL/volumes/custom/NAME`: another name, another pool, or both.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct StorageVolumePost {
@@ -73,7 +74,7 @@ pub struct StorageVolumePost {
 }
 
 /// Reply to `GET /1.0/storage-pools/POOL/volumes/custom/NAME/state`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct StorageVolumeState {
@@ -81,7 +82,7 @@ pub struct StorageVolumeState {
 }
 
 /// One snapshot of a volume.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct StorageVolumeSnapshot {
@@ -97,7 +98,7 @@ pub struct StorageVolumeSnapshot {
 }
 
 /// Body of `POST /1.0/storage-pools/POOL/volumes/custom/NAME/snapshots`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StorageVolumeSnapshotsPost {
     /// Empty: the next name of `snapshots.pattern`.
@@ -108,7 +109,7 @@ pub struct StorageVolumeSnapshotsPost {
 }
 
 /// Body of `PUT /1.0/storage-pools/POOL/volumes/custom/NAME/snapshots/SNAPSHOT`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 #[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct StorageVolumeSnapshotPut {

@@ -1,5 +1,8 @@
 //! Timestamps on the wire: RFC 3339, UTC, with "never" as year 1.
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// A moment, or never.
@@ -45,6 +48,24 @@ impl std::fmt::Display for Timestamp {
             Some(time) => time.fmt(f),
             None => f.write_str(NEVER),
         }
+    }
+}
+
+impl JsonSchema for Timestamp {
+    fn schema_name() -> Cow<'static, str> {
+        "Timestamp".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "format": "date-time",
+            "description": "RFC 3339, UTC; `0001-01-01T00:00:00Z` is never",
+        })
+    }
+
+    fn inline_schema() -> bool {
+        true
     }
 }
 

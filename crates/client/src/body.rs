@@ -117,6 +117,6 @@ impl Sink {
     pub async fn finish(mut self) -> Result<()> {
         self.sender = None;
         let result = self.thread.await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        result.map_err(|source| Error::Local { operation: "write", source })
+        result.map_err(|reason| Error::Local { operation: "write", reason })
     }
 }

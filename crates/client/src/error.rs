@@ -7,7 +7,7 @@ use api::StatusCode;
 /// Result of the functions of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A failed request, operation or stream.
+/// A failed request, operation or stream. The texts are whole: there is no chain of sources to be added to them.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no socket.
@@ -29,12 +29,12 @@ pub enum Error {
         socket: PathBuf,
     },
     /// Connecting failed in another way.
-    #[error("connect to {target}: {source}")]
+    #[error("connect to {target}: {reason}")]
     Connect {
         /// The server.
         target: String,
         /// The kernel's reason.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The server refused the request.
     #[error("{text}")]
@@ -53,12 +53,12 @@ pub enum Error {
         text: String,
     },
     /// The connection broke during an exchange.
-    #[error("{request}: {}", innermost(.source))]
+    #[error("{request}: {}", innermost(.reason))]
     Http {
         /// Method and path.
         request: String,
         /// What broke.
-        source: hyper::Error,
+        reason: hyper::Error,
     },
     /// The server answered what is not this API.
     #[error("{request}: {reason}")]
@@ -77,20 +77,20 @@ pub enum Error {
         reason: String,
     },
     /// A websocket broke.
-    #[error("websocket {path}: {source}")]
+    #[error("websocket {path}: {reason}")]
     WebSocket {
         /// Its path.
         path: String,
         /// What broke.
-        source: Box<tokio_tungstenite::tungstenite::Error>,
+        reason: Box<tokio_tungstenite::tungstenite::Error>,
     },
     /// Reading or writing local content of a transfer failed.
-    #[error("{operation}: {source}")]
+    #[error("{operation}: {reason}")]
     Local {
         /// What was attempted.
         operation: &'static str,
         /// The kernel's reason.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
 }
 

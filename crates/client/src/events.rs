@@ -30,7 +30,7 @@ impl Events {
                 Some(Ok(Message::Text(text))) => text,
                 Some(Ok(Message::Close(_))) | None => return Ok(None),
                 Some(Ok(_)) => continue,
-                Some(Err(error)) => return Err(Error::WebSocket { path: "/1.0/events".to_owned(), source: Box::new(error) }),
+                Some(Err(error)) => return Err(Error::WebSocket { path: "/1.0/events".to_owned(), reason: Box::new(error) }),
             };
             return serde_json::from_str(&text)
                 .map(Some)

@@ -80,9 +80,9 @@ impl Request {
         Error::BadRequest { request: self.title(), reason: reason.to_owned() }
     }
 
-    fn into_http(self, host: &'static str) -> Result<hyper::Request<HttpBody>> {
+    fn into_http(self, host: &str) -> Result<hyper::Request<HttpBody>> {
         let mut headers = HeaderMap::with_capacity(self.headers.len() + 3);
-        headers.insert(HOST, HeaderValue::from_static(host));
+        headers.insert(HOST, HeaderValue::from_str(host).map_err(|_| self.bad("bad host"))?);
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         for (name, value) in &self.headers {
             let name: HeaderName = name.parse().map_err(|_| self.bad(&format!("bad header name {name:?}")))?;
@@ -129,7 +129,7 @@ impl Download {
     /// The next piece of the body, `None` at its end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
         while let Some(frame) = self.body.frame().await {
-            let frame = frame.map_err(|source| Error::Http { request: self.request.clone(), source })?;
+            let frame = frame.map_err(|reason| Error::Http { request: self.request.clone(), reason })?;
             if let Ok(bytes) = frame.into_data() {
                 return Ok(Some(bytes));
             }
@@ -225,7 +225,7 @@ impl Client {
             let mut error = error;
             match error.take_message() {
                 Some(unsent) if is_reused => http = unsent,
-                _ => return Err(Error::Http { request: title, source: error.into_error() }),
+                _ => return Err(Error::Http { request: title, reason: error.into_error() }),
             }
         }
     }
@@ -254,7 +254,7 @@ impl Client {
         let (sender, connection) = http1::Builder::new()
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|source| Error::Http { request: format!("connect to {}", self.inner.transport.url()), source })?;
+            .map_err(|reason| Error::Http { request: format!("connect to {}", self.inner.transport.url()), reason })?;
         // The error of a broken connection also reaches the request that is under way.
         tokio::spawn(async { drop(connection.await) });
         Ok(sender)

@@ -2,8 +2,8 @@
 //!
 //! Requests go over kept-alive HTTP/1.1 connections, websockets over connections of their own.
 //! Everything runs well on a current-thread tokio runtime. The crate knows the envelopes, how an
-//! operation is waited for, and nothing of what the resources mean. The only transport is the
-//! unix socket so far; [`Transport`] is where others go.
+//! operation is waited for, and nothing of what the resources mean. A [`Transport`] says how a server
+//! is reached: by a unix socket or, with TLS, over the network.
 
 mod body;
 mod envelope;
@@ -11,8 +11,10 @@ mod error;
 mod events;
 mod files;
 mod http;
+mod https;
 mod operations;
 mod path;
+mod tls;
 mod transport;
 mod websocket;
 
@@ -28,9 +30,11 @@ pub use error::{Error, Kind, Result};
 pub use events::Events;
 pub use files::{FileContent, FileHeaders, RemoteFile};
 pub use http::{Download, Request};
+pub use https::{DEFAULT_PORT, Https};
 pub use hyper::Method;
 pub use operations::ensure_success;
 pub use path::{encode, path, with_query};
+pub use tls::ServerTrust;
 pub use transport::{Stream, Transport, default_socket};
 pub use websocket::{Message, WebSocket};
 

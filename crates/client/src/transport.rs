@@ -6,15 +6,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 
 use crate::error::{Error, Result};
+use crate::https::Https;
 
 /// Address of a server.
 #[derive(Clone, Debug)]
 pub enum Transport {
     /// A unix socket on this host.
     Unix(PathBuf),
+    /// A server on the network.
+    Https(Https),
 }
 
 /// A connection to a server.
@@ -22,6 +26,8 @@ pub enum Transport {
 pub enum Stream {
     /// Over a unix socket.
     Unix(UnixStream),
+    /// Over the network, encrypted.
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// `$LXD_DIR/unix.socket`, or that of `/var/lib/lxd`.
@@ -37,21 +43,24 @@ impl Transport {
     pub(crate) async fn connect(&self) -> Result<Stream> {
         match self {
             Self::Unix(socket) => UnixStream::connect(socket).await.map(Stream::Unix).map_err(|error| socket_error(socket, error)),
+            Self::Https(server) => Ok(Stream::Tls(Box::new(server.connect().await?))),
         }
     }
 
     /// What stands in the `Host` header.
-    pub(crate) fn host(&self) -> &'static str {
+    pub(crate) fn host(&self) -> &str {
         match self {
             Self::Unix(_) => "unix.socket",
+            Self::Https(server) => server.authority(),
         }
     }
 
-    /// The address as users write it: `unix://`, or `unix://PATH` if it is not the default.
+    /// The address as users write it: `unix://`, `unix://PATH` if it is not the default, `https://HOST:PORT`.
     pub fn url(&self) -> String {
         match self {
             Self::Unix(socket) if *socket == default_socket() => "unix://".to_owned(),
             Self::Unix(socket) => format!("unix://{}", socket.display()),
+            Self::Https(server) => format!("https://{}", server.authority()),
         }
     }
 }
@@ -62,14 +71,24 @@ fn socket_error(socket: &Path, error: std::io::Error) -> Error {
         ErrorKind::NotFound | ErrorKind::NotADirectory => Error::SocketMissing { socket },
         ErrorKind::ConnectionRefused => Error::ConnectionRefused { socket },
         ErrorKind::PermissionDenied => Error::PermissionDenied { socket },
-        _ => Error::Connect { target: socket.display().to_string(), source: error },
+        _ => Error::Connect { target: socket.display().to_string(), reason: error },
     }
+}
+
+/// A server that dies or cuts a connection says no goodbye at the level of TLS. HTTP and websockets know by
+/// themselves whether something is missing.
+fn end_without_goodbye(error: std::io::Error) -> std::io::Result<()> {
+    if error.kind() == ErrorKind::UnexpectedEof { Ok(()) } else { Err(error) }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => {
+                let read = Pin::new(stream).poll_read(cx, buffer);
+                read.map(|read| read.or_else(end_without_goodbye))
+            }
         }
     }
 }
@@ -78,30 +97,35 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<std::io::Result<usize>> {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Unix(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -27,9 +27,11 @@ impl Client {
     pub async fn websocket(&self, path: &str) -> Result<WebSocket> {
         let transport = &self.inner.transport;
         let stream = transport.connect().await?;
-        let failed = |source| Error::WebSocket { path: path.split('?').next().unwrap_or(path).to_owned(), source: Box::new(source) };
+        let failed = |source| Error::WebSocket { path: path.split('?').next().unwrap_or(path).to_owned(), reason: Box::new(source) };
         let mut request = format!("ws://{}{path}", transport.host()).into_client_request().map_err(failed)?;
-        request.headers_mut().insert(HOST, HeaderValue::from_static(transport.host()));
+        if let Ok(host) = HeaderValue::from_str(transport.host()) {
+            request.headers_mut().insert(HOST, host);
+        }
         let config = WebSocketConfig::default()
             .read_buffer_size(BUFFER_BYTES)
             .write_buffer_size(WRITE_BUFFER_BYTES)

@@ -250,11 +250,12 @@ fn secrets_are_not_for_everybody() {
         "cd $LXD_DIR && find . -type f -o -type s | setpriv --reuid=65534 --regid=65534 --clear-groups \
          sh -c 'while read -r f; do if [ -r \"$f\" ] || [ -w \"$f\" ]; then echo \"$f\"; fi; done'",
     );
-    // dnsmasq has an identity of its own and is told names and addresses, which it tells everybody.
-    let open: Vec<&str> =
-        open.lines().filter(|path| !path.starts_with("./networks/lxdbr0/dnsmasq.") && *path != "./run/.boot_id").collect();
+    // dnsmasq has an identity of its own and is told names and addresses, which it tells everybody. The server
+    // shows its certificate to whoever connects.
+    let is_public = |path: &str| path.starts_with("./networks/lxdbr0/dnsmasq.") || ["./run/.boot_id", "./server.crt"].contains(&path);
+    let open: Vec<&str> = open.lines().filter(|path| !is_public(path)).collect();
     assert!(open.is_empty(), "open to everybody: {open:?}");
-    assert_eq!(sandbox.sh_ok("stat -c %a $LXD_DIR/unix.socket"), "660");
+    assert_eq!(sandbox.sh_ok("stat -c %a $LXD_DIR/unix.socket $LXD_DIR/server.key $LXD_DIR/server.crt"), "660\n600\n644");
     let open = sandbox.sh_ok("cd $LXD_DIR/storage-pools/default && find . -maxdepth 2 -mindepth 2 -type d -perm /o=rw -print");
     assert_eq!(open, "", "containers' directories open to everybody on the host");
     sandbox.finish();

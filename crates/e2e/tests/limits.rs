@@ -1,5 +1,7 @@
 //! Limits of running containers: a change that cannot be made changes nothing.
 
+use std::time::{Duration, Instant};
+
 use testkit::{Options, Sandbox};
 
 /// A file of the container's group, on whichever cgroup version the machine has.
@@ -69,5 +71,185 @@ fn lxcfs_shows_the_limits() {
     assert_eq!(sandbox.exec_ok("c1", "awk '/MemTotal/ { print $2 }' /proc/meminfo; grep -c ^processor /proc/cpuinfo"), "65536\n1");
     sandbox.lxc_ok(&["config", "set", "c1", "limits.memory", "128MB"]);
     assert_eq!(sandbox.exec_ok("c1", "awk '/MemTotal/ { print $2 }' /proc/meminfo"), "131072");
+    sandbox.finish();
+}
+
+/// Where memory and processes end is felt by the guest alone, and moves while it runs.
+#[test]
+fn hogs_and_bombs_stay_inside() {
+    let Some(sandbox) = Sandbox::start("hogs_and_bombs_stay_inside", Options::storage("overlay")) else { return };
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["launch", "busybox", "c1", "-c", "limits.memory=64MiB", "-c", "limits.processes=60"]);
+    // `tail` keeps what could be the last line.
+    let hog = |bytes: u32| sandbox.lxc(&["exec", "c1", "--", "sh", "-c", &format!("head -c {bytes} /dev/zero | tail -n 1 | wc -c")]);
+    assert!(!hog(150_000_000).stdout.contains("150000000"), "it got more than its limit");
+    assert_eq!(sandbox.state_of("c1"), "RUNNING");
+    sandbox.lxc_ok(&["config", "set", "c1", "limits.memory", "600MiB"]);
+    assert!(hog(150_000_000).stdout.contains("150000000"), "{}", hog(150_000_000).report());
+
+    let bomb = "i=0; while [ $i -lt 200 ]; do sleep 300 & i=$((i + 1)); done";
+    let processes = |limit: u32| {
+        drop(sandbox.lxc(&["exec", "c1", "--", "sh", "-c", bomb]));
+        let count: u32 = group_file(&sandbox, "c1", "pids.current", "pids.current").parse().expect("a number");
+        assert!(count <= limit && count > limit - 10, "{count} processes with a limit of {limit}");
+    };
+    processes(60);
+    sandbox.lxc_ok(&["config", "set", "c1", "limits.processes", "100"]);
+    processes(100);
+    // Still there after a new daemon and a new start.
+    sandbox.kill_daemon();
+    sandbox.start_daemon();
+    sandbox.lxc_ok(&["restart", "--force", "c1"]);
+    processes(100);
+    assert!(!hog(900_000_000).stdout.contains("900000000"), "it got more than its limit");
+    sandbox.finish();
+}
+
+/// Share of one processor that a busy container gets, in percent.
+fn measured_share(sandbox: &Sandbox) -> f64 {
+    let used = || sandbox.http("GET", "/1.0/instances/c1/state", None).metadata()["cpu"]["usage"].as_i64().expect("nanoseconds");
+    let (start, before) = (Instant::now(), used());
+    std::thread::sleep(Duration::from_secs(2));
+    let (after, nanoseconds) = (used(), start.elapsed().as_nanos());
+    (after - before) as f64 * 100.0 / nanoseconds as f64
+}
+
+#[test]
+fn processor_time_is_what_was_allowed() {
+    let Some(sandbox) = Sandbox::start("processor_time_is_what_was_allowed", Options::storage("overlay")) else { return };
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["launch", "busybox", "c1", "-c", "limits.cpu.allowance=20ms/100ms"]);
+    let burn = || sandbox.exec_ok("c1", "setsid sh -c 'while :; do :; done' > /dev/null 2>&1 < /dev/null &");
+    burn();
+    let check = |percent: f64| {
+        // Where others take the processors, it gets less for a time; never more.
+        let tries: Vec<f64> =
+            (0..6).map(|_| measured_share(&sandbox)).take_while(|share| (share - percent).abs() > percent / 10.0).collect();
+        assert!(tries.len() < 6 && tries.iter().all(|share| *share < percent * 1.1), "{percent} % were allowed, it had {tries:?} %");
+    };
+    check(20.0);
+    sandbox.lxc_ok(&["config", "set", "c1", "limits.cpu.allowance", "40ms/100ms"]);
+    check(40.0);
+    sandbox.kill_daemon();
+    sandbox.start_daemon();
+    sandbox.lxc_ok(&["restart", "--force", "c1"]);
+    burn();
+    check(40.0);
+    sandbox.finish();
+}
+
+#[test]
+fn disks_are_throttled() {
+    let Some(sandbox) = Sandbox::start("disks_are_throttled", Options::default()) else { return };
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    let seconds = |megabytes: u32| {
+        let start = Instant::now();
+        sandbox.exec_ok("c1", &format!("dd if=/dev/zero of=/big bs=1M count={megabytes} oflag=direct 2>/dev/null && rm /big"));
+        start.elapsed().as_secs_f64()
+    };
+    // Version 1 throttles direct accesses only; all file systems that can be below here know those.
+    if !sandbox.lxc(&["exec", "c1", "--", "dd", "if=/dev/zero", "of=/big", "bs=4k", "count=1", "oflag=direct"]).ok() {
+        testkit::skip("disks_are_throttled", "the file system knows no direct accesses");
+        return;
+    }
+    sandbox.lxc_ok(&["config", "device", "override", "c1", "root", "limits.write=8MB"]);
+    let limited = seconds(24);
+    assert!((2.4..12.0).contains(&limited), "24 MB at 8 MB/s took {limited} s");
+    sandbox.lxc_ok(&["config", "device", "set", "c1", "root", "limits.write", "16MB"]);
+    let faster = seconds(24);
+    assert!((1.2..limited).contains(&faster), "24 MB at 16 MB/s took {faster} s");
+    sandbox.kill_daemon();
+    sandbox.start_daemon();
+    sandbox.lxc_ok(&["restart", "--force", "c1"]);
+    assert!(seconds(24) > 1.2, "forgotten at a restart");
+    sandbox.lxc_ok(&["config", "device", "unset", "c1", "root", "limits.write"]);
+    let free = seconds(24);
+    assert!(free < 1.2, "24 MB without a limit took {free} s");
+    // What is on no disk cannot be limited, which is said.
+    let said = sandbox.lxc_fails(&["config", "device", "add", "c1", "shm", "disk", "source=/dev/shm", "path=/x", "limits.max=1MB"]);
+    assert!(said.contains("disk 'shm' cannot be limited") && said.contains("/dev/shm"), "{said}");
+    sandbox.finish();
+}
+
+#[test]
+fn network_cards_have_their_rates() {
+    let Some(sandbox) = Sandbox::start("network_cards_have_their_rates", Options::storage("overlay")) else { return };
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["init", "busybox", "c1"]);
+    sandbox.lxc_ok(&["config", "device", "add", "c1", "fast", "nic", "nictype=p2p", "name=fast", "host_name=vfast", "limits.max=20Mbit"]);
+    sandbox.lxc_ok(&["start", "c1"]);
+    let connect = || {
+        sandbox.exec_ok("c1", "ip addr add 10.99.0.2/24 dev fast && ip link set fast up");
+        sandbox.sh_ok("ip addr replace 10.99.0.1/24 dev vfast");
+        sandbox.exec_ok(
+            "c1",
+            "printf '#!/bin/sh\\ncat /dev/zero\\n' > /send; printf '#!/bin/sh\\ncat > /dev/null\\n' > /take; chmod 755 /send /take; \
+             setsid nc -ll -p 5001 -e /send > /dev/null 2>&1 < /dev/null & setsid nc -ll -p 5000 -e /take > /dev/null 2>&1 < /dev/null &",
+        );
+    };
+    // Megabits per second that pass through the card in a while.
+    let rate = |direction: &str| {
+        let transfer =
+            if direction == "rx" { "cat /dev/zero > /dev/tcp/10.99.0.2/5000" } else { "cat < /dev/tcp/10.99.0.2/5001 > /dev/null" };
+        let counter = || {
+            let text = sandbox.exec_ok("c1", &format!("cat /sys/class/net/fast/statistics/{direction}_bytes"));
+            (Instant::now(), text.parse::<f64>().expect("a number"))
+        };
+        let mut running =
+            sandbox.command("timeout", ["3.5", "bash", "-c", &format!("until {transfer}; do sleep 0.1; done")]).spawn().expect("bash");
+        std::thread::sleep(Duration::from_secs(1));
+        let (start, before) = counter();
+        std::thread::sleep(Duration::from_secs(2));
+        let (end, after) = counter();
+        // Connections that are cut off in the middle would keep the guest's network namespace for minutes.
+        running.wait().expect("end");
+        (after - before) * 8.0 / 1e6 / (end - start).as_secs_f64()
+    };
+    let check = |direction: &str, megabits: f64| {
+        let measured = rate(direction);
+        assert!((megabits * 0.7..megabits * 1.2).contains(&measured), "{direction} at {megabits} Mbit: {measured} Mbit");
+    };
+    connect();
+    check("rx", 20.0);
+    check("tx", 20.0);
+    sandbox.lxc_ok(&["config", "device", "set", "c1", "fast", "limits.egress", "60Mbit"]);
+    check("rx", 20.0);
+    check("tx", 60.0);
+    // In place: the card has kept its address. Then without a limit, and gone.
+    sandbox.kill_daemon();
+    sandbox.start_daemon();
+    for key in ["limits.max", "limits.egress"] {
+        sandbox.lxc_ok(&["config", "device", "unset", "c1", "fast", key]);
+    }
+    assert!(rate("rx") > 100.0 && rate("tx") > 100.0, "still limited");
+    sandbox.lxc_ok(&["config", "device", "set", "c1", "fast", "limits.egress", "30Mbit"]);
+    sandbox.lxc_ok(&["restart", "--force", "c1"]);
+    connect();
+    check("tx", 30.0);
+    sandbox.exec_ok("c1", "kill $(pidof nc); sleep 0.2");
+    let said = sandbox.lxc_fails(&["config", "device", "add", "c1", "mv", "nic", "nictype=macvlan", "parent=lo", "limits.max=1Mbit"]);
+    assert!(said.contains("only supported on bridged and p2p"), "{said}");
+    sandbox.finish();
+}
+
+#[test]
+fn kernel_limits() {
+    let Some(sandbox) = Sandbox::start("kernel_limits", Options::storage("overlay")) else { return };
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["launch", "busybox", "c1", "-c", "limits.kernel.nofile=512:700", "-c", "limits.kernel.core=0"]);
+    let shown = "grep 'open files' /proc/1/limits | awk '{ print $4, $5 }'; ulimit -Sn; ulimit -Hn; ulimit -c";
+    assert_eq!(sandbox.exec_ok("c1", shown), "512 700\n512\n700\n0");
+    let said = sandbox.lxc_fails(&["config", "set", "c1", "limits.kernel.files", "1"]);
+    assert!(said.contains("limits.kernel.files") && said.contains("nofile"), "{said}");
+    if sandbox
+        .sh_ok("cat /sys/fs/cgroup/unified/cgroup.controllers /sys/fs/cgroup/cgroup.controllers 2>/dev/null || true")
+        .contains("hugetlb")
+    {
+        sandbox.lxc_ok(&["config", "set", "c1", "limits.hugepages.2MB", "4MB"]);
+        assert_eq!(sandbox.sh_ok("cat $(find /sys/fs/cgroup -path '*/c1/hugetlb.2MB.max' | head -1)"), "4194304");
+        sandbox.lxc_ok(&["config", "unset", "c1", "limits.hugepages.2MB"]);
+        assert_eq!(sandbox.sh_ok("cat $(find /sys/fs/cgroup -path '*/c1/hugetlb.2MB.max' | head -1)"), "max");
+    }
     sandbox.finish();
 }

@@ -51,7 +51,11 @@ fn all_objects(test: &str, backend: &'static str) {
     std::thread::sleep(WHILE);
     let before = verified(&sandbox, "c1", "before the stop").get("ticks");
 
+    sandbox.sh_ok("lxc exec c1 -- sh -c 'echo begun; sleep 1000' > $SANDBOX_DIR/session 2>&1 < /dev/null &");
+    let session = || sandbox.sh_ok("cat $SANDBOX_DIR/session");
+    wait_until("a session", Duration::from_secs(10), || session().contains("begun"));
     sandbox.lxc_ok(&["stop", "c1", "--stateful"]);
+    wait_until("the session's end", Duration::from_secs(10), || session().contains("The session was ended"));
     sandbox.kill_daemon();
     sandbox.start_daemon();
     let info = sandbox.lxc_ok(&["info", "c1"]);
@@ -60,6 +64,27 @@ fn all_objects(test: &str, backend: &'static str) {
     assert!(verified(&sandbox, "c1", "after stop and start").get("ticks") >= before);
     std::thread::sleep(WHILE);
     verified(&sandbox, "c1", "a while after that");
+    sandbox.finish();
+}
+
+/// Where the kernel tells which pages change, most of the memory is written while the guest still runs.
+#[test]
+fn memory_is_written_early() {
+    let Some(sandbox) = Sandbox::start("memory_is_written_early", Options::storage("btrfs")) else { return };
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["launch", "busybox", "c1", "-c", "migration.stateful=true"]);
+    sandbox.push_checker("c1");
+    sandbox.start_checker("c1", &format!("eat {DIR} 200"));
+    let tracks = "criu=$(ls /usr/local/libexec/lxd-criu/criu 2> /dev/null || echo criu); $criu check --feature mem_dirty_track";
+    let tracks = sandbox.run_with_input("sh", &["-c", tracks], b"").ok();
+    for round in 0..2 {
+        let before = verified(&sandbox, "c1", "before the stop").get("ticks");
+        sandbox.lxc_ok(&["stop", "c1", "--stateful"]);
+        let images = sandbox.sh_ok("ls $LXD_DIR/storage-pools/default/containers/c1/state");
+        assert_eq!(images.lines().any(|name| name == "before"), tracks, "round {round}: {images}");
+        sandbox.lxc_ok(&["start", "c1"]);
+        assert!(verified(&sandbox, "c1", "after the start").get("ticks") >= before);
+    }
     sandbox.finish();
 }
 

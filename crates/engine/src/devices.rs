@@ -27,6 +27,16 @@ pub(crate) enum Part {
     Node(DeviceNode),
 }
 
+impl Part {
+    /// Whether `new` is the same with other limits, which can be changed where it is.
+    pub(crate) fn differs_in_rates(&self, new: &Self) -> bool {
+        match (self, new) {
+            (Self::Nic(old), Self::Nic(new)) => old.rates != new.rates && Nic { rates: new.rates.clone(), ..old.clone() } == *new,
+            _ => false,
+        }
+    }
+}
+
 /// Device name to part.
 pub(crate) type Parts = BTreeMap<String, Part>;
 
@@ -125,6 +135,14 @@ pub(crate) fn attach(container: &Container, name: &str, part: &Part) -> Result<(
         Part::Node(node) => container.attach_node(node),
     };
     result.context(format!("add device '{name}' to the running container"))
+}
+
+/// Gives a part that a running container has other limits.
+pub(crate) fn limit(container: &Container, name: &str, part: &Part) -> Result<()> {
+    match part {
+        Part::Nic(nic) => container.limit_nic(nic).context(format!("limit device '{name}' of the running container")),
+        Part::Disk(_) | Part::Node(_) => Ok(()),
+    }
 }
 
 /// Takes a part from a running container.

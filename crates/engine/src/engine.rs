@@ -9,11 +9,14 @@ use runtime::{Runtime, RuntimeConfig};
 use serde_json::Map;
 use store::SqliteStore;
 
+use crate::certificates::{Certificates, Strangers};
 use crate::criu::KnownCriu;
 use crate::error::Context;
 use crate::events::Events;
 use crate::expiry::Alarm;
+use crate::guest::{GuestState, Guests};
 use crate::host::Host;
+use crate::https::{Edge, Https};
 use crate::images::{ImageState, Images};
 use crate::instances::admission::Gates;
 use crate::instances::idmap::{HostIds, read_host_ids};
@@ -54,12 +57,15 @@ pub struct Engine {
     pub(crate) records: Records,
     pub(crate) runtime: RuntimeHandle,
     pub(crate) live: Live,
+    pub(crate) guest_state: GuestState,
     pub(crate) gates: Arc<Gates>,
     pub(crate) pools: PoolTable,
     pub(crate) networks: NetworkTable,
     pub(crate) image_state: ImageState,
     pub(crate) host: Host,
     pub(crate) criu: KnownCriu,
+    pub(crate) https: Https,
+    pub(crate) strangers: Strangers,
     pub(crate) host_ids: std::result::Result<HostIds, String>,
     /// Held while an isolated id range is chosen and stored.
     pub(crate) id_allocation: Mutex<()>,
@@ -100,6 +106,8 @@ const LAYOUT: &[(&str, u32)] = &[
     ("backups", 0o700),
     ("database", 0o700),
     ("devices", 0o711),
+    // Users of the host have no business with the sockets of guests.
+    ("devlxd", 0o700),
     ("disks", 0o700),
     ("images", 0o700),
     ("networks", 0o711),
@@ -116,6 +124,7 @@ impl Engine {
         let store = SqliteStore::open(config.dir.join("database/lxd.db")).context("open the database")?;
         let records = Records::load(Arc::new(store))?;
         let host = Host::read();
+        let https = Https::open(&config.dir, &host.hostname);
         let host_ids = read_host_ids();
         if let Err(reason) = &host_ids {
             tracing::warn!("only privileged containers can be made: {reason}");
@@ -130,12 +139,15 @@ impl Engine {
             records,
             runtime: RuntimeHandle(runtime),
             live: Live::default(),
+            guest_state: GuestState::default(),
             gates: Arc::default(),
             pools: PoolTable::default(),
             networks: NetworkTable::default(),
             image_state: ImageState::default(),
             host,
             criu: KnownCriu::default(),
+            https,
+            strangers: Strangers::default(),
             host_ids,
             id_allocation: Mutex::default(),
             starts: RwLock::default(),
@@ -150,6 +162,7 @@ impl Engine {
         engine.pools.expect(&engine.records.pools.ids());
         engine.networks.expect(&engine.records.networks.ids());
         let unsettled = engine.instances().recover();
+        engine.guests().sweep();
         let leftovers = engine.images().leftovers();
         engine.sweep_backups();
         let worker = engine.clone();
@@ -177,6 +190,7 @@ impl Engine {
         tracing::info!("ready");
         self.watch_expiry();
         self.images().sweep(leftovers);
+        self.images().start_upkeep();
         // The first to ask shall not wait for it.
         drop(self.criu.version());
     }
@@ -233,6 +247,11 @@ impl Engine {
         Instances::new(self.clone())
     }
 
+    /// What instances may learn of themselves.
+    pub fn guests(self: &Arc<Self>) -> Guests {
+        Guests::new(self.clone())
+    }
+
     /// Images and aliases.
     pub fn images(self: &Arc<Self>) -> Images {
         Images::new(self.clone())
@@ -256,6 +275,28 @@ impl Engine {
     /// The server's own facts and configuration.
     pub fn server(self: &Arc<Self>) -> Server {
         Server::new(self.clone())
+    }
+
+    /// Trusted certificates.
+    pub fn certificates(self: &Arc<Self>) -> Certificates {
+        Certificates::new(self.clone())
+    }
+
+    /// The server's certificate and key, or why there are none.
+    pub fn tls_identity(&self) -> std::result::Result<&pki::Identity, &str> {
+        self.https.identity()
+    }
+
+    /// Takes what serves clients on the network, once.
+    pub fn attach_edge(&self, edge: Box<dyn Edge>) {
+        self.https.attach(edge);
+    }
+
+    /// Has the edge listen where the configuration says.
+    pub fn listen_as_configured(self: &Arc<Self>) -> Result<()> {
+        let _changing = lock(&self.https.changing);
+        let config = self.server().stored_config();
+        self.https.listen(keys::server::CORE_HTTPS_ADDRESS.text(&config).unwrap_or_default())
     }
 
     /// Sends a life-cycle event about `/1.0/KIND/NAME`.

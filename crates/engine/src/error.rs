@@ -11,10 +11,12 @@ use std::fmt;
 #[allow(missing_docs, reason = "the table below says it")]
 pub enum ErrorKind {
     BadRequest,
+    Unauthorized,
     Forbidden,
     NotFound,
     Conflict,
     PreconditionFailed,
+    TooManyRequests,
     Internal,
     NotImplemented,
     Unavailable,
@@ -23,10 +25,12 @@ pub enum ErrorKind {
 /// Kind, HTTP status, the words LXD uses for it.
 const KINDS: &[(ErrorKind, u16, &str)] = &[
     (ErrorKind::BadRequest, 400, "bad request"),
+    (ErrorKind::Unauthorized, 401, "not authenticated"),
     (ErrorKind::Forbidden, 403, "not authorized"),
     (ErrorKind::NotFound, 404, "not found"),
     (ErrorKind::Conflict, 409, "already exists"),
     (ErrorKind::PreconditionFailed, 412, "precondition failed"),
+    (ErrorKind::TooManyRequests, 429, "too many requests"),
     (ErrorKind::Internal, 500, "internal error"),
     (ErrorKind::NotImplemented, 501, "not implemented"),
     (ErrorKind::Unavailable, 503, "unavailable"),

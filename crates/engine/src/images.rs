@@ -4,8 +4,14 @@
 //! A pool unpacks an image when the first instance on it needs it.
 
 mod aliases;
+mod download;
+mod refresh;
+mod remote;
+mod secrets;
 mod take_in;
+mod transfer;
 mod unpacked;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -13,14 +19,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use api::Config;
-use api::images::{Image, ImageAlias, ImagePut};
-use serde_json::{Value, json};
+use api::images::{Image, ImageAlias, ImagePut, UpdateSource};
+use serde_json::Value;
 
+pub(crate) use download::Keep;
+pub(crate) use remote::RemoteImage;
 pub(crate) use unpacked::ImageState;
 
 use crate::error::Context;
 use crate::operations::{New, Operation};
-use crate::records::{AliasRecord, Held, ImageRecord};
+use crate::records::{Held, ImageRecord};
 use crate::{Engine, Error, Result, Tagged, etag, patch};
 
 /// How the directories of uploads begin.
@@ -139,6 +147,7 @@ impl Images {
         etag::check(if_match, &tagged_parts(&held))?;
         let record = ImageRecord {
             auto_update: request.auto_update,
+            expires_at: request.expires_at.unwrap_or(held.expires_at),
             properties: request.properties,
             public: request.public,
             ..ImageRecord::clone(&held.record)
@@ -153,7 +162,12 @@ impl Images {
     /// Changes only what `patch` names.
     pub fn patch(&self, fingerprint: &str, patch: Value, if_match: Option<&str>) -> Result<()> {
         let (fingerprint, record) = self.find(fingerprint)?;
-        let current = ImagePut { auto_update: record.auto_update, properties: record.properties.clone(), public: record.public };
+        let current = ImagePut {
+            auto_update: record.auto_update,
+            expires_at: Some(record.expires_at),
+            properties: record.properties.clone(),
+            public: record.public,
+        };
         self.update(&fingerprint, patch::apply(&current, patch)?, if_match)
     }
 
@@ -162,19 +176,7 @@ impl Images {
         let (fingerprint, _) = self.find(fingerprint)?;
         let this = self.clone();
         self.engine.operations.run(New::image("Deleting image", &fingerprint.clone()), move |_| {
-            // Whoever unpacks it is waited for; whoever imports it anew comes before or after.
-            let _alone = this.engine.image_state.files.hold(&fingerprint);
-            this.find(&fingerprint)?;
-            let mut changes = this.engine.records.changes();
-            changes.delete::<ImageRecord>(&fingerprint);
-            for (name, alias) in this.engine.records.aliases.all() {
-                if alias.target == fingerprint {
-                    changes.delete::<AliasRecord>(&name);
-                }
-            }
-            changes.commit()?;
-            this.forget_files(&fingerprint);
-            this.engine.lifecycle("image-deleted", "images", &fingerprint);
+            this.remove_if(&fingerprint, |_| true)?;
             Ok(None)
         })
     }
@@ -196,13 +198,6 @@ impl Images {
             ],
         };
         Ok(Export { fingerprint, files })
-    }
-
-    /// A token operation whose `secret` lets somebody fetch a private image once.
-    pub fn create_secret(&self, fingerprint: &str) -> Result<Arc<Operation>> {
-        let (fingerprint, _) = self.find(fingerprint)?;
-        let metadata = json!({ "secret": crate::operations::new_secret() });
-        self.engine.operations.token(New { metadata: Some(metadata), ..New::image("Image download token", &fingerprint) })
     }
 
     /// An image by fingerprint or an unambiguous beginning of it.
@@ -247,10 +242,16 @@ fn render(fingerprint: String, record: &ImageRecord, aliases: Vec<ImageAlias>) -
         public: record.public,
         size: i64::try_from(record.size_bytes).unwrap_or(i64::MAX),
         kind: "container".into(),
+        update_source: record.source.as_ref().map(|source| UpdateSource {
+            alias: source.alias.clone(),
+            certificate: source.certificate.clone(),
+            protocol: source.protocol.clone(),
+            server: source.server.clone(),
+        }),
         uploaded_at: record.uploaded_at,
     }
 }
 
-fn tagged_parts(record: &ImageRecord) -> (bool, bool, &Config) {
-    (record.public, record.auto_update, &record.properties)
+fn tagged_parts(record: &ImageRecord) -> (bool, bool, &Config, api::Timestamp) {
+    (record.public, record.auto_update, &record.properties, record.expires_at)
 }

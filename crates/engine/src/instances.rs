@@ -94,6 +94,12 @@ impl Instances {
         Self { engine }
     }
 
+    /// Takes an ended container out of what is published.
+    pub(crate) fn unpublish(&self, name: &str) {
+        self.engine.live.remove(name);
+        self.engine.guests().forget(name);
+    }
+
     pub(crate) fn record(&self, name: &str) -> Result<Held<InstanceRecord>> {
         self.engine.records.instances.get(name).ok_or_else(|| Error::not_found(format!("Instance '{name}' not found")))
     }

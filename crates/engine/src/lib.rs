@@ -6,8 +6,9 @@
 //!
 //! Entry point: [`Engine::open`], then a handle per resource: [`Engine::instances`],
 //! [`Engine::images`], [`Engine::profiles`], [`Engine::networks`], [`Engine::storage_pools`],
-//! [`Engine::server`].
+//! [`Engine::server`], [`Engine::certificates`].
 
+pub mod certificates;
 mod criu;
 mod devices;
 mod engine;
@@ -15,7 +16,9 @@ pub mod error;
 pub mod etag;
 pub mod events;
 mod expiry;
+pub mod guest;
 mod host;
+mod https;
 pub mod images;
 pub mod instances;
 mod leases;
@@ -37,3 +40,4 @@ mod undo;
 pub use engine::{Config, Engine};
 pub use error::{Context, Error, ErrorKind, Result};
 pub use etag::Tagged;
+pub use https::Edge;

@@ -13,6 +13,8 @@ use crate::sync::{lock, read, write};
 pub(crate) struct Run {
     pub container: Arc<Container>,
     pub is_frozen: AtomicBool,
+    /// Its sessions are ended because its running state is saved and it stops.
+    pub is_leaving: AtomicBool,
     watchers: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
 }
 
@@ -47,7 +49,8 @@ impl Live {
     pub(crate) fn insert(&self, name: &str, container: Arc<Container>) {
         self.set_unsettled(name, None);
         let is_frozen = AtomicBool::new(container.is_frozen());
-        write(&self.runs).insert(name.to_owned(), Arc::new(Run { container, is_frozen, watchers: Mutex::default() }));
+        let run = Run { container, is_frozen, is_leaving: AtomicBool::new(false), watchers: Mutex::default() };
+        write(&self.runs).insert(name.to_owned(), Arc::new(run));
     }
 
     pub(crate) fn remove(&self, name: &str) {

@@ -18,7 +18,7 @@ use api::{StatusCode, Timestamp};
 use serde_json::Value;
 
 pub use sockets::{Connection, ControlMessage, ControlSink, DataStream, StreamFds};
-pub(crate) use sockets::{Endpoint, Promise, Sockets, new_secret};
+pub(crate) use sockets::{Endpoint, Promise, Sockets, is_same_secret, new_secret};
 
 use unconnected::Unconnected;
 
@@ -359,6 +359,16 @@ impl Operation {
         lock(&self.state).cancel = Some(Box::new(hook));
     }
 
+    /// From here on it cannot be cancelled any more. An error if it has been.
+    pub(crate) fn seal(&self) -> Result<()> {
+        let mut state = lock(&self.state);
+        if state.status != StatusCode::RUNNING {
+            return Err(Error::bad_request("The operation was cancelled"));
+        }
+        state.cancel = None;
+        Ok(())
+    }
+
     /// Ends it with the work's result; the one place that logs a failure. Later calls do nothing.
     pub(crate) fn end(&self, result: Result<Option<Value>>) {
         match result {
@@ -367,11 +377,11 @@ impl Operation {
                     state.metadata = metadata;
                 }
             }),
+            // What was cancelled fails in consequence, maybe before whoever cancels it has said so.
+            Err(_) if matches!(self.status(), StatusCode::CANCELLING | StatusCode::CANCELLED) => self.finish(StatusCode::CANCELLED, |_| {}),
             Err(error) => {
                 let report = error.report();
-                if self.status() != StatusCode::CANCELLED {
-                    tracing::warn!(operation = self.id, description = self.description, "{report}");
-                }
+                tracing::warn!(operation = self.id, description = self.description, "{report}");
                 self.finish(StatusCode::FAILURE, |state| state.err = report);
             }
         }

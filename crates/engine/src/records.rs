@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, RwLock};
 use store::{CommitError, Guard, Record, Revision, Store, Table, Write};
 
 pub(crate) use kinds::{
-    AliasRecord, BackupRecord, ImageRecord, InstanceRecord, IntentRecord, NetworkRecord, PoolRecord, ProfileRecord, ServerRecord,
-    SnapshotRecord, VolumeIntentRecord, VolumeRecord, VolumeSnapshotRecord,
+    AliasRecord, BackupRecord, CertificateRecord, ImageRecord, InstanceRecord, IntentRecord, NetworkRecord, PoolRecord, ProfileRecord,
+    ServerRecord, SnapshotRecord, SourceRecord, VolumeIntentRecord, VolumeRecord, VolumeSnapshotRecord,
 };
 
 use crate::error::Context;
@@ -129,6 +129,7 @@ pub(crate) struct Records {
     pub volume_snapshots: Kind<VolumeSnapshotRecord>,
     pub volume_intents: Kind<VolumeIntentRecord>,
     pub server: Kind<ServerRecord>,
+    pub certificates: Kind<CertificateRecord>,
 }
 
 impl Records {
@@ -147,6 +148,7 @@ impl Records {
             volume_snapshots: Kind::load(&store)?,
             volume_intents: Kind::load(&store)?,
             server: Kind::load(&store)?,
+            certificates: Kind::load(&store)?,
             store,
             committing: Mutex::default(),
         })

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::certificates::Certificate;
 use api::server::Environment;
+use keys::server::{
+    CORE_HTTPS_ADDRESS, CORE_HTTPS_ALLOWED_CREDENTIALS, CORE_HTTPS_ALLOWED_HEADERS, CORE_HTTPS_ALLOWED_METHODS, CORE_HTTPS_ALLOWED_ORIGIN,
+    CORE_TRUST_PASSWORD,
+};
 use serde_json::{Map, Value};
 
 use crate::records::{Held, ServerRecord};
-use crate::{Engine, Error, Result, Tagged, etag};
+use crate::sync::lock;
+use crate::{Engine, Error, Result, Tagged, certificates, etag};
 
 /// Additions to the API of 2.0 that work here, in the order in which LXD got them; our own last.
 pub const API_EXTENSIONS: &[&str] = &[
@@ -17,12 +21,14 @@ pub const API_EXTENSIONS: &[&str] = &[
     "container_last_used_at",
     "etag",
     "patch",
+    "https_allowed_credentials",
     "image_compression_algorithm",
     "directory_manipulation",
     "container_cpu_time",
     "network",
     "profile_usedby",
     "container_exec_recording",
+    "certificate_update",
     "container_exec_signal_handling",
     "container_image_properties",
     "id_map",
@@ -33,19 +39,24 @@ pub const API_EXTENSIONS: &[&str] = &[
     "image_create_aliases",
     "container_only_migration",
     "entity_description",
+    "image_force_refresh",
     "id_map_base",
     "file_symlinks",
     "container_edit_metadata",
     "resource_limits",
     "resources",
+    "kernel_limits",
     "storage_api_volume_rename",
     "console",
+    "restrict_devlxd",
+    "devlxd_events",
     "network_dhcp_gateway",
     "file_get_symlink",
     "network_leases",
     "operation_description",
     "storage_api_local_volume_handling",
     "event_lifecycle",
+    "devlxd_images",
     "container_exec_user_group_cwd",
     "container_nic_ipfilter",
     "container_protection_delete",
@@ -60,18 +71,31 @@ pub const API_EXTENSIONS: &[&str] = &[
     "container_full",
     "instances",
     "instance_create_start",
+    "images_expiry",
     "backup_compression_algorithm",
     "api_filtering",
     "storage_volume_state",
     "backup_override_name",
+    "certificate_token",
     "image_build",
     "container_checkpoint_check",
     "server_criu",
     "container_log_modified",
+    "openapi",
 ];
 
 /// Shown instead of a secret's value.
 const HIDDEN: bool = true;
+
+/// Values of the headers by which browsers decide what scripts of other sites may do (CORS).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of the headers and say it")]
+pub struct CrossOrigin {
+    pub origin: String,
+    pub methods: Option<String>,
+    pub headers: Option<String>,
+    pub with_credentials: bool,
+}
 
 /// The server's own facts and configuration.
 #[derive(Clone, Debug)]
@@ -113,12 +137,25 @@ impl Server {
         self.change(config, if_match, base)
     }
 
-    /// Trusted client certificates (none yet: there is no network listener).
-    pub fn certificates(&self) -> Vec<Certificate> {
-        Vec::new()
+    /// What scripts of other web sites may do; `None` for nothing.
+    pub fn cross_origin(&self) -> Option<CrossOrigin> {
+        let config = self.stored_config();
+        let text = |key: keys::Key<keys::types::Line>| key.text(&config).map(str::to_owned);
+        Some(CrossOrigin {
+            origin: text(CORE_HTTPS_ALLOWED_ORIGIN)?,
+            methods: text(CORE_HTTPS_ALLOWED_METHODS),
+            headers: text(CORE_HTTPS_ALLOWED_HEADERS),
+            with_credentials: CORE_HTTPS_ALLOWED_CREDENTIALS.is_true(&config),
+        })
+    }
+
+    /// The configuration as it is stored.
+    pub(crate) fn stored_config(&self) -> api::Config {
+        self.record().config.clone()
     }
 
     fn change(&self, wanted: Map<String, Value>, if_match: Option<&str>, mut config: api::Config) -> Result<()> {
+        let _changing = lock(&self.engine.https.changing);
         let held = self.record();
         etag::check(if_match, &held.config)?;
         for (key, value) in wanted {
@@ -132,18 +169,37 @@ impl Server {
                 Value::Array(_) | Value::Object(_) => return Err(Error::bad_request(format!("Invalid value type for '{key}'"))),
             };
             keys::server::check(&key, &value)?;
-            refuse_unserved(&key, &value, &held.config)?;
+            let is_new = held.config.get(&key) != Some(&value);
+            let value =
+                if key == CORE_TRUST_PASSWORD.name && !value.is_empty() && is_new { certificates::hash_password(&value) } else { value };
             if value.is_empty() {
                 config.remove(&key);
             } else {
                 config.insert(key, value);
             }
         }
-        let mut changes = self.engine.records.changes();
-        changes.update("config", &held, ServerRecord { config })?;
-        changes.commit()?;
+        self.commit(&held, config)?;
+        self.engine.images().reconfigured(&held.config, &self.record().config);
         self.engine.lifecycle("config-updated", "", "");
         Ok(())
+    }
+
+    /// Listens where `config` says, and stores it; where one of them fails, neither is done.
+    fn commit(&self, held: &Held<ServerRecord>, config: api::Config) -> Result<()> {
+        let address = |config: &api::Config| CORE_HTTPS_ADDRESS.text(config).unwrap_or_default().to_owned();
+        let (before, after) = (address(&held.config), address(&config));
+        if before != after {
+            self.engine.https.listen(&after)?;
+        }
+        let mut changes = self.engine.records.changes();
+        changes.update("config", held, ServerRecord { config })?;
+        changes.commit().inspect_err(|_| {
+            if before != after
+                && let Err(error) = self.engine.https.listen(&before)
+            {
+                tracing::error!("{}", error.report());
+            }
+        })
     }
 
     fn record(&self) -> Held<ServerRecord> {
@@ -158,7 +214,11 @@ impl Server {
         let join = |texts: Vec<&str>| texts.join(" | ");
         let (criu, criu_problem) =
             self.engine.criu.version().map_or_else(|problem| (String::new(), problem), |version| (version, String::new()));
+        let identity = self.engine.https.identity().ok().map(pki::Identity::certificate);
         Environment {
+            addresses: self.engine.https.addresses(),
+            certificate: identity.map(pki::Certificate::pem).unwrap_or_default(),
+            certificate_fingerprint: identity.map(|certificate| certificate.fingerprint().to_owned()).unwrap_or_default(),
             architectures: host.architectures.iter().map(|name| (*name).to_owned()).collect(),
             criu,
             criu_problem,
@@ -180,15 +240,6 @@ impl Server {
             ..Environment::default()
         }
     }
-}
-
-/// Keys that are known but would do nothing here: better said than silently taken.
-fn refuse_unserved(key: &str, value: &str, current: &api::Config) -> Result<()> {
-    let is_change = !value.is_empty() && current.get(key).is_none_or(|old| old != value);
-    if is_change && matches!(key, "core.https_address" | "core.trust_password") {
-        return Err(Error::bad_request(format!("{key}: this server does not listen on the network yet")).hint("use the local socket"));
-    }
-    Ok(())
 }
 
 fn shown(config: &api::Config) -> Map<String, Value> {

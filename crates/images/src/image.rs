@@ -56,6 +56,18 @@ pub struct ImageFacts {
 
 /// Reads an image without unpacking it: a unified archive, or a split image if `rootfs` is given.
 pub fn read_image(metadata_file: &Path, rootfs: Option<&Path>) -> Result<ImageFacts> {
+    let (kind, metadata) = read_content(metadata_file, rootfs)?;
+    let (fingerprint, size_bytes) = fingerprint(metadata_file, rootfs)?;
+    Ok(ImageFacts { fingerprint, size_bytes, metadata, kind })
+}
+
+/// The same where fingerprint and size are known already, as after a download: the files are not read whole.
+pub fn read_known_image(metadata_file: &Path, rootfs: Option<&Path>, (fingerprint, size_bytes): (String, u64)) -> Result<ImageFacts> {
+    let (kind, metadata) = read_content(metadata_file, rootfs)?;
+    Ok(ImageFacts { fingerprint, size_bytes, metadata, kind })
+}
+
+fn read_content(metadata_file: &Path, rootfs: Option<&Path>) -> Result<(ImageKind, Metadata)> {
     let compression = match format_of(metadata_file)? {
         Format::Tar(compression) => compression,
         Format::Squashfs => {
@@ -68,9 +80,7 @@ pub fn read_image(metadata_file: &Path, rootfs: Option<&Path>) -> Result<ImageFa
         None => ImageKind::Unified(compression),
         Some(rootfs) => ImageKind::Split { metadata: compression, rootfs: format_of(rootfs)? },
     };
-    let metadata = Metadata::parse(&find_metadata(metadata_file)?)?;
-    let (fingerprint, size_bytes) = fingerprint(metadata_file, rootfs)?;
-    Ok(ImageFacts { fingerprint, size_bytes, metadata, kind })
+    Ok((kind, Metadata::parse(&find_metadata(metadata_file)?)?))
 }
 
 /// Ending of a file's name by its content, with the dot; for downloads.

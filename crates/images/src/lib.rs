@@ -22,7 +22,7 @@ pub use backup::{BackupConfig, BackupIndex, BackupWriter, read_backup_index, unp
 pub use build::{BuiltImage, Distribution, Recipe, build};
 pub use error::Error;
 pub use formats::{Compression, Format};
-pub use image::{ImageFacts, ImageKind, extension_of, fingerprint, read_image};
+pub use image::{ImageFacts, ImageKind, extension_of, fingerprint, read_image, read_known_image};
 pub use metadata::{Metadata, Template, canonical_architecture, host_architecture};
 pub use pack::{PackSource, Packed, pack};
 pub use templates::{TemplateContext, apply_templates};

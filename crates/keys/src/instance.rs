@@ -2,7 +2,8 @@
 
 use crate::row::keys;
 use crate::types::{
-    Count, Cpu, CpuAllowance, Environment, Expiry, Memory, MemoryEnforce, Modules, Priority, RawIdmap, SnapshotPattern, Text, Uint32,
+    Count, Cpu, CpuAllowance, Environment, Expiry, Memory, MemoryEnforce, Modules, Priority, RawIdmap, ResourceLimit, Size,
+    SnapshotPattern, Text, Uint32,
 };
 use crate::{Config, KeyError, Refused, Table};
 
@@ -35,6 +36,10 @@ keys! { ROWS;
     LIMITS_CPU_PRIORITY: Priority = "limits.cpu.priority", "10", Now;
     /// Weight of disk accesses under contention.
     LIMITS_DISK_PRIORITY: Priority = "limits.disk.priority", "5", Now;
+    /// Bytes of huge pages that the instance may use, by size: `limits.hugepages.64KB`, `1MB`, `2MB` or `1GB`.
+    LIMITS_HUGEPAGES: Size = "limits.hugepages.*", "", Now;
+    /// Resource limits of init, and of commands run by exec (at once): `limits.kernel.nofile` and the like, see getrlimit(2).
+    LIMITS_KERNEL: ResourceLimit = "limits.kernel.*", "", Restart;
     /// Memory the instance may use, in bytes or as a share of the host's.
     LIMITS_MEMORY: Memory = "limits.memory", "", Now;
     /// Whether the memory limit is hard, or soft: enforced only when the host runs short.
@@ -53,6 +58,10 @@ keys! { ROWS;
     MIGRATION_STATEFUL: bool = "migration.stateful", "", Restart;
     /// Extra entries of the id map.
     RAW_IDMAP: RawIdmap = "raw.idmap", "", Restart;
+    /// Let the instance learn of itself through `/dev/lxd/sock`.
+    SECURITY_DEVLXD: bool = "security.devlxd", "true", Now;
+    /// Let the instance fetch public and cached images through `/dev/lxd/sock`.
+    SECURITY_DEVLXD_IMAGES: bool = "security.devlxd.images", "false", Now;
     /// First host id of the instance's own range; unset to have one chosen.
     SECURITY_IDMAP_BASE: Uint32 = "security.idmap.base", "", Restart;
     /// Give the instance a range of host ids that it shares with no other.
@@ -77,8 +86,6 @@ keys! { ROWS;
 
 /// Keys of the original that do not apply here.
 static REFUSED: &[Refused] = &[
-    Refused { name: "limits.hugepages.*", reason: "limits of huge pages are not implemented" },
-    Refused { name: "limits.kernel.*", reason: "resource limits of init are not implemented; set them inside the instance" },
     Refused { name: "limits.network.priority", reason: "priorities of network traffic are not implemented" },
     Refused { name: "migration.incremental.*", reason: "live migration chooses its rounds itself" },
     Refused { name: "nvidia.*", reason: "the NVIDIA container runtime is not supported; pass the card with a gpu device" },
@@ -87,8 +94,6 @@ static REFUSED: &[Refused] = &[
     Refused { name: "raw.qemu", reason: "it concerns virtual machines, and this server runs containers" },
     Refused { name: "raw.seccomp", reason: "the system call filter is fixed" },
     Refused { name: "security.agent.*", reason: "it concerns virtual machines, and this server runs containers" },
-    Refused { name: "security.devlxd", reason: "there is no /dev/lxd in instances that it could switch" },
-    Refused { name: "security.devlxd.*", reason: "there is no /dev/lxd in instances that it could switch" },
     Refused { name: "security.protection.shift", reason: "files are mapped at mount time, not rewritten" },
     Refused { name: "security.secureboot", reason: "it concerns virtual machines, and this server runs containers" },
     Refused { name: "security.sev*", reason: "it concerns virtual machines, and this server runs containers" },
@@ -143,11 +148,63 @@ pub fn environment(config: &Config) -> impl Iterator<Item = (&str, &str)> {
     config.iter().filter_map(|(key, value)| Some((key.strip_prefix("environment.")?, value.as_str())))
 }
 
+/// Resources of processes that can be limited.
+const RESOURCES: &[&str] = &[
+    "as",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+/// Sizes of huge pages.
+const HUGE_PAGES: &[&str] = &["64KB", "1MB", "2MB", "1GB"];
+
+/// Resource limits of `limits.kernel.*`, by name. Values were checked when they were set.
+pub fn resource_limits(config: &Config) -> impl Iterator<Item = (&str, crate::values::ResourceLimit)> {
+    let limit = |(key, value): (&'_ String, &String)| -> Option<_> {
+        let name = RESOURCES.iter().find(|name| key.strip_prefix("limits.kernel.") == Some(**name))?;
+        Some((*name, crate::values::parse_resource_limit(value).ok()?))
+    };
+    config.iter().filter_map(limit)
+}
+
+/// Bytes of `limits.hugepages.*`, by size.
+pub fn huge_pages(config: &Config) -> impl Iterator<Item = (&str, u64)> {
+    let limit = |(key, value): (&String, &String)| -> Option<_> {
+        let size = HUGE_PAGES.iter().find(|size| key.strip_prefix("limits.hugepages.") == Some(**size))?;
+        Some((*size, crate::values::parse_size(value).ok()?))
+    };
+    config.iter().filter_map(limit)
+}
+
+/// Refuses a name that a family does not have.
+fn check_member(key: &str, family: &str, members: &[&str]) -> Result<(), KeyError> {
+    match key.strip_prefix(family.trim_end_matches('*')) {
+        Some(name) if !members.contains(&name) => {
+            Err(KeyError::other(format!("Unknown configuration key: {key} (what may follow the last dot: {})", members.join(", "))))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Refuses names within a family that would break out of what they end up in.
 fn check_name(key: &str) -> Result<(), KeyError> {
     if key.len() > 255 || key.chars().any(char::is_control) {
         return Err(KeyError::other(format!("Invalid configuration key: {}", crate::row::printable(key))));
     }
+    check_member(key, LIMITS_KERNEL.name, RESOURCES)?;
+    check_member(key, LIMITS_HUGEPAGES.name, HUGE_PAGES)?;
     match key.strip_prefix("environment.") {
         Some(name) if name.contains('=') => Err(KeyError::other(format!("Invalid environment variable name: {name}"))),
         _ => Ok(()),
@@ -193,6 +250,9 @@ mod tests {
             ("environment.A=B", "c", "Invalid environment variable name: A=B"),
             ("user.a\nb", "c", "Invalid configuration key: user.a\\nb"),
             ("environment.", "c", "Unknown configuration key: environment."),
+            ("limits.kernel.files", "1", "Unknown configuration key: limits.kernel.files (what may follow the last dot: as, core"),
+            ("limits.kernel.nofile", "2:1", "Invalid resource limit: 2:1"),
+            ("limits.hugepages.3MB", "1MB", "Unknown configuration key: limits.hugepages.3MB"),
         ] {
             let error = validate(&config(&[(key, value)])).expect_err(key).to_string();
             assert!(error.starts_with(text), "{error}");

@@ -1,7 +1,7 @@
 //! Keys of the server itself.
 
 use crate::row::keys;
-use crate::types::{Compression, Count, Line, ListenAddress, Secret, Text};
+use crate::types::{Compression, Count, Expiry, Line, ListenAddress, Secret, Text};
 use crate::{Config, KeyError, Refused, Table};
 
 keys! { ROWS;
@@ -23,6 +23,8 @@ keys! { ROWS;
     CORE_PROXY_HTTPS: Line = "core.proxy_https", "", Now;
     /// Hosts that are reached without the proxy.
     CORE_PROXY_IGNORE_HOSTS: Line = "core.proxy_ignore_hosts", "", Now;
+    /// How long a token for adding a client can be used; unset for as long as the daemon runs.
+    CORE_REMOTE_TOKEN_EXPIRY: Expiry = "core.remote_token_expiry", "", Event;
     /// Minutes to wait for running operations when the daemon is asked to shut down.
     CORE_SHUTDOWN_TIMEOUT: Count = "core.shutdown_timeout", "5", Event;
     /// Password with which a client can make itself trusted; stored hashed.

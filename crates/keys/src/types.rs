@@ -117,6 +117,8 @@ value_types! {
     CpuAllowance -> cpu::CpuAllowance = "a share such as 50%, or a time slice such as 20ms/100ms", cpu::parse_cpu_allowance;
     /// Lines of `both|uid|gid HOST CONTAINER`.
     RawIdmap -> Vec<idmap::RawEntry> = "lines of `both|uid|gid HOST CONTAINER`, each a number or a range a-b", idmap::parse_raw_idmap;
+    /// Soft and hard limit of a resource of processes.
+    ResourceLimit -> values::ResourceLimit = "a number or unlimited, or two of them for soft and hard such as 1024:4096", values::parse_resource_limit;
     /// Permission bits.
     Mode -> u32 = "an octal mode such as 0660", values::parse_mode;
     /// A hardware address, as given.

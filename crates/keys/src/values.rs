@@ -128,6 +128,27 @@ pub fn parse_disk_rate(text: &str) -> Result<DiskRate, String> {
     }
 }
 
+/// A resource limit of processes: soft and hard, `None` being unlimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResourceLimit {
+    /// What a process starts with.
+    pub soft: Option<u64>,
+    /// Up to which it may raise that.
+    pub hard: Option<u64>,
+}
+
+/// A number or `unlimited`; two of them with a colon between for soft and hard.
+pub fn parse_resource_limit(text: &str) -> Result<ResourceLimit, String> {
+    let bad = || format!("Invalid resource limit: {text}");
+    let one = |part: &str| if part == "unlimited" { Ok(None) } else { part.parse().map(Some).map_err(|_| bad()) };
+    let (soft, hard) = text.split_once(':').unwrap_or((text, text));
+    let limit = ResourceLimit { soft: one(soft)?, hard: one(hard)? };
+    if limit.hard.is_some_and(|hard| limit.soft.is_none_or(|soft| soft > hard)) {
+        return Err(format!("{}: the soft limit is above the hard one", bad()));
+    }
+    Ok(limit)
+}
+
 /// An octal file mode of at most four digits.
 pub fn parse_mode(text: &str) -> Result<u32, String> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
@@ -236,6 +257,16 @@ mod tests {
         assert!(parse_mac("01:16:3e:00:00:ff").is_err());
         assert!(parse_mac("00:16:3e:00:00:ff,ignore").is_err());
         assert!(parse_mac("00:16:3e:00:00").is_err());
+    }
+
+    #[test]
+    fn resource_limits() {
+        assert_eq!(parse_resource_limit("100"), Ok(ResourceLimit { soft: Some(100), hard: Some(100) }));
+        assert_eq!(parse_resource_limit("100:unlimited"), Ok(ResourceLimit { soft: Some(100), hard: None }));
+        assert_eq!(parse_resource_limit("unlimited"), Ok(ResourceLimit { soft: None, hard: None }));
+        for bad in ["", "x", "2:1", "unlimited:1", "1:2:3", "-1"] {
+            assert!(parse_resource_limit(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

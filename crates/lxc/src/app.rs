@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
-use client::{Client, Transport};
+use client::Client;
 
 use crate::config::Config;
 use crate::missing::{self, Subject};
 use crate::names::{self, Target};
+use crate::remotes;
 
 /// State of one run of the program.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl App {
     /// Splits `[REMOTE:]NAME`; a server that is not configured is an error.
     pub fn target(&self, text: &str) -> Result<Target> {
         let target = names::parse(text, &self.config.default_remote);
-        self.config.socket(&target.remote)?;
+        self.config.remote(&target.remote)?;
         Ok(target)
     }
 
@@ -39,8 +40,7 @@ impl App {
         if let Some(client) = self.clients.borrow().get(remote) {
             return Ok(client.clone());
         }
-        let socket = self.config.socket(remote)?.unwrap_or_else(client::default_socket);
-        let client = Client::new(Transport::Unix(socket));
+        let client = Client::new(remotes::transport(&self.config, remote, self.config.remote(remote)?)?);
         self.clients.borrow_mut().insert(remote.to_owned(), client.clone());
         Ok(client)
     }

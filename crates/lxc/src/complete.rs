@@ -48,8 +48,10 @@ pub enum Source {
     Pools,
     /// Operations that run.
     Operations,
-    /// Servers.
+    /// Servers, each as the beginning of a name.
     Remotes,
+    /// Names of servers.
+    RemoteNames,
     /// Configuration keys of containers and profiles; followed by `=` if so.
     InstanceKeys(bool),
     /// Configuration keys of the server.
@@ -150,9 +152,11 @@ fn sources_of_word(path: &[&str], argument: &Arg, index: usize, given: &[&String
         (["file", ..], "SOURCE..." | "[REMOTE:]CONTAINER/PATH" | "TARGET" | "[REMOTE:]CONTAINER/PATH...") => {
             vec![Source::Paths, Source::Files]
         }
-        (["image", "import" | "export"], "TARBALL" | "[ROOTFS]" | "TARGET") => vec![Source::Files],
+        (["image", "import" | "export"], "TARBALL|URL" | "[ROOTFS]" | "TARGET") => vec![Source::Files],
         (["image", "list"] | ["image", "alias", ..], "[REMOTE:]FILTER" | "[REMOTE:]ALIAS") => vec![Source::Images],
         (["config", ..], "[[REMOTE:]CONTAINER]") => vec![Source::Containers, Source::ServerKeys],
+        (["config", "trust", ..], "[FILE]") => vec![Source::Files],
+        (["remote", action], "REMOTE") if *action != "add" => vec![Source::RemoteNames],
         (["list"], _) => vec![Source::Containers],
         (_, "DEVICE") => vec![Source::Devices],
         (_, "SNAPSHOT") if path == ["restore"] => vec![Source::Snapshots],
@@ -237,6 +241,10 @@ mod tests {
             ("image import ", "[Files]"),
             ("list --format ", "[Fixed([\"table\", \"csv\", \"json\", \"yaml\", \"compact\"])]"),
             ("operation show ", "[Operations]"),
+            ("remote remove ", "[RemoteNames]"),
+            ("remote add ", "[]"),
+            ("config trust add ", "[Remotes]"),
+            ("config trust add work: ", "[Files] work:"),
             ("version ", "nothing"),
         ];
         for (line, expected) in cases {

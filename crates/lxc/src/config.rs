@@ -1,18 +1,16 @@
-//! The user's `config.yml`: default server and command aliases.
+//! The user's `config.yml`: servers, the default one, and command aliases.
 //!
 //! Other parts of the file are kept as they are when it is written.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::remotes::{self, LOCAL, Remote};
 use crate::yaml;
-
-/// The name of the server on this host.
-pub const LOCAL: &str = "local";
 
 /// What `config.yml` says.
 #[derive(Debug, Default)]
@@ -20,19 +18,11 @@ pub struct Config {
     path: Option<PathBuf>,
     /// The server of names without one.
     pub default_remote: String,
-    /// Addresses of further servers by name.
+    /// The servers by name, those that are always there included.
     pub remotes: BTreeMap<String, Remote>,
     /// Command words to their replacement.
     pub aliases: BTreeMap<String, String>,
     document: Map<String, Value>,
-}
-
-/// A server.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct Remote {
-    /// Its URL.
-    #[serde(default)]
-    pub addr: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -44,9 +34,10 @@ struct Document {
 }
 
 impl Config {
-    /// The built-in configuration: this host, no aliases.
+    /// The built-in configuration: the servers that everybody has, no aliases.
     pub fn built_in() -> Self {
-        Self { default_remote: LOCAL.to_owned(), ..Self::default() }
+        let remotes = remotes::all_fixed().chain([remotes::first()]).collect();
+        Self { default_remote: LOCAL.to_owned(), remotes, ..Self::default() }
     }
 
     /// Reads `$LXD_CONF/config.yml`, else that of `$HOME/.config/lxc`; an absent file is the
@@ -69,7 +60,10 @@ impl Config {
         let Some(Value::Object(document)) = value else { return Ok(()) };
         let known: Document = serde_json::from_value(Value::Object(document.clone())).context(WHAT)?;
         self.default_remote = known.default_remote.filter(|name| !name.is_empty()).unwrap_or_else(|| LOCAL.to_owned());
-        self.remotes = known.remotes.unwrap_or_default();
+        if let Some(remotes) = known.remotes {
+            self.remotes = remotes;
+            self.remotes.extend(remotes::all_fixed());
+        }
         self.aliases = known.aliases.unwrap_or_default();
         self.document = document;
         Ok(())
@@ -77,8 +71,24 @@ impl Config {
 
     /// Writes the aliases back.
     pub fn save_aliases(&mut self) -> Result<()> {
-        let path = self.path.as_ref().context("Neither LXD_CONF nor HOME is set: there is no place for the configuration")?;
         self.document.insert("aliases".to_owned(), serde_json::to_value(&self.aliases)?);
+        self.save()
+    }
+
+    /// Writes the servers back; those that are always there are not part of the file.
+    pub fn save_remotes(&mut self) -> Result<()> {
+        let own = self.remotes.iter().filter(|(name, _)| remotes::fixed(name).is_none());
+        let own: BTreeMap<&String, &Remote> = own.collect();
+        let own = serde_json::to_value(own)?;
+        self.document.insert("default-remote".to_owned(), Value::String(self.default_remote.clone()));
+        // Fields that are not known here are kept.
+        let before = self.document.get("remotes").cloned();
+        self.document.insert("remotes".to_owned(), merged(before.as_ref(), own));
+        self.save()
+    }
+
+    fn save(&self) -> Result<()> {
+        let path = self.path.as_ref().with_context(|| NO_PLACE)?;
         if let Some(directory) = path.parent() {
             sys::fs::ensure_dir_all(directory, 0o750)?;
         }
@@ -86,20 +96,30 @@ impl Config {
         Ok(())
     }
 
-    /// The unix socket behind a server's name, `None` for the default one.
-    pub fn socket(&self, remote: &str) -> Result<Option<PathBuf>> {
-        if remote == LOCAL {
-            return Ok(None);
-        }
-        let address = self.remotes.get(remote).map(|known| known.addr.as_str());
-        let address =
-            address.with_context(|| format!("The remote \"{remote}\" doesn't exist (`lxc remote list` shows those there are)"))?;
-        let address = address.strip_prefix("unix:").with_context(|| {
-            format!("The remote \"{remote}\" is at {address}: only servers on this host, at unix: addresses, can be reached so far")
-        })?;
-        let path = address.strip_prefix("//").unwrap_or(address);
-        Ok((!path.is_empty()).then(|| PathBuf::from(path)))
+    /// A server by its name.
+    pub fn remote(&self, name: &str) -> Result<&Remote> {
+        let found = self.remotes.get(name);
+        found.with_context(|| format!("The remote \"{name}\" doesn't exist (`lxc remote list` shows those there are)"))
     }
+
+    /// Where this user's configuration, certificate and key are.
+    pub fn directory(&self) -> Result<&Path> {
+        self.path.as_deref().and_then(Path::parent).with_context(|| NO_PLACE)
+    }
+}
+
+const NO_PLACE: &str = "There is no place for the configuration: neither LXD_CONF nor HOME is set, or --force-local is given";
+
+/// The new remotes, each with what was written of it before and is not known here.
+fn merged(before: Option<&Value>, mut new: Value) -> Value {
+    const KNOWN: [&str; 4] = ["addr", "public", "protocol", "auth_type"];
+    for (name, remote) in new.as_object_mut().into_iter().flatten() {
+        let (Some(Value::Object(before)), Value::Object(remote)) = (before.and_then(|before| before.get(name)), remote) else { continue };
+        let is_same_server = before.get("addr") == remote.get("addr");
+        let unknown = before.iter().filter(|(key, _)| is_same_server && !KNOWN.contains(&key.as_str()));
+        remote.extend(unknown.map(|(key, value)| (key.clone(), value.clone())));
+    }
+    new
 }
 
 fn directory() -> Option<PathBuf> {
@@ -142,15 +162,38 @@ mod tests {
     }
 
     #[test]
-    fn remotes_by_socket() {
+    fn servers_that_everybody_has() {
         let mut config = Config::built_in();
-        config.read("remotes:\n  other: {addr: \"unix:///run/x.socket\"}\n  far: {addr: \"https://x\"}\n").expect("read");
-        assert_eq!(config.socket("local").expect("local"), None);
-        assert_eq!(config.socket("other").expect("other"), Some(PathBuf::from("/run/x.socket")));
-        assert_eq!(
-            config.socket("far").expect_err("https").to_string(),
-            "The remote \"far\" is at https://x: only servers on this host, at unix: addresses, can be reached so far"
-        );
-        assert!(config.socket("none").is_err());
+        assert_eq!(config.remotes.keys().collect::<Vec<_>>(), ["images", "local", "ubuntu", "ubuntu-daily"]);
+        config.read("remotes:\n  local: {addr: \"https://evil\"}\n  other: {addr: \"unix:///run/x.socket\"}\n").expect("read");
+        assert_eq!(config.remotes.keys().collect::<Vec<_>>(), ["local", "other", "ubuntu", "ubuntu-daily"]);
+        assert_eq!(config.remote("local").expect("local").addr, "unix://");
+        assert!(config.remote("none").is_err());
+    }
+
+    #[test]
+    fn saving_remotes_keeps_what_is_not_known() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("config.yml");
+        let mut config = Config { path: Some(path.clone()), ..Config::built_in() };
+        config.read("remotes:\n  work: {addr: \"https://x:8443\", project: p}\nfuture: 1\n").expect("read");
+        config.remotes.insert("two".to_owned(), Remote::lxd("https://y:8443", false));
+        config.default_remote = "two".to_owned();
+        config.save_remotes().expect("save");
+        let text = sys::fs::read_to_string(&path).expect("written");
+        let expected = "\
+remotes:
+  two:
+    addr: https://y:8443
+    public: false
+    auth_type: tls
+  work:
+    addr: https://x:8443
+    public: false
+    project: p
+future: 1
+default-remote: two
+";
+        assert_eq!(text, expected);
     }
 }

@@ -27,6 +27,7 @@ const KINDS: &[(&str, &[&str], &str)] = &[
     ("Snapshot", &["snapshot"], "lxc info"),
     ("Image", &["image"], "lxc image list"),
     ("Alias", &["alias"], "lxc image alias list"),
+    ("Certificate", &["certificate"], "lxc config trust list"),
     ("Profile", &["profile"], "lxc profile list"),
     ("Network", &["network"], "lxc network list"),
     ("Pool", &["storage pool", "pool"], "lxc storage list"),

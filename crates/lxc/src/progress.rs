@@ -9,6 +9,8 @@ use crate::output;
 /// How the keys of an operation's metadata that say how far it is end: `download_progress`,
 /// `fs_progress` and others, which differ between versions of servers.
 const PROGRESS_SUFFIX: &str = "progress";
+/// The key that says how far an image's download is.
+const DOWNLOAD: &str = "download_progress";
 
 /// One line that is redrawn in place.
 #[derive(Debug)]
@@ -31,8 +33,7 @@ impl Progress {
         }
         // What a server says must not steer the terminal.
         let state: String = state.chars().filter(|c| !c.is_control()).take(200).collect();
-        // Servers label some kinds of work themselves (`Unpack: 45%`).
-        let text = if state.contains(": ") { state } else { format!("{}: {state}", self.label) };
+        let text = format!("{}: {state}", self.label);
         let width = text.chars().count();
         let blanks = " ".repeat(self.width.saturating_sub(width));
         self.width = width;
@@ -41,8 +42,16 @@ impl Progress {
 
     /// Redraws from what an operation says of itself.
     pub fn show(&mut self, operation: &Operation) {
-        if let Some(state) = operation_progress(operation) {
-            self.update(&state);
+        let Some((key, state)) = operation_progress(operation) else { return };
+        // Servers label some kinds of work themselves (`Unpack: 45%`), and the files of a download, which is what
+        // this line is of.
+        match state.split_once(": ") {
+            Some((label, rest)) if key != DOWNLOAD => {
+                let own = std::mem::replace(&mut self.label, label.to_owned());
+                self.update(rest);
+                self.label = own;
+            }
+            _ => self.update(&state),
         }
     }
 
@@ -61,10 +70,11 @@ impl Drop for Progress {
     }
 }
 
-/// The progress text in an operation's metadata.
-pub fn operation_progress(operation: &Operation) -> Option<String> {
+/// The progress text in an operation's metadata, with its key: of several kinds of work the one that began last.
+fn operation_progress(operation: &Operation) -> Option<(&str, String)> {
     let metadata = operation.metadata.as_ref()?.as_object()?;
-    metadata.iter().find(|(key, _)| key.ends_with(PROGRESS_SUFFIX))?.1.as_str().map(str::to_owned)
+    let (key, text) = metadata.iter().rfind(|(key, _)| key.ends_with(PROGRESS_SUFFIX))?;
+    Some((key.as_str(), text.as_str()?.to_owned()))
 }
 
 /// `45% (1.20MB/s)` of a local transfer.
@@ -136,11 +146,16 @@ mod tests {
 
     #[test]
     fn progress_of_an_operation() {
-        let operation = |metadata| Operation { metadata: Some(metadata), ..Operation::default() };
-        assert_eq!(operation_progress(&operation(serde_json::json!({"build_progress": "unpack"}))).as_deref(), Some("unpack"));
+        let shown = |metadata| {
+            let operation = Operation { metadata: Some(metadata), ..Operation::default() };
+            operation_progress(&operation).map(|(key, text)| format!("{key} {text}"))
+        };
+        assert_eq!(shown(serde_json::json!({"build_progress": "unpack"})).as_deref(), Some("build_progress unpack"));
         let packing = serde_json::json!({"fds": {}, "create_image_from_container_pack_progress": "Image pack: 3%"});
-        assert_eq!(operation_progress(&operation(packing)).as_deref(), Some("Image pack: 3%"));
-        assert_eq!(operation_progress(&operation(serde_json::json!({"fds": {}}))), None);
+        assert_eq!(shown(packing).as_deref(), Some("create_image_from_container_pack_progress Image pack: 3%"));
+        let both = serde_json::json!({"download_progress": "100%", "create_instance_from_image_unpack_progress": "Unpack: 1%"});
+        assert_eq!(shown(both).as_deref(), Some("create_instance_from_image_unpack_progress Unpack: 1%"));
+        assert_eq!(shown(serde_json::json!({"fds": {}})), None);
         assert_eq!(operation_progress(&Operation::default()), None);
     }
 }

@@ -48,6 +48,13 @@ pub enum Command {
     /// Run the daemon in the foreground, as without a command.
     #[command(hide = true)]
     Daemon,
+    /// Print the description of the API.
+    #[command(hide = true)]
+    Describe {
+        /// As a page for people, instead of as an OpenAPI document.
+        #[arg(long)]
+        markdown: bool,
+    },
     /// Set storage, network and the default profile up.
     Init(InitArgs),
     /// Stop the daemon and all its instances.

@@ -1,11 +1,13 @@
 //! `lxd`: the daemon in the foreground.
 
-use std::os::fd::OwnedFd;
+use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use engine::Engine;
+use rest::Listeners;
+use sys::daemon::Inherited;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -31,7 +33,7 @@ enum End {
 }
 
 /// Runs until a signal or a request ends it.
-pub fn run(args: &DaemonArgs, paths: &Paths, inherited: Vec<OwnedFd>) -> Result<()> {
+pub fn run(args: &DaemonArgs, paths: &Paths, inherited: Inherited) -> Result<()> {
     ensure!(sys::daemon::is_root(), "This must be run as root");
     let helper = paths::find_runtime()?;
     sys::fs::ensure_dir_all(&paths.dir, 0o711)?;
@@ -41,7 +43,7 @@ pub fn run(args: &DaemonArgs, paths: &Paths, inherited: Vec<OwnedFd>) -> Result<
     sys::fs::ensure_dir_all(&paths.log_dir, 0o700)?;
     logging::start(args)?;
     sys::process::set_nofile(OPEN_FILES)?;
-    let is_own_socket = inherited.is_empty();
+    let is_own_socket = inherited.unix.is_empty();
     let listeners = listeners(args, paths, inherited)?;
     let config = engine::Config {
         dir: paths.dir.clone(),
@@ -71,15 +73,16 @@ fn runtime() -> Result<Runtime> {
     builder.build().context("start threads")
 }
 
-/// The sockets to serve: those that the service manager passed, else one of our own.
-fn listeners(args: &DaemonArgs, paths: &Paths, inherited: Vec<OwnedFd>) -> Result<Vec<UnixListener>> {
-    if !inherited.is_empty() {
-        return Ok(inherited.into_iter().map(UnixListener::from).collect());
+/// The sockets to serve: those that the service manager passed, and a local one of our own if there is none among them.
+fn listeners(args: &DaemonArgs, paths: &Paths, inherited: Inherited) -> Result<Listeners> {
+    let mut unix: Vec<UnixListener> = inherited.unix.into_iter().map(UnixListener::from).collect();
+    if unix.is_empty() {
+        unix.push(rest::bind_unix(&paths.socket(), args.group.as_deref())?);
     }
-    Ok(vec![rest::bind_unix(&paths.socket(), args.group.as_deref())?])
+    Ok(Listeners { unix, network: inherited.tcp.into_iter().map(TcpListener::from).collect() })
 }
 
-async fn serve(engine: Arc<Engine>, listeners: Vec<UnixListener>) -> Result<()> {
+async fn serve(engine: Arc<Engine>, listeners: Listeners) -> Result<()> {
     let mut signals = Signals::new()?;
     let (end, ended) = tokio::sync::oneshot::channel();
     let watched = engine.clone();

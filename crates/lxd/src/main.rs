@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args, inherited: Vec<std::os::fd::OwnedFd>) -> anyhow::Result<()> {
+fn run(args: Args, inherited: sys::daemon::Inherited) -> anyhow::Result<()> {
     if args.version {
         println!("{}", paths::VERSION);
         return Ok(());
@@ -49,6 +49,14 @@ fn run(args: Args, inherited: Vec<std::os::fd::OwnedFd>) -> anyhow::Result<()> {
         Some(Command::Waitready(options)) => waitready::run(&options, &paths),
         Some(Command::Shutdown(options)) => shutdown::run(&options, &paths),
         Some(Command::Activateifneeded) => activate::run(args.daemon.debug, &paths),
+        Some(Command::Describe { markdown: true }) => {
+            print!("{}", rest::reference());
+            Ok(())
+        }
+        Some(Command::Describe { markdown: false }) => {
+            println!("{:#}", rest::openapi());
+            Ok(())
+        }
         Some(Command::Version) => {
             println!("{}", paths::VERSION);
             Ok(())

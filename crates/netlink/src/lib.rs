@@ -14,6 +14,7 @@ mod interfaces;
 mod link;
 mod mac;
 mod socket;
+mod tc;
 #[cfg(test)]
 mod tests;
 

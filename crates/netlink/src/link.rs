@@ -307,7 +307,7 @@ fn message_for(index: u32) -> LinkMessage {
 }
 
 /// A link that comes up as soon as it is made.
-fn new_link(name: &str, mac: Option<[u8; 6]>, mtu: Option<u32>) -> LinkMessage {
+pub(crate) fn new_link(name: &str, mac: Option<[u8; 6]>, mtu: Option<u32>) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;

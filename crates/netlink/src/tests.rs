@@ -237,3 +237,27 @@ fn mac_text() {
         assert_eq!(parse_mac(bad), None, "{bad:?}");
     }
 }
+
+#[test]
+fn traffic_is_shaped_both_ways() {
+    in_new_netns(|| {
+        let guest = other_netns();
+        let mut netlink = Netlink::open().expect("open");
+        netlink.create_veth(&veth("vethaa", &guest)).expect("veth");
+        let index = netlink.link_by_name("vethaa").expect("host end").index;
+        for bits in [1_000_000, 20_000_000_000, 50_000_000_000] {
+            netlink.shape(index, bits).expect("shape, or shape anew");
+        }
+        netlink.create_ifb("ifbaa").expect("ifb");
+        let through = netlink.link_by_name("ifbaa").expect("ifb").index;
+        for _ in 0..2 {
+            netlink.redirect(index, through).expect("redirect, or redirect anew");
+        }
+        for _ in 0..2 {
+            netlink.stop_redirecting(index).expect("stop");
+            netlink.unshape(index).expect("lift");
+        }
+        let error = netlink.shape(9999, 1000).expect_err("no such link").to_string();
+        assert!(error.contains("interface 9999"), "{error}");
+    });
+}

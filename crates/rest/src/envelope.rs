@@ -50,6 +50,12 @@ pub fn operation(operation: &engine::operations::Operation) -> Outcome {
     Ok(response)
 }
 
+/// A JSON document without an envelope.
+pub fn document<T: Serialize + ?Sized>(document: &T) -> Outcome {
+    let body = serde_json::to_vec(document).map_err(|error| Error::internal(format!("write the reply: {error}")))?;
+    Ok(respond(StatusCode::OK, body))
+}
+
 /// A failure. The order of the fields is the one scripts have come to expect.
 pub fn failure(error: &Error) -> Response {
     #[derive(Serialize)]

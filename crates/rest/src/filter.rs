@@ -9,7 +9,11 @@ use serde_json::Value;
 
 use crate::error::Error;
 use crate::request::Request;
+use crate::shape::Parameter;
 
+/// The parameter, as endpoints describe it.
+pub(crate) const FILTER: Parameter =
+    ("filter", "Which elements: `FIELD eq VALUE` or `ne`, with `not` before and `and` or `or` between them.");
 /// Most clauses of a filter.
 const MAX_CLAUSES: usize = 64;
 /// Longest filter.

@@ -8,27 +8,35 @@
 //! Entry points: [`bind_unix`] and [`serve`]; [`ENDPOINTS`] is the table everything is derived from.
 
 mod caller;
+mod contract;
 mod endpoint;
 mod envelope;
 mod error;
 mod filter;
+mod guest;
 mod listener;
+mod network;
 mod request;
 mod resources;
 mod router;
 mod server;
+mod shape;
 mod streams;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transfer;
 
-pub use caller::{Access, Caller};
+pub use caller::{Access, Caller, Peer};
+pub use contract::{openapi, reference};
 pub use endpoint::{Endpoint, Handler, Verb};
 pub use error::Error;
+pub use guest::{GUEST_ENDPOINTS, GuestEndpoint};
 pub use listener::{BindError, bind_unix};
 pub use request::{Flavour, Request};
 pub use resources::ENDPOINTS;
 pub use router::router;
-pub use server::serve;
+pub use server::{Listeners, serve};
+pub use shape::{Gives, Parameter, Shape, Takes};

@@ -12,6 +12,7 @@ use engine::Engine;
 use serde::de::DeserializeOwned;
 
 use crate::caller::Caller;
+use crate::contract::Route;
 use crate::error::Error;
 
 /// Which of the two names of the instances the caller used: JSON details differ.
@@ -45,13 +46,14 @@ pub struct Request {
     pub body: Bytes,
     /// `/1.0/instances` or `/1.0/containers`.
     pub flavour: Flavour,
+    route: Arc<Route>,
     params: Vec<(String, String)>,
     query: Vec<(String, String)>,
 }
 
 impl Request {
     /// Takes what is known before the body is read.
-    pub(crate) async fn of_parts(engine: Arc<Engine>, caller: Caller, parts: &mut Parts) -> Result<Self, Error> {
+    pub(crate) async fn of_parts(engine: Arc<Engine>, route: Arc<Route>, caller: Caller, parts: &mut Parts) -> Result<Self, Error> {
         let params = RawPathParams::from_request_parts(parts, &())
             .await
             .map_err(|error| Error::bad_request(error.body_text()))?
@@ -64,7 +66,7 @@ impl Request {
         };
         let is_old_name = parts.uri.path().starts_with(Flavour::Containers.url());
         let flavour = if is_old_name { Flavour::Containers } else { Flavour::Instances };
-        Ok(Self { engine, caller, headers: parts.headers.clone(), body: Bytes::new(), flavour, params, query })
+        Ok(Self { engine, caller, headers: parts.headers.clone(), body: Bytes::new(), flavour, route, params, query })
     }
 
     /// A component of the path, percent-decoded. Empty if the path has none of that name.
@@ -94,18 +96,20 @@ impl Request {
         (!bare.is_empty() && bare != "*").then_some(bare)
     }
 
-    /// The body as JSON. A failure names the field.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        parse_json(&self.body)
+    /// The body as JSON, checked against what the endpoint's row says it takes. A failure names the field.
+    pub fn json<T: DeserializeOwned + 'static>(&self) -> Result<T, Error> {
+        self.parse(&self.body)
+    }
+
+    /// The same for a body that the handler has read itself.
+    pub(crate) fn parse<T: DeserializeOwned + 'static>(&self, body: &[u8]) -> Result<T, Error> {
+        self.route.check::<T>(body)?;
+        parse_json(body)
     }
 }
 
 /// Parses JSON; only a failure pays for finding out which field it was.
-pub(crate) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
-    // Serde would also take an array for a struct.
-    if !looks_like_object(body) {
-        return Err(Error::bad_request("The request body is not valid: expected a JSON object"));
-    }
+fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(body).or_else(|plain| match Json::<T>::from_bytes(body) {
         Ok(Json(value)) => Ok(value),
         Err(rejection) => Err(Error::bad_request(json_reason(&rejection).unwrap_or_else(|| plain.to_string()))),
@@ -137,26 +141,43 @@ mod tests {
     use api::profiles::ProfilePut;
 
     use super::*;
+    use crate::resources::ENDPOINTS;
+
+    /// What an endpoint makes of a body.
+    fn parse<T: DeserializeOwned + 'static>(line: &str, body: &[u8]) -> Result<T, Error> {
+        let mut rows = ENDPOINTS.iter().copied().flatten();
+        let row = rows.find(|row| format!("{} {}", row.verb.method(), row.path) == line).expect("a row");
+        Route::new(row).check::<T>(body)?;
+        parse_json(body)
+    }
 
     #[test]
     fn a_json_error_names_the_field() {
-        let error = parse_json::<ProfilePut>(br#"{"devices":{"eth0":{"mtu":1500}}}"#).expect_err("a number is not a string");
+        let put = "PUT /1.0/profiles/{name}";
+        let error = parse::<ProfilePut>(put, br#"{"devices":{"eth0":{"mtu":1500}}}"#).expect_err("a number is not a string");
         assert_eq!(error.status(), 400);
         assert!(error.message().contains("devices.eth0.mtu: invalid type: integer `1500`, expected a string"), "{error}");
+        let error = parse::<ProfilePut>(put, br#"{"config":{},"config":{}}"#).expect_err("which of them?");
+        assert!(error.message().contains("duplicate field `config`"), "{error}");
     }
 
     #[test]
     fn syntax_errors_and_empty_bodies_are_400() {
-        for body in [&b""[..], b"{", b"[]", b"nonsense", b"\xff\xfe"] {
-            assert_eq!(parse_json::<StatePut>(body).expect_err("refused").status(), 400, "{body:?}");
+        for body in [&b""[..], b"{", b"[]", b"nonsense", b"\xff\xfe", b"{\"action\":\"\xff\"}"] {
+            let error = parse::<StatePut>("PUT /1.0/instances/{name}/state", body).expect_err("refused");
+            assert_eq!(error.status(), 400, "{body:?}");
         }
-        let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
-        assert!(parse_json::<InstancePut>(&deep).is_err());
+        let deep = [br#"{"devices":"#.to_vec(), b"[".repeat(100_000), b"]".repeat(100_000), b"}".to_vec()].concat();
+        let error = parse::<InstancePut>("PUT /1.0/instances/{name}", &deep).expect_err("refused");
+        assert!(error.message().contains("nested deeper than 32 levels"), "{error}");
     }
 
     #[test]
-    fn unknown_fields_and_nulls_are_tolerated() {
-        let put = parse_json::<InstancePut>(br#"{"config":null,"profiles":null,"whatever":[1,{"a":2}]}"#).expect("tolerant");
-        assert_eq!(put, InstancePut::default());
+    fn what_clients_send_back_is_taken_and_the_unknown_is_not() {
+        let line = "PUT /1.0/instances/{name}";
+        let shown = br#"{"config":null,"profiles":null,"name":"c1","status":"Running","created_at":"x","expanded_config":{"a":1}}"#;
+        assert_eq!(parse::<InstancePut>(line, shown).expect("tolerant"), InstancePut::default());
+        let error = parse::<InstancePut>(line, br#"{"config":{},"whatever":[1,{"a":2}]}"#).expect_err("unknown");
+        assert!(error.message().contains("unknown field \"whatever\": leave it out; known are architecture, config"), "{error}");
     }
 }

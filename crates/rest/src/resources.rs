@@ -23,6 +23,7 @@ mod storage_pools;
 mod storage_volumes;
 
 use crate::endpoint::Endpoint;
+pub(crate) use images::export_reply;
 
 /// Every endpoint of the server.
 pub static ENDPOINTS: &[&[Endpoint]] = &[

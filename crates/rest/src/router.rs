@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
@@ -14,7 +14,8 @@ use engine::Engine;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use crate::caller::Caller;
-use crate::endpoint::{Endpoint, Handler, HttpRequest, Outcome, Verb};
+use crate::contract::Route;
+use crate::endpoint::{Handler, HttpRequest, Outcome, Verb};
 use crate::envelope;
 use crate::error::Error;
 use crate::request::{Flavour, Request};
@@ -22,18 +23,21 @@ use crate::resources::ENDPOINTS;
 
 /// Most bytes of a JSON body.
 pub(crate) const MAX_JSON_BYTES: usize = 4 << 20;
+/// Most bytes of a body of somebody who is not trusted.
+const MAX_STRANGER_BYTES: usize = 64 << 10;
 /// How long a client may take to send a JSON body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The rows of one path.
-type Rows = Arc<[&'static Endpoint]>;
+type Rows = Arc<[Arc<Route>]>;
 
 /// The whole API. Instances are also served under their old name, `/1.0/containers`.
 pub fn router(engine: Arc<Engine>) -> Router {
-    let mut paths: BTreeMap<String, Vec<&'static Endpoint>> = BTreeMap::new();
+    let mut paths: BTreeMap<String, Vec<Arc<Route>>> = BTreeMap::new();
     for endpoint in ENDPOINTS.iter().copied().flatten() {
+        let route = Arc::new(Route::new(endpoint));
         for path in names_of(endpoint.path) {
-            paths.entry(path).or_default().push(endpoint);
+            paths.entry(path).or_default().push(route.clone());
         }
     }
     let mut router = Router::new();
@@ -41,7 +45,7 @@ pub fn router(engine: Arc<Engine>) -> Router {
         let (engine, rows) = (engine.clone(), Rows::from(rows));
         router = router.route(&path, any(move |request| dispatch(engine.clone(), rows.clone(), request)));
     }
-    router.fallback(unknown_path)
+    router.fallback(move |request| unknown_path(engine.clone(), request))
 }
 
 /// A path and, for instances, its old name.
@@ -53,36 +57,59 @@ pub(crate) fn names_of(path: &str) -> impl Iterator<Item = String> {
     std::iter::once(path.to_owned()).chain(old)
 }
 
-async fn unknown_path(method: Method) -> Response {
-    if method == Method::OPTIONS { ().into_response() } else { envelope::failure(&Error::not_found()) }
+async fn unknown_path(engine: Arc<Engine>, request: HttpRequest) -> Response {
+    let is_options = request.method() == Method::OPTIONS;
+    let response = if is_options { ().into_response() } else { envelope::failure(&Error::not_found()) };
+    cross_origin(&engine, request.headers().contains_key(header::ORIGIN), response)
+}
+
+/// Tells a browser what the scripts of other sites may do, if there is anything and it asks.
+fn cross_origin(engine: &Arc<Engine>, is_asked: bool, mut response: Response) -> Response {
+    let Some(allowed) = is_asked.then(|| engine.server().cross_origin()).flatten() else { return response };
+    let credentials = allowed.with_credentials.then(|| "true".to_owned());
+    for (name, value) in [
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, Some(allowed.origin)),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, allowed.methods),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, allowed.headers),
+        (header::ACCESS_CONTROL_ALLOW_CREDENTIALS, credentials),
+    ] {
+        if let Some(value) = value.and_then(|value| value.parse().ok()) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
 }
 
 async fn dispatch(engine: Arc<Engine>, rows: Rows, request: HttpRequest) -> Response {
+    let has_origin = request.headers().contains_key(header::ORIGIN);
     if request.method() == Method::OPTIONS {
-        return ().into_response();
+        return cross_origin(&engine, has_origin, ().into_response());
     }
     let is_old_name = request.uri().path().starts_with(Flavour::Containers.url());
-    answer(engine, &rows, request).await.unwrap_or_else(|error| {
+    let response = answer(engine.clone(), &rows, request).await.unwrap_or_else(|error| {
         tracing::debug!(status = error.status().as_u16(), "{error}");
         // The 2.0 API has one text for whatever is absent.
         let is_plain = is_old_name && error.status() == StatusCode::NOT_FOUND;
         envelope::failure(&if is_plain { Error::not_found() } else { error })
-    })
+    });
+    cross_origin(&engine, has_origin, response)
 }
 
-async fn answer(engine: Arc<Engine>, rows: &[&'static Endpoint], http: HttpRequest) -> Outcome {
+async fn answer(engine: Arc<Engine>, rows: &[Arc<Route>], http: HttpRequest) -> Outcome {
     let verb = Verb::of(http.method()).ok_or_else(Error::not_found)?;
-    let endpoint = rows.iter().find(|endpoint| endpoint.verb == verb).ok_or_else(Error::not_implemented)?;
+    let route = rows.iter().find(|route| route.endpoint.verb == verb).ok_or_else(Error::not_implemented)?;
+    let endpoint = route.endpoint;
     let caller = http.extensions().get::<Caller>().cloned().unwrap_or(Caller::Untrusted);
     if !caller.may(endpoint.access) {
         return Err(Error::forbidden());
     }
     let (mut parts, body) = http.into_parts();
-    let mut request = Request::of_parts(engine, caller, &mut parts).await?;
+    let mut request = Request::of_parts(engine, route.clone(), caller, &mut parts).await?;
     match endpoint.run {
         Handler::Quick(run) => run(&request),
         Handler::Blocking(run) => {
-            request.body = read_body(body).await?;
+            let limit = if request.caller.is_trusted() { MAX_JSON_BYTES } else { MAX_STRANGER_BYTES };
+            request.body = read_bounded(body, limit).await?;
             blocking(move || run(&request)).await
         }
         Handler::Streaming(run) => run(request, HttpRequest::from_parts(parts, body)).await,
@@ -103,11 +130,15 @@ where
 
 /// Reads a whole body, bounded in size and time.
 pub(crate) async fn read_body(body: Body) -> Result<Bytes, Error> {
-    let whole = Limited::new(body, MAX_JSON_BYTES).collect();
+    read_bounded(body, MAX_JSON_BYTES).await
+}
+
+async fn read_bounded(body: Body, limit: usize) -> Result<Bytes, Error> {
+    let whole = Limited::new(body, limit).collect();
     match tokio::time::timeout(BODY_TIMEOUT, whole).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("The request body is larger than {MAX_JSON_BYTES} bytes")))
+            Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("The request body is larger than {limit} bytes")))
         }
         Ok(Err(error)) => Err(Error::bad_request(format!("The request body could not be read: {error}"))),
         Err(_) => Err(Error::new(StatusCode::REQUEST_TIMEOUT, "The request body did not come in time")),
@@ -136,7 +167,14 @@ mod tests {
                 for caller in [None, Some(Caller::Untrusted)] {
                     let (status, body) = call(&router, endpoint.verb.method().as_str(), &example(&path), caller).await;
                     let is_refused = status == 403 && body.contains("not authorized");
-                    assert_eq!(is_refused, endpoint.access == Access::Trusted, "{:?} {path}: {status} {body}", endpoint.verb);
+                    // These look for a secret first.
+                    let needs_secret = matches!(endpoint.path, "/1.0/certificates" | "/1.0/operations/{id}/websocket");
+                    assert_eq!(
+                        is_refused || (needs_secret && status == 400),
+                        endpoint.access == Access::Trusted || needs_secret,
+                        "{:?} {path}: {status} {body}",
+                        endpoint.verb
+                    );
                 }
             }
         }
@@ -148,15 +186,16 @@ mod tests {
         let mut public: Vec<_> = public.map(|endpoint| (endpoint.verb.method().to_string(), endpoint.path)).collect();
         public.sort();
         let expected = [
-            "/",
-            "/1.0",
-            "/1.0/images",
-            "/1.0/images/aliases/{*name}",
-            "/1.0/images/{fingerprint}",
-            "/1.0/images/{fingerprint}/export",
-            "/1.0/operations/{id}/websocket",
+            ("GET", "/"),
+            ("GET", "/1.0"),
+            ("GET", "/1.0/images"),
+            ("GET", "/1.0/images/aliases/{*name}"),
+            ("GET", "/1.0/images/{fingerprint}"),
+            ("GET", "/1.0/images/{fingerprint}/export"),
+            ("GET", "/1.0/operations/{id}/websocket"),
+            ("POST", "/1.0/certificates"),
         ];
-        assert_eq!(public, expected.map(|path| ("GET".to_owned(), path)));
+        assert_eq!(public, expected.map(|(verb, path)| (verb.to_owned(), path)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Accepting never looks into a connection: a client that says nothing occupies one slot until the
 //! header timeout, and delays nobody. Each connection is one task; a websocket keeps its slot.
 
+use std::net::TcpListener as StdTcpListener;
 use std::os::unix::net::UnixListener as StdListener;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,13 +15,15 @@ use engine::Engine;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tower::Service;
 
 use crate::caller::Caller;
+use crate::network::{Edge, Network};
 
-/// Most connections at a time, websockets included. Further ones wait in the kernel's queue.
+/// Most local connections at a time, websockets included. Further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 16_384;
 /// How long a client may take from one reply (or the connection) to the end of its next headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -29,31 +32,63 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// How long requests may take to end once the server has been told to stop.
 const GRACE: Duration = Duration::from_millis(500);
 /// Pause when accepting fails, as it does while descriptors are short.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A place among [`MAX_CONNECTIONS`], kept by whatever keeps the connection.
-pub(crate) type Slot = Arc<OwnedSemaphorePermit>;
+/// Pause before an address that could not be had at the start is tried again.
+const LISTEN_PAUSE: Duration = Duration::from_secs(5);
+
+/// A place among the connections, kept by whatever keeps the connection.
+pub(crate) type Slot = Arc<dyn std::any::Any + Send + Sync>;
+
+/// What is listened on.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// Sockets of this host's processes.
+    pub unix: Vec<StdListener>,
+    /// Sockets of clients on the network that were opened by the service manager, beside the one that
+    /// `core.https_address` asks for.
+    pub network: Vec<StdTcpListener>,
+}
 
 /// What every connection shares.
 #[derive(Clone)]
-struct Shared {
+pub(crate) struct Shared {
     router: Router,
     slots: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
     /// Dropped by each task at its end; the receiver then knows that all are gone.
     alive: mpsc::Sender<()>,
-    header_timeout: Duration,
+    pub(crate) header_timeout: Duration,
+}
+
+impl Shared {
+    /// Tells when the server is to stop.
+    pub(crate) fn stop(&self) -> watch::Receiver<bool> {
+        self.stop.clone()
+    }
+}
+
+/// How a connection ends that is to end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ending {
+    /// Once the request has been answered that is under way.
+    AfterRequest,
+    /// The same, if that does not take longer.
+    Within(Duration),
 }
 
 /// Serves until `shutdown` completes, then lets running requests end (at most half a second).
 /// Websockets are not waited for; they end with the runtime.
-pub async fn serve(engine: Arc<Engine>, listeners: Vec<StdListener>, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
-    run(crate::router(engine), listeners, shutdown, HEADER_TIMEOUT).await
+pub async fn serve(engine: Arc<Engine>, listeners: Listeners, shutdown: impl Future<Output = ()>) -> std::io::Result<()> {
+    crate::guest::serve(&engine);
+    let network = (engine.clone(), listeners.network);
+    run(crate::router(engine), listeners.unix, Some(network), shutdown, HEADER_TIMEOUT).await
 }
 
 async fn run(
     router: Router,
     listeners: Vec<StdListener>,
+    network: Option<(Arc<Engine>, Vec<StdTcpListener>)>,
     shutdown: impl Future<Output = ()>,
     header_timeout: Duration,
 ) -> std::io::Result<()> {
@@ -61,6 +96,9 @@ async fn run(
     let (alive, mut all_gone) = mpsc::channel(1);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let shared = Shared { router, slots, stop: stopped, alive, header_timeout };
+    if let Some((engine, inherited)) = network {
+        serve_network(engine, inherited, &shared)?;
+    }
     for listener in listeners {
         listener.set_nonblocking(true)?;
         tokio::spawn(accept_loop(UnixListener::from_std(listener)?, shared.clone()));
@@ -71,6 +109,38 @@ async fn run(
     // `None` once the last task has dropped its sender.
     let _ = tokio::time::timeout(GRACE, all_gone.recv()).await;
     Ok(())
+}
+
+/// Serves clients on the network: on sockets that are there, and where the configuration says.
+fn serve_network(engine: Arc<Engine>, inherited: Vec<StdTcpListener>, shared: &Shared) -> std::io::Result<()> {
+    let network = Network::new(engine.clone(), shared.clone());
+    let addresses = inherited.iter().map(StdTcpListener::local_addr).collect::<Result<_, _>>()?;
+    inherited.into_iter().try_for_each(|listener| network.serve(listener))?;
+    engine.attach_edge(Box::new(Edge::new(network, addresses)));
+    let mut stop = shared.stop();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = listen_as_configured(engine) => {}
+            () = told_to(&mut stop) => {}
+        }
+    });
+    Ok(())
+}
+
+/// Listens where the configuration says. An address may come to the host only after the daemon has started,
+/// so one that cannot be had is tried again.
+async fn listen_as_configured(engine: Arc<Engine>) {
+    let mut is_told = false;
+    loop {
+        let listening = engine.clone();
+        match crate::router::blocking(move || listening.listen_as_configured()).await {
+            Ok(()) => return,
+            Err(error) if !is_told => tracing::error!("{error}; trying again every {} s", LISTEN_PAUSE.as_secs()),
+            Err(error) => tracing::debug!("{error}"),
+        }
+        is_told = true;
+        tokio::time::sleep(LISTEN_PAUSE).await;
+    }
 }
 
 async fn accept_loop(listener: UnixListener, shared: Shared) {
@@ -97,7 +167,7 @@ async fn accept_loop(listener: UnixListener, shared: Shared) {
 }
 
 /// Completes once the server is to stop.
-async fn told_to(stop: &mut watch::Receiver<bool>) {
+pub(crate) async fn told_to(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
@@ -106,11 +176,29 @@ async fn serve_connection(stream: UnixStream, slot: OwnedSemaphorePermit, shared
         Ok(caller) => caller,
         Err(error) => return tracing::warn!("find out who is calling: {error}"),
     };
-    let Shared { router, mut stop, alive, header_timeout, .. } = shared;
-    let slot: Slot = Arc::new(slot);
+    let mut stop = shared.stop();
+    let ending = async move {
+        told_to(&mut stop).await;
+        Ending::AfterRequest
+    };
+    let who = move |request: &mut hyper::Request<Body>| drop(request.extensions_mut().insert(caller.clone()));
+    serve_http(stream, who, Arc::new(slot), shared, ending).await;
+}
+
+/// Speaks HTTP on a connection until it ends or `ending` wants it to. `who` puts into each request who sends it.
+pub(crate) async fn serve_http<S>(
+    stream: S,
+    who: impl Fn(&mut hyper::Request<Body>),
+    slot: Slot,
+    shared: Shared,
+    ending: impl Future<Output = Ending>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Shared { router, alive, header_timeout, .. } = shared;
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(caller.clone());
+        who(&mut request);
         request.extensions_mut().insert(slot.clone());
         // A router is always ready; calling a clone is what its contract asks for.
         router.clone().call(request)
@@ -122,9 +210,12 @@ async fn serve_connection(stream: UnixStream, slot: OwnedSemaphorePermit, shared
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = told_to(&mut stop) => {
+        ending = ending => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            match ending {
+                Ending::AfterRequest => connection.await,
+                Ending::Within(limit) => tokio::time::timeout(limit, connection).await.unwrap_or(Ok(())),
+            }
         }
     };
     if let Err(error) = ended {
@@ -154,7 +245,7 @@ mod tests {
             .route("/caller", get(async |axum::Extension(caller): axum::Extension<Caller>| format!("{caller:?}")))
             .route("/slow", get(async || tokio::time::sleep(Duration::from_secs(60)).await));
         let (stop, stopped) = oneshot::channel();
-        let server = tokio::spawn(run(router, vec![listener], async { drop(stopped.await) }, header_timeout));
+        let server = tokio::spawn(run(router, vec![listener], None, async { drop(stopped.await) }, header_timeout));
         (path, stop, server)
     }
 

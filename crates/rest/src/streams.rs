@@ -20,6 +20,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::Semaphore;
 
+use crate::caller::Trust;
 use crate::endpoint::HttpRequest;
 use crate::error::Error;
 use crate::server::Slot;
@@ -73,6 +74,8 @@ impl Use {
 pub(crate) struct Upgrade {
     upgrade: WebSocketUpgrade,
     slot: Option<Slot>,
+    /// Of a trusted client on the network.
+    trust: Option<Trust>,
 }
 
 impl Upgrade {
@@ -80,15 +83,16 @@ impl Upgrade {
     pub(crate) async fn of(http: HttpRequest) -> Result<Self, Error> {
         let (mut parts, _) = http.into_parts();
         let slot = parts.extensions.remove::<Slot>();
+        let trust = parts.extensions.remove::<Trust>();
         let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &())
             .await
             .map_err(|error| Error::bad_request(format!("This is a websocket endpoint: {}", error.body_text())))?;
-        Ok(Self { upgrade, slot })
+        Ok(Self { upgrade, slot, trust })
     }
 
     /// The reply that makes it a websocket, which `session` then owns. The connection's slot is
-    /// held until the session ends.
-    pub(crate) fn run<F>(self, kind: Use, session: impl FnOnce(WebSocket) -> F + Send + 'static) -> Response
+    /// held until the session ends, and it is to end when the second value says that the trust in the client is lost.
+    pub(crate) fn run<F>(self, kind: Use, session: impl FnOnce(WebSocket, TrustLost) -> F + Send + 'static) -> Response
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -96,29 +100,52 @@ impl Upgrade {
             Use::Data => (LARGE_BYTES / 2, MAX_DATA_BYTES),
             Use::Messages => (SMALL_BYTES, MAX_CONTROL_BYTES),
         };
-        let slot = self.slot;
-        self.upgrade.read_buffer_size(read_bytes).write_buffer_size(0).max_frame_size(max_bytes).max_message_size(max_bytes).on_upgrade(
+        let Self { upgrade, slot, trust } = self;
+        upgrade.read_buffer_size(read_bytes).write_buffer_size(0).max_frame_size(max_bytes).max_message_size(max_bytes).on_upgrade(
             async move |socket| {
-                session(socket).await;
+                session(socket, TrustLost(trust)).await;
                 drop(slot);
             },
         )
     }
 }
 
-/// Serves one connection of an operation until it ends.
-pub(crate) async fn serve_connection(socket: WebSocket, connection: Connection) {
+/// Tells a session when its client is trusted no longer.
+pub(crate) struct TrustLost(Option<Trust>);
+
+impl TrustLost {
+    /// Completes then.
+    pub(crate) async fn wait(self) {
+        match self.0 {
+            Some(trust) => trust.lost().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Serves one connection of an operation until it ends, or its client is trusted no longer.
+pub(crate) async fn serve_connection(socket: WebSocket, connection: Connection, trust: TrustLost) {
     match connection {
-        Connection::Data(stream) => match take_fds(stream).await {
-            Ok(fds) => serve_data(socket, fds).await,
-            Err(error) => {
-                tracing::debug!("{error}");
-                close(socket).await;
-            }
+        Connection::Data(stream) => tokio::select! {
+            () = serve_stream(socket, stream) => {}
+            () = trust.wait() => {}
         },
         Connection::Control(mut sink) => {
             let finished = Finished::new(sink.finished.take());
-            serve_control(socket, &finished, |message| sink.message(message)).await;
+            tokio::select! {
+                () = serve_control(socket, &finished, |message| sink.message(message)) => {}
+                () = trust.wait() => sink.message(ControlMessage::Lost),
+            }
+        }
+    }
+}
+
+async fn serve_stream(socket: WebSocket, stream: DataStream) {
+    match take_fds(stream).await {
+        Ok(fds) => serve_data(socket, fds).await,
+        Err(error) => {
+            tracing::debug!("{error}");
+            close(socket).await;
         }
     }
 }

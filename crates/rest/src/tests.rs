@@ -7,7 +7,7 @@ use tokio::net::UnixStream;
 
 use crate::resources::ENDPOINTS;
 use crate::testing::{self, send};
-use crate::{Verb, bind_unix, router, serve};
+use crate::{Listeners, Verb, bind_unix, router, serve};
 
 #[tokio::test]
 async fn a_profile_lives_with_its_etag() {
@@ -111,7 +111,7 @@ async fn events_are_told_over_a_websocket() {
     let socket = dir.path().join("unix.socket");
     let listener = bind_unix(&socket, None).expect("bind");
     let router = router(engine.clone());
-    tokio::spawn(serve(engine.clone(), vec![listener], std::future::pending()));
+    tokio::spawn(serve(engine.clone(), Listeners { unix: vec![listener], ..Listeners::default() }, std::future::pending()));
     let stream = UnixStream::connect(&socket).await.expect("connect");
     let url = "ws://unix.socket/1.0/events?type=lifecycle";
     let (mut events, _) = tokio_tungstenite::client_async(url, stream).await.expect("websocket");
@@ -138,7 +138,7 @@ async fn a_refused_upload_is_told_why() {
     let (dir, engine) = testing::engine();
     let socket = dir.path().join("unix.socket");
     let listener = bind_unix(&socket, None).expect("bind");
-    tokio::spawn(serve(engine, vec![listener], std::future::pending()));
+    tokio::spawn(serve(engine, Listeners { unix: vec![listener], ..Listeners::default() }, std::future::pending()));
     let reply = tokio::task::spawn_blocking(move || {
         use std::io::{Read, Write};
         let mut stream = std::os::unix::net::UnixStream::connect(&socket)?;

@@ -71,6 +71,10 @@ fn enter(request: &AttachRequest, init: &OwnedFd) -> Result<()> {
     if !request.privileged {
         kinds |= namespaces::USER;
     }
+    // Where CRIU brought the container back, its clocks may differ from the host's.
+    if Path::new("/proc/self/ns/time").exists() {
+        kinds |= namespaces::TIME;
+    }
     sys::process::setns(init, kinds)?;
     Ok(sys::process::set_identity(0, 0)?)
 }
@@ -155,6 +159,9 @@ fn become_command(
     }
     sys::process::reset_signals();
     sys::process::set_nofile(1024).map_err(failed)?;
+    for limit in &request.rlimits {
+        sys::process::set_rlimit(&limit.name, limit.soft, limit.hard).map_err(failed)?;
+    }
     rustix::process::umask(Mode::from_raw_mode(0o022));
     sys::process::close_on_exec_from(3).map_err(failed)?;
     Err(exec(request))

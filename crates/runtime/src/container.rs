@@ -187,6 +187,7 @@ impl Container {
                 _ => None,
             },
             personality_32: own.personality_32,
+            rlimits: own.rlimits.clone(),
         };
         let streams = exec::open_streams(spec.stdio)?;
         let helper = runtime.spawn_helper("attach", ATTACH_PATIENCE)?;
@@ -295,12 +296,16 @@ impl Container {
         if let Err(error) = self.groups.remove() {
             tracing::warn!(container = self.name, %error, "control groups could not be removed");
         }
+        crate::nic::remove_shapers(&self.spec().nics);
         let runtime = self.runtime.upgrade();
         if let Some(runtime) = &runtime {
             runtime.retire(&self.name);
         }
+        let ends = crate::nic::lasting_ends(&self.spec().nics);
         *lock(&self.exit) = Some(exit);
         self.changed.notify_all();
+        // Takes its time, which nobody waits for but who wants the name again.
+        crate::nic::remove_links(&ends);
         if let Some(runtime) = runtime {
             runtime.report_exit(&self.name, exit);
         }

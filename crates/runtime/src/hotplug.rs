@@ -43,7 +43,28 @@ impl Container {
     pub fn detach_nic(&self, nic: &Nic) -> Result<()> {
         let namespace = self.network_namespace()?;
         crate::nic::detach(nic, namespace.as_fd())?;
+        crate::nic::remove_shapers(std::slice::from_ref(nic));
         self.revise(|spec| spec.nics.retain(|other| other.name != nic.name))
+    }
+
+    /// Bounds the traffic of a card that it has as `nic` says, which differs in nothing else.
+    pub fn limit_nic(&self, nic: &Nic) -> Result<()> {
+        self.check_running()?;
+        let host_name = nic.host_name.as_deref().unwrap_or_default();
+        let mut netlink = netlink::Netlink::open().map_err(|error| Error::Network(error.to_string()))?;
+        let replace = |rates: &crate::spec::NicRates| {
+            self.revise(|spec| spec.nics.iter_mut().filter(|other| other.name == nic.name).for_each(|other| other.rates = rates.clone()))
+        };
+        let spec = self.spec();
+        let old = spec.nics.iter().find(|other| other.name == nic.name);
+        // Written down before it is there: what a bound is made of is found by that.
+        replace(&nic.rates)?;
+        crate::nic::limit(&mut netlink, nic, host_name).inspect_err(|_| {
+            if let Some(old) = old {
+                drop(crate::nic::limit(&mut netlink, old, host_name));
+                drop(replace(&old.rates));
+            }
+        })
     }
 
     /// Shows a host path inside.

@@ -1,12 +1,16 @@
 //! Network cards of a container, as seen from the monitor and the daemon.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use netlink::{MacvlanSpec, Netlink, VethSpec, parse_mac};
 use sys::process::namespaces;
 
 use crate::error::{Error, Result};
-use crate::spec::{Nic, NicKind};
+use crate::spec::{Nic, NicKind, NicRates};
+
+/// How long a name on the host may be taken by a card of a container that has ended.
+const NAME_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Makes a card inside the network namespace `inside`.
 ///
@@ -52,9 +56,13 @@ fn make(netlink: &mut Netlink, nic: &Nic, inside: BorrowedFd<'_>, joined: bool) 
     match &nic.kind {
         NicKind::Bridged { parent: bridge } => {
             let bridge = parent(netlink, bridge)?;
-            netlink.create_veth(&veth(joined.then_some(bridge.index), Some(nic.mtu.unwrap_or(bridge.mtu)))).map_err(failed)
+            create_veth(netlink, &veth(joined.then_some(bridge.index), Some(nic.mtu.unwrap_or(bridge.mtu)))).map_err(failed)?;
+            limit_new(netlink, nic, &host_name)
         }
-        NicKind::P2p => netlink.create_veth(&veth(None, nic.mtu)).map_err(failed),
+        NicKind::P2p => {
+            create_veth(netlink, &veth(None, nic.mtu)).map_err(failed)?;
+            limit_new(netlink, nic, &host_name)
+        }
         NicKind::Macvlan { parent: name } => {
             let link = parent(netlink, name)?;
             let spec = MacvlanSpec { name: &nic.name, parent: link.index, netns: inside, mac, mtu: nic.mtu };
@@ -65,6 +73,96 @@ fn make(netlink: &mut Netlink, nic: &Nic, inside: BorrowedFd<'_>, joined: bool) 
             netlink.set_netns(link.index, inside, Some(&nic.name)).map_err(failed)
         }
     }
+}
+
+/// Makes a pair. Where its name is that of a container's that has just ended, it is free once the kernel has taken that
+/// one's network namespace down, a moment after the last process.
+fn create_veth(netlink: &mut Netlink, spec: &VethSpec<'_>) -> netlink::Result<()> {
+    let end = Instant::now() + NAME_PATIENCE;
+    loop {
+        match netlink.create_veth(spec) {
+            Err(error) if error.is_exists() && netlink.find_link(spec.host_name)?.is_some() && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// Bounds the traffic of a card that was just made; one that cannot be bounded is not left.
+fn limit_new(netlink: &mut Netlink, nic: &Nic, host_name: &str) -> Result<()> {
+    if nic.rates == NicRates::default() {
+        return Ok(());
+    }
+    limit(netlink, nic, host_name).inspect_err(|_| {
+        drop(netlink.delete_link_by_name(host_name));
+        drop(netlink.delete_link_by_name(&shaper_name(host_name)));
+    })
+}
+
+/// Bounds the traffic of a card as it says now, whatever held before. What goes into the container leaves the host's
+/// end through a token bucket; what comes out of it goes through a link of its own first, where it does the same.
+pub(crate) fn limit(netlink: &mut Netlink, nic: &Nic, host_name: &str) -> Result<()> {
+    let failed = |error: netlink::Error| Error::Network(format!("device `{}`: {error}", nic.device));
+    let link = netlink.link_by_name(host_name).map_err(failed)?;
+    match nic.rates.ingress {
+        Some(bits) => netlink.shape(link.index, bits),
+        None => netlink.unshape(link.index),
+    }
+    .map_err(failed)?;
+    let shaper = shaper_name(host_name);
+    let Some(bits) = nic.rates.egress else {
+        netlink.stop_redirecting(link.index).map_err(failed)?;
+        return netlink.delete_link_by_name(&shaper).map_err(failed);
+    };
+    if netlink.find_link(&shaper).map_err(failed)?.is_none() {
+        netlink.create_ifb(&shaper).map_err(failed)?;
+    }
+    let through = netlink.link_by_name(&shaper).map_err(failed)?;
+    netlink.shape(through.index, bits).map_err(failed)?;
+    netlink.redirect(link.index, through.index).map_err(failed)
+}
+
+/// Removes what [`limit`] made beside cards that are gone.
+pub(crate) fn remove_shapers(nics: &[Nic]) {
+    let names = nics.iter().filter(|nic| nic.rates.egress.is_some()).filter_map(|nic| nic.host_name.as_deref());
+    let names: Vec<String> = names.map(shaper_name).collect();
+    if names.is_empty() {
+        return;
+    }
+    let Ok(mut netlink) = Netlink::open() else { return };
+    for name in names {
+        if let Err(error) = netlink.delete_link_by_name(&name) {
+            tracing::warn!(%error, "a link for limiting traffic could not be removed");
+        }
+    }
+}
+
+/// Links on the host, by number, that keep the name somebody chose for them until the kernel has taken the container's
+/// network namespace down. That can take minutes where connections were open.
+pub(crate) fn lasting_ends(nics: &[Nic]) -> Vec<u32> {
+    let is_chosen = |name: &&str| !(name.len() == 12 && name.starts_with("veth") && name[4..].bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let names: Vec<&str> = nics.iter().filter_map(|nic| nic.host_name.as_deref()).filter(is_chosen).collect();
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let Ok(mut netlink) = Netlink::open() else { return Vec::new() };
+    names.into_iter().filter_map(|name| Some(netlink.find_link(name).ok()??.index)).collect()
+}
+
+/// Removes them; one that has gone meanwhile is gone.
+pub(crate) fn remove_links(indices: &[u32]) {
+    if let (false, Ok(mut netlink)) = (indices.is_empty(), Netlink::open()) {
+        indices.iter().for_each(|index| drop(netlink.delete_link(*index)));
+    }
+}
+
+/// Follows from the name of the host's end, so that whoever cleans up finds it. As long as a name may be.
+fn shaper_name(host_name: &str) -> String {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    host_name.hash(&mut hasher);
+    format!("lxi{:012x}", hasher.finish() >> 16)
 }
 
 /// Brings up every link of the current network namespace, loopback first.

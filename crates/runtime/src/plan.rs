@@ -147,6 +147,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
+/// Where guests find the socket of their API.
+const GUEST_API: &str = "/dev/lxd";
 /// Device nodes of the host that every container has.
 const DEVICES: &[&str] = &["full", "null", "random", "tty", "urandom", "zero"];
 /// Device nodes that are shown where the host has them.
@@ -190,6 +192,9 @@ pub fn plan(launch: &Launch) -> Plan {
             plan.bind(&Bind { source: lxcfs.join(file), target: format!("/{file}").into(), optional: true, ..Default::default() });
         }
         plan.bind(&Bind { source: lxcfs.clone(), target: "/var/lib/lxcfs".into(), recursive: true, optional: true, ..Default::default() });
+    }
+    if let Some(dir) = &spec.guest_api {
+        plan.bind(&Bind { source: dir.clone(), target: GUEST_API.into(), read_only: true, ..Default::default() });
     }
     for node in &spec.nodes {
         plan.bind(&Bind { source: node.source.clone(), target: node.target.clone(), ..Default::default() });
@@ -453,6 +458,17 @@ mod tests {
         assert!(on_dir.trees[0].locked && on_dir.trees[0].no_devices && !on_dir.trees[0].read_only);
         launch.spec.idmap = IdMap::default();
         assert!(!plan(&launch).has_locked());
+    }
+
+    #[test]
+    fn the_guest_api_cannot_be_written_to() {
+        let mut launch = launch(IdMap::default(), false);
+        assert!(!plan(&launch).trees.iter().any(|tree| tree.source == Path::new("/lxd/devlxd/c1")));
+        launch.spec.guest_api = Some("/lxd/devlxd/c1".into());
+        let plan = plan(&launch);
+        let index = plan.trees.iter().position(|tree| tree.source == Path::new("/lxd/devlxd/c1")).expect("shown");
+        assert!(plan.trees[index].read_only && !plan.trees[index].optional);
+        assert!(plan.steps.contains(&Step::AttachTree { tree: index, target: "/dev/lxd".into() }));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::cgroup::Layout;
 use crate::error::{Error, Result};
 use crate::files::{FileReply, FileRequest};
 use crate::monitor::LAUNCH_FILE;
-use crate::spec::{ContainerSpec, Exit};
+use crate::spec::{ContainerSpec, Exit, Rlimit};
 
 /// The longest message, bytes. Descriptions of containers travel as files instead.
 pub const MESSAGE_BYTES: usize = 160 * 1024;
@@ -149,6 +149,8 @@ pub struct AttachRequest {
     pub pty: Option<(u16, u16)>,
     /// 32-bit personality.
     pub personality_32: bool,
+    /// Resource limits of the command.
+    pub rlimits: Vec<Rlimit>,
 }
 
 /// From an attach helper to the daemon.

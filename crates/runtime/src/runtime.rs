@@ -158,10 +158,11 @@ impl Runtime {
                 tracing::warn!(container = name, %error, "control groups could not be removed");
             }
         }
-        if let Ok(launch) = Launch::read(dir)
-            && launch.resume.is_some()
-        {
-            remove_waiting(&launch);
+        if let Ok(launch) = Launch::read(dir) {
+            crate::nic::remove_shapers(&launch.spec.nics);
+            if launch.resume.is_some() {
+                remove_waiting(&launch);
+            }
         }
     }
 
@@ -185,6 +186,13 @@ impl Runtime {
             }
             Err(error) => Recovered::Unreachable(error),
         }
+    }
+
+    /// Whether a process is one of a container's, also of containers in it: by its control groups, which no guest can
+    /// leave. For a process that is known to live.
+    pub fn holds(&self, name: &str, pid: i32) -> bool {
+        let text = sys::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        self.groups(name).contain(&text)
     }
 
     /// Forgets what [`Self::recover`] found of an ended container.
@@ -353,6 +361,9 @@ impl Runtime {
             self.retire(name);
         }
         let dir = self.ended_dir(name);
+        if let Ok(launch) = Launch::read(&dir) {
+            crate::nic::remove_shapers(&launch.spec.nics);
+        }
         let exit = match sys::fs::read(dir.join(EXIT_FILE)) {
             Ok(record) => serde_json::from_slice(&record).unwrap_or(CRASH),
             Err(_) if dir.join(INIT_FILE).exists() => {

@@ -25,12 +25,18 @@ pub struct ContainerSpec {
     pub env: BTreeMap<String, String>,
     /// Host paths to show inside, in this order.
     pub mounts: Vec<Bind>,
+    /// Directory of the host to show as `/dev/lxd`, for the guest API's socket.
+    #[serde(default)]
+    pub guest_api: Option<PathBuf>,
     /// Device nodes to show inside.
     pub nodes: Vec<DeviceNode>,
     /// Network cards.
     pub nics: Vec<Nic>,
     /// Resource limits.
     pub limits: Limits,
+    /// Resource limits of init, and of commands run inside.
+    #[serde(default)]
+    pub rlimits: Vec<Rlimit>,
     /// May run containers of its own.
     pub nesting: bool,
     /// Refuse the nested namespaces that a checkpoint could not save.
@@ -124,6 +130,18 @@ pub struct Nic {
     pub hwaddr: Option<String>,
     /// Bytes.
     pub mtu: Option<u32>,
+    /// Bounds of its traffic, for those with a host end.
+    #[serde(default)]
+    pub rates: NicRates,
+}
+
+/// How much traffic a card may have, bits per second.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NicRates {
+    /// Into the container.
+    pub ingress: Option<u64>,
+    /// Out of it.
+    pub egress: Option<u64>,
 }
 
 /// How a network card is connected.
@@ -169,6 +187,36 @@ pub struct Limits {
     pub cpu_quota_us: Option<(u64, u64)>,
     /// Relative weight of block I/O, 10 to 1000.
     pub blkio_weight: Option<u64>,
+    /// Bounds of the accesses to disks, by `MAJOR:MINOR`.
+    #[serde(default)]
+    pub disks: BTreeMap<String, DiskRates>,
+    /// Bytes of huge pages, by their size: `64KB`, `1MB`, `2MB`, `1GB`.
+    #[serde(default)]
+    pub huge_pages: BTreeMap<String, u64>,
+}
+
+/// How much may be read from and written to a disk each second; 0 for no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskRates {
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Bytes written.
+    pub write_bytes: u64,
+    /// Read operations.
+    pub read_operations: u64,
+    /// Write operations.
+    pub write_operations: u64,
+}
+
+/// A resource limit of processes, see getrlimit(2); `None` is unlimited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rlimit {
+    /// `nofile` and the like.
+    pub name: String,
+    /// What a process starts with.
+    pub soft: Option<u64>,
+    /// Up to which it may raise that.
+    pub hard: Option<u64>,
 }
 
 /// How a container ended.

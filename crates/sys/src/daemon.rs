@@ -32,12 +32,21 @@ pub fn lock_file(path: &Path) -> Result<Option<File>> {
     }
 }
 
-/// Takes over the listening unix stream sockets that the service manager passed (`LISTEN_PID`,
+/// Listening stream sockets that the service manager passed.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// Unix sockets.
+    pub unix: Vec<OwnedFd>,
+    /// TCP sockets.
+    pub tcp: Vec<OwnedFd>,
+}
+
+/// Takes over the listening sockets that the service manager passed (`LISTEN_PID`,
 /// `LISTEN_FDS`) and clears the variables, so that children do not take them for theirs. Other
 /// descriptors among those passed are closed.
 ///
 /// Call it once, first of all and before any thread is started.
-pub fn take_inherited_listeners() -> Vec<OwnedFd> {
+pub fn take_inherited_listeners() -> Inherited {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<RawFd>().ok());
     let is_ours = number("LISTEN_PID") == i32::try_from(std::process::id()).ok();
     let count = number("LISTEN_FDS").filter(|_| is_ours).unwrap_or(0).clamp(0, MAX_LISTEN_FDS);
@@ -47,7 +56,15 @@ pub fn take_inherited_listeners() -> Vec<OwnedFd> {
         unsafe { std::env::remove_var(name) };
     }
     let passed = (LISTEN_FDS_START..LISTEN_FDS_START + count).filter_map(adopt);
-    passed.filter(|fd| is_unix_stream_listener(fd.as_fd())).collect()
+    let mut inherited = Inherited::default();
+    for fd in passed {
+        match listener_family(fd.as_fd()) {
+            Some(AddressFamily::UNIX) => inherited.unix.push(fd),
+            Some(AddressFamily::INET | AddressFamily::INET6) => inherited.tcp.push(fd),
+            _ => {}
+        }
+    }
+    inherited
 }
 
 /// Tells the service manager about a change of state (`READY=1`, `STOPPING=1`), see sd_notify(3).
@@ -101,11 +118,12 @@ fn adopt(fd: RawFd) -> Option<OwnedFd> {
     Some(owned)
 }
 
-fn is_unix_stream_listener(fd: std::os::fd::BorrowedFd<'_>) -> bool {
+/// The family of a stream socket that listens; `None` for anything else.
+fn listener_family(fd: std::os::fd::BorrowedFd<'_>) -> Option<AddressFamily> {
     use rustix::net::sockopt;
-    let is_unix = sockopt::socket_domain(fd).is_ok_and(|family| family == AddressFamily::UNIX);
     let is_stream = sockopt::socket_type(fd).is_ok_and(|kind| kind == SocketType::STREAM);
-    is_unix && is_stream && sockopt::socket_acceptconn(fd).unwrap_or(false)
+    let is_listening = is_stream && sockopt::socket_acceptconn(fd).unwrap_or(false);
+    is_listening.then(|| sockopt::socket_domain(fd).ok()).flatten()
 }
 
 /// Switches the echo of a terminal off until dropped, for typing secrets.
@@ -153,14 +171,16 @@ mod tests {
     }
 
     #[test]
-    fn only_listening_unix_sockets_are_taken() {
+    fn only_listening_sockets_are_taken() {
         let dir = tempfile::tempdir().expect("directory");
         let listener = std::os::unix::net::UnixListener::bind(dir.path().join("s")).expect("listen");
-        assert!(is_unix_stream_listener(listener.as_fd()));
+        assert_eq!(listener_family(listener.as_fd()), Some(AddressFamily::UNIX));
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("listen");
+        assert_eq!(listener_family(tcp.as_fd()), Some(AddressFamily::INET));
         let (one, _other) = crate::socket::stream_pair().expect("pair");
-        assert!(!is_unix_stream_listener(one.as_fd()));
+        assert_eq!(listener_family(one.as_fd()), None);
         let file = crate::fs::open("/dev/null").expect("open");
-        assert!(!is_unix_stream_listener(file.as_fd()));
+        assert_eq!(listener_family(file.as_fd()), None);
     }
 
     #[test]

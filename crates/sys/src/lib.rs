@@ -11,6 +11,7 @@ pub mod idmap;
 pub mod root;
 
 pub mod archive_io;
+pub mod block;
 pub mod btrfs;
 pub mod copy;
 pub mod daemon;

@@ -10,6 +10,8 @@ use crate::mount::last_errno;
 
 /// Namespaces, as the flags of clone(2).
 pub mod namespaces {
+    /// Offsets of the clocks.
+    pub const TIME: u64 = 0x0000_0080;
     /// Mount points.
     pub const MOUNT: u64 = 0x0002_0000;
     /// Control groups.
@@ -358,6 +360,34 @@ pub fn set_nofile(soft: u64) -> Result<()> {
     let current = getrlimit(Resource::Nofile);
     let soft = current.maximum.map_or(soft, |hard| soft.min(hard));
     setrlimit(Resource::Nofile, Rlimit { current: Some(soft), maximum: current.maximum }).context("setrlimit", "nofile")
+}
+
+/// Sets a resource limit of this process by its name, see getrlimit(2); `None` is unlimited. A hard limit can only be
+/// raised by who has CAP_SYS_RESOURCE on the host.
+pub fn set_rlimit(name: &str, soft: Option<u64>, hard: Option<u64>) -> Result<()> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let resource = match name {
+        "as" => Resource::As,
+        "core" => Resource::Core,
+        "cpu" => Resource::Cpu,
+        "data" => Resource::Data,
+        "fsize" => Resource::Fsize,
+        "locks" => Resource::Locks,
+        "memlock" => Resource::Memlock,
+        "msgqueue" => Resource::Msgqueue,
+        "nice" => Resource::Nice,
+        "nofile" => Resource::Nofile,
+        "nproc" => Resource::Nproc,
+        "rss" => Resource::Rss,
+        "rtprio" => Resource::Rtprio,
+        "rttime" => Resource::Rttime,
+        "sigpending" => Resource::Sigpending,
+        "stack" => Resource::Stack,
+        _ => return Err(Error::new("setrlimit", name, Errno::INVAL)),
+    };
+    let show = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+    setrlimit(resource, Rlimit { current: soft, maximum: hard })
+        .context("setrlimit", format_args!("limits.kernel.{name}={}:{}", show(soft), show(hard)))
 }
 
 /// Gives this process, and what it starts, the limits that a guest expects rather than those of the

@@ -60,6 +60,59 @@ pub fn set_timeouts(socket: impl AsFd, limit: Duration) -> Result<()> {
     Ok(())
 }
 
+/// Listens for byte-stream connections on a path, in place of a socket that stood there before, so that
+/// whoever sees the path may connect. At most `backlog` connections wait.
+pub fn listen_stream(path: &Path, backlog: i32) -> Result<std::os::unix::net::UnixListener> {
+    crate::fs::remove_file(path)?;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+        .on_path("socket", path)?;
+    with_short_address(path, |address| rustix::net::bind(&socket, address))?;
+    crate::fs::set_mode(path, 0o666)?;
+    rustix::net::listen(&socket, backlog).on_path("listen", path)?;
+    Ok(socket.into())
+}
+
+/// Who connected a unix socket, as the kernel vouches for it: unix(7), `SO_PEERCRED`.
+#[derive(Debug)]
+pub struct Peer {
+    /// Process id at the time of connecting.
+    pub pid: i32,
+    /// Effective user id at that time.
+    pub uid: u32,
+    /// The process. Where it is alive, `pid` is still its own.
+    pub pidfd: OwnedFd,
+}
+
+/// The process that connected a unix socket. Fails where it is gone, or in no pid namespace that can be
+/// seen from here.
+pub fn peer(socket: impl AsFd) -> Result<Peer> {
+    let credentials = rustix::net::sockopt::socket_peercred(&socket).context("find the peer", "socket")?;
+    let pid = credentials.pid.as_raw_nonzero().get();
+    // Before Linux 6.5 a number that was given to another process meanwhile cannot be told.
+    let pidfd = peer_pidfd(socket.as_fd()).map_or_else(|| crate::process::pidfd_open(pid), Ok)?;
+    Ok(Peer { pid, uid: credentials.uid.as_raw(), pidfd })
+}
+
+/// `SO_PEERPIDFD`; `None` where this kernel or peer has none.
+fn peer_pidfd(socket: BorrowedFd<'_>) -> Option<OwnedFd> {
+    use std::os::fd::{AsRawFd, FromRawFd};
+    const SO_PEERPIDFD: libc::c_int = 77;
+    let mut fd: libc::c_int = -1;
+    let mut length = std::mem::size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the kernel writes one int of the given length, which lives across the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_PEERPIDFD,
+            std::ptr::from_mut(&mut fd).cast(),
+            std::ptr::from_mut(&mut length),
+        )
+    };
+    // SAFETY: on success it is a new descriptor that nobody else owns.
+    (result == 0 && fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 fn with_short_address(path: &Path, call: impl FnOnce(&SocketAddrUnix) -> std::result::Result<(), Errno>) -> Result<()> {
     use std::os::fd::AsRawFd;
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
@@ -190,6 +243,19 @@ mod tests {
         drop(ours);
         assert!(accept_next(&listener, &theirs).expect("accept").is_some(), "what is there comes first");
         assert!(accept_next(&listener, &theirs).expect("accept").is_none());
+    }
+
+    #[test]
+    fn a_peer_is_who_connected() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("sock");
+        drop(listen_stream(&path, 4).expect("an earlier one"));
+        let listener = listen_stream(&path, 4).expect("listen");
+        let _client = std::os::unix::net::UnixStream::connect(&path).expect("connect");
+        let server = accept(&listener).expect("accept").expect("connection");
+        let found = peer(&server).expect("peer");
+        assert_eq!(found.pid, std::process::id() as i32);
+        assert!(crate::process::pidfd_is_alive(&found.pidfd));
     }
 
     #[test]

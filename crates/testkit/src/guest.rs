@@ -69,7 +69,16 @@ impl Sandbox {
 
     /// Asks it how it is.
     pub fn verify(&self, container: &str, dir: &str) -> Result<Figures, String> {
-        Figures::of(&self.lxc(&["exec", container, "--", PLACE, "verify", dir]))
+        let told = Figures::of(&self.lxc(&["exec", container, "--", PLACE, "verify", dir]));
+        // Whether it waits, and for what, is seen from outside only.
+        told.map_err(|reason| if reason.contains("does not answer") { format!("{reason}\n{}", self.stacks()) } else { reason })
+    }
+
+    /// What the kernel does for each thread of the programs in guests.
+    fn stacks(&self) -> String {
+        let script = "for task in $(grep -ls '^checker$' /proc/[0-9]*/task/*/comm | xargs -rn1 dirname); do \
+            echo \"$task: $(grep State: $task/status) $(cat $task/wchan)\"; cat $task/syscall $task/stack; done";
+        self.run_with_input("sh", &["-c", script], b"").report()
     }
 
     /// Asks the program that runs in the sandbox itself, outside of containers.

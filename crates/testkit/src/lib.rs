@@ -9,6 +9,7 @@ mod clients;
 mod facts;
 mod guest;
 mod http;
+mod image_server;
 mod images;
 mod outcome;
 mod sandbox;
@@ -17,6 +18,7 @@ pub use clients::has_clients;
 pub use facts::Facts;
 pub use guest::Figures;
 pub use http::Response;
+pub use image_server::ImageServer;
 pub use outcome::Outcome;
 pub use sandbox::{Options, Sandbox};
 

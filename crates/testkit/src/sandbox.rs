@@ -291,6 +291,15 @@ impl Sandbox {
         self.wait_daemon_ready();
     }
 
+    /// Starts `lxd` with further variables in its environment, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it is not within 20 s.
+    pub fn start_daemon_with(&self, environment: &[(&str, &str)]) {
+        self.spawn_daemon_in(&[], environment);
+        self.wait_daemon_ready();
+    }
+
     /// Starts `lxd` so that it dies or pauses at one of the engine's named points: `NAME:die`,
     /// `NAME:pause`. Does not wait until it is ready.
     ///

@@ -9,8 +9,12 @@ fn generated() -> Vec<(PathBuf, String)> {
     vec![(PathBuf::from("docs/reference/keys.md"), keys::reference::render())]
 }
 
-/// The page of the command line. Its own test keeps it up to date, since only `lxc` knows its commands.
-const CLI_PAGE: &str = "docs/reference/cli.md";
+/// Pages that a program prints about itself. A test beside what they describe keeps each up to date.
+const PRINTED: &[(&str, &[&str])] = &[
+    ("docs/reference/cli.md", &["lxc", "help", "--markdown"]),
+    ("docs/reference/api.md", &["lxd", "describe", "--markdown"]),
+    ("docs/reference/openapi.json", &["lxd", "describe"]),
+];
 
 /// Writes all generated files.
 pub fn write(root: &Path) -> Result<()> {
@@ -21,16 +25,16 @@ pub fn write(root: &Path) -> Result<()> {
         }
         std::fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
     }
-    write_cli_page(root)
+    PRINTED.iter().try_for_each(|(page, command)| write_printed(root, page, command))
 }
 
-fn write_cli_page(root: &Path) -> Result<()> {
+fn write_printed(root: &Path, page: &str, command: &[&str]) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = std::process::Command::new(cargo);
-    command.current_dir(root).args(["run", "--quiet", "--package", "lxc", "--", "help", "--markdown"]);
-    let output = command.stderr(std::process::Stdio::inherit()).output().context("run lxc")?;
-    ensure!(output.status.success(), "`lxc help --markdown` failed");
-    std::fs::write(root.join(CLI_PAGE), output.stdout).with_context(|| format!("write {CLI_PAGE}"))
+    let mut run = std::process::Command::new(cargo);
+    run.current_dir(root).args(["run", "--quiet", "--package", command[0], "--bin", command[0], "--"]).args(&command[1..]);
+    let output = run.stderr(std::process::Stdio::inherit()).output().with_context(|| format!("run {}", command[0]))?;
+    ensure!(output.status.success(), "`{}` failed", command.join(" "));
+    std::fs::write(root.join(page), output.stdout).with_context(|| format!("write {page}"))
 }
 
 /// Fails if a generated file is not what would be written now.

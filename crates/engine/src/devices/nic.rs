@@ -7,7 +7,7 @@ use keys::devices::DeviceType;
 use keys::devices::nic as key;
 use keys::instance::volatile;
 use keys::types::NicType;
-use runtime::{Nic, NicKind};
+use runtime::{Nic, NicKind, NicRates};
 
 use super::{Device, Owner, Part};
 use crate::{Error, Result};
@@ -45,6 +45,10 @@ impl Device for NicDevice {
             name: given("name").or_else(|| kept("name")).unwrap_or_else(|| name.to_owned()),
             host_name: given("host_name").or_else(|| kept("host_name")),
             hwaddr: given("hwaddr").or_else(|| kept("hwaddr")),
+            rates: NicRates {
+                ingress: key::bridged::LIMITS_INGRESS.get(config).or_else(|| key::bridged::LIMITS_MAX.get(config)),
+                egress: key::bridged::LIMITS_EGRESS.get(config).or_else(|| key::bridged::LIMITS_MAX.get(config)),
+            },
             mtu: given("mtu").and_then(|mtu| mtu.parse().ok()).or(bridge.and_then(|bridge| bridge.mtu)),
         })))
     }

@@ -46,18 +46,11 @@ fn host_number(path: &str, block: bool) -> Result<Option<(u32, u32)>> {
     let Ok(facts) = sys::fs::metadata(path) else { return Ok(None) };
     let (is_block, is_char) = (facts.file_type().is_block_device(), facts.file_type().is_char_device());
     match (block, is_block, is_char) {
-        (true, true, _) | (false, _, true) => Ok(Some(split(facts.rdev()))),
+        (true, true, _) | (false, _, true) => Ok(Some(sys::block::split(facts.rdev()))),
         (true, _, true) => Err(Error::bad_request("Path specified for unix-block device is a character device.")),
         (false, true, _) => Err(Error::bad_request("Path specified for unix-char device is a block device.")),
         _ => Err(Error::bad_request(format!("{path} is not a device node"))),
     }
-}
-
-/// Major and minor of a device number, as the kernel packs them for user space.
-fn split(device: u64) -> (u32, u32) {
-    let major = ((device >> 8) & 0xfff) | ((device >> 32) & !0xfff);
-    let minor = (device & 0xff) | ((device >> 12) & !0xff);
-    (major as u32, minor as u32)
 }
 
 #[cfg(test)]
@@ -87,7 +80,6 @@ mod tests {
         assert_eq!(node.source, PathBuf::from("/d/c1/unix.dev-zero"));
         let given = part(&[("type", "unix-block"), ("path", "/dev/x"), ("major", "8"), ("minor", "300"), ("mode", "0600")]).expect("part");
         assert!(matches!(given, Some(Part::Node(DeviceNode { block: true, major: 8, minor: 300, mode: 0o600, .. }))));
-        assert_eq!(split((300 << 8) | (70_000 & 0xff) | ((70_000 & !0xff) << 12)), (300, 70_000));
     }
 
     #[test]

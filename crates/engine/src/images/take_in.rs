@@ -1,4 +1,4 @@
-//! How an image comes in: uploaded, published from an instance, or built from packages.
+//! How an image comes in: uploaded, published from an instance, or built from packages. (`download` has the rest.)
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,11 +22,11 @@ use crate::undo::Undo;
 use crate::{Error, ErrorKind, Result};
 
 /// The files of a new image, somewhere in a directory of its own.
-struct Files {
-    fingerprint: String,
-    metadata: PathBuf,
-    rootfs: Option<PathBuf>,
-    _dir: UploadDir,
+pub(super) struct Files {
+    pub fingerprint: String,
+    pub metadata: PathBuf,
+    pub rootfs: Option<PathBuf>,
+    pub _dir: UploadDir,
 }
 
 impl Images {
@@ -52,14 +52,13 @@ impl Images {
         })
     }
 
-    /// Publishes an instance or snapshot, or builds an image (`source.type` `build`).
+    /// Publishes an instance or snapshot, downloads an image, or builds one (`source.type` `build`).
     pub fn create(&self, request: ImagesPost) -> Result<Arc<Operation>> {
         self.check_aliases(&request.aliases)?;
         match request.source.kind.as_str() {
             "container" | "instance" | "snapshot" => self.publish(request),
             "build" => self.build(request),
-            "image" | "url" => Err(Error::not_implemented("downloading images from other servers is not offered by this server")
-                .hint("import the image's files with `lxc image import`")),
+            "image" | "url" => self.download(request),
             other => Err(Error::bad_request(format!("Invalid images JSON: unknown source type '{other}'"))),
         }
     }
@@ -192,7 +191,7 @@ impl Images {
         })
     }
 
-    fn present(&self, fingerprint: &str) -> Result<Option<Value>> {
+    pub(super) fn present(&self, fingerprint: &str) -> Result<Option<Value>> {
         let (fingerprint, record) = self.find(fingerprint)?;
         Ok(Some(json!({ "fingerprint": fingerprint, "size": record.size_bytes.to_string() })))
     }
@@ -211,7 +210,13 @@ impl Images {
     }
 
     /// Moves the files to their place and stores the records; nothing stays if a step fails.
-    fn take_in(&self, files: Files, record: ImageRecord, aliases: &[ImageAlias], operation: &Operation) -> Result<Option<Value>> {
+    pub(super) fn take_in(
+        &self,
+        files: Files,
+        record: ImageRecord,
+        aliases: &[ImageAlias],
+        operation: &Operation,
+    ) -> Result<Option<Value>> {
         let records = &self.engine.records;
         let fingerprint = files.fingerprint.clone();
         // Until the record is stored or all is undone, the files of this name are nobody else's.
@@ -255,7 +260,7 @@ impl Images {
     }
 }
 
-fn record_of(facts: &ImageFacts) -> ImageRecord {
+pub(super) fn record_of(facts: &ImageFacts) -> ImageRecord {
     let metadata = &facts.metadata;
     let rootfs_extension = facts.kind.rootfs_extension();
     ImageRecord {

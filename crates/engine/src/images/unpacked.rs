@@ -1,7 +1,11 @@
 //! Unpacking an image on a pool, once, however many launch it together; and what is left over.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::remote::StreamCache;
+use super::transfer::Audience;
+use super::upkeep::Upkeep;
 use super::{Images, UPLOAD_PREFIX};
 use crate::Result;
 use crate::error::Context;
@@ -20,6 +24,13 @@ pub(crate) struct ImageState {
     pub(super) files: Leases,
     /// By pool and fingerprint: who unpacks there; others wait and are then done too.
     unpacking: Leases,
+    /// By fingerprint: who downloads; others wait and have it then.
+    pub(super) downloading: Leases,
+    /// To whom the progress of a download is shown: also to those who wait.
+    pub(super) audience: Audience,
+    /// What servers were seen to have.
+    pub(super) streams: StreamCache,
+    pub(super) upkeep: Arc<Upkeep>,
 }
 
 impl Images {

@@ -6,6 +6,7 @@ use api::instances::{InstancesPost, Source};
 use api::{Config, Devices, Timestamp};
 use keys::devices::{Scope, disk};
 use keys::instance::volatile;
+use keys::server::IMAGES_AUTO_UPDATE_CACHED;
 use storage::{Pool, VolumeRef};
 
 use super::admission::Action;
@@ -13,6 +14,7 @@ use super::expand::{Expanded, check_profiles, expand_record};
 use super::import::BackupSource;
 use super::{Instances, names};
 use crate::error::Context;
+use crate::images::{Keep, RemoteImage};
 use crate::operations::{New, Operation};
 use crate::records::{Held, ImageRecord, InstanceRecord, IntentRecord};
 use crate::{Error, ErrorKind, Result, devices, host, points};
@@ -46,9 +48,12 @@ impl Instances {
         if !request.instance_type.is_empty() {
             super::instance_type::apply(&request.instance_type, &mut request.config)?;
         }
-        let (origin, record) = self.first_record(&request)?;
         let description = "Creating instance";
         let mut new = New::instance(description, &request.name);
+        if request.source.kind == "image" && !request.source.server.is_empty() {
+            return self.create_from_remote(request, new);
+        }
+        let (origin, record) = self.first_record(&request)?;
         if let Origin::Copy { from, .. } = &origin {
             new.resources[0].1.push(from.instance.clone());
         }
@@ -59,6 +64,33 @@ impl Instances {
                 Origin::Copy { from, .. } => Some(this.engine.gates.permit(&from.instance, Action::Copy)?),
                 Origin::Image(_) | Origin::Nothing | Origin::Backup(_) => None,
             };
+            this.make(&request.name, record, origin, operation)?;
+            if request.start {
+                this.start_held(&request.name)?;
+            }
+            Ok(None)
+        })
+    }
+
+    /// Makes an instance from an image of another server, which is downloaded into the cache first.
+    fn create_from_remote(&self, mut request: InstancesPost, new: New) -> Result<Arc<Operation>> {
+        let remote = RemoteImage::of_instance(&request.source)?;
+        let this = self.clone();
+        self.engine.operations.run(new, move |operation| {
+            let _permit = this.engine.gates.permit(&request.name, Action::Create)?;
+            if this.engine.records.instances.contains(&request.name) {
+                return Err(Error::conflict(format!("Container '{}' already exists", request.name)));
+            }
+            let config = this.engine.records.server.get("config").map(|record| record.config.clone()).unwrap_or_default();
+            let keep = Keep {
+                cached: true,
+                auto_update: IMAGES_AUTO_UPDATE_CACHED.get(&config).unwrap_or_default(),
+                last_used_at: Timestamp::now(),
+                ..Keep::default()
+            };
+            let fingerprint = this.engine.images().ensure_downloaded(&remote, &keep, operation)?.fingerprint;
+            request.source = Source { kind: "image".to_owned(), fingerprint, ..Source::default() };
+            let (origin, record) = this.first_record(&request)?;
             this.make(&request.name, record, origin, operation)?;
             if request.start {
                 this.start_held(&request.name)?;
@@ -109,10 +141,6 @@ impl Instances {
 
     /// The local image that a source names.
     fn source_image(&self, source: &Source) -> Result<(String, Held<ImageRecord>)> {
-        if !source.server.is_empty() {
-            return Err(Error::not_implemented("downloading images from other servers is not offered by this server")
-                .hint("import the image first with `lxc image import`"));
-        }
         let images = self.engine.images();
         if !source.fingerprint.is_empty() {
             return images.find(&source.fingerprint);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::PipeReader;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use api::Config;
@@ -13,10 +14,11 @@ use serde_json::json;
 use super::Instances;
 use super::expand::expand_record;
 use crate::error::Context;
+use crate::live::Run;
 use crate::operations::{Class, ControlMessage, ControlSink, DataStream, Endpoint, New, Operation, Promise, Sockets, StreamFds};
 use crate::{Error, Result};
 
-/// SIGKILL.
+const SIGHUP: i32 = 1;
 const SIGKILL: i32 = 9;
 
 /// The command, known to the control stream once it runs.
@@ -32,26 +34,26 @@ impl Instances {
     /// Runs a command: a task, or with `wait-for-websocket` a websocket operation whose metadata
     /// holds `fds`.
     pub fn exec(&self, name: &str, request: ExecPost) -> Result<Arc<Operation>> {
-        let container = self.container_for_exec(name)?;
+        let run = self.run_for_exec(name)?;
         let env = self.environment(name, &request)?;
         check_command(&request)?;
         if request.wait_for_websocket && request.interactive {
-            self.exec_terminal(name, container, request, env)
+            self.exec_terminal(name, run, request, env)
         } else if request.wait_for_websocket {
-            self.exec_pipes(name, container, request, env)
+            self.exec_pipes(name, run, request, env)
         } else {
-            self.exec_detached(name, &container, request, env)
+            self.exec_detached(name, run, request, env)
         }
     }
 
-    fn container_for_exec(&self, name: &str) -> Result<Arc<Container>> {
+    fn run_for_exec(&self, name: &str) -> Result<Arc<Run>> {
         self.record(name)?;
         self.engine.gates.check_reachable(name)?;
         let run = self.engine.live.get(name).ok_or_else(|| Error::bad_request("Container is not running."))?;
-        if run.is_frozen.load(std::sync::atomic::Ordering::Relaxed) {
+        if run.is_frozen.load(Ordering::Relaxed) {
             return Err(Error::bad_request("Container is frozen.").hint(format!("`lxc start {name}` lets it go on")));
         }
-        Ok(run.container.clone())
+        Ok(run)
     }
 
     /// `environment.*` of the instance with the request's over it.
@@ -66,11 +68,11 @@ impl Instances {
     }
 
     /// Without streams, or with its output in log files.
-    fn exec_detached(&self, name: &str, container: &Container, request: ExecPost, env: Config) -> Result<Arc<Operation>> {
+    fn exec_detached(&self, name: &str, run: Arc<Run>, request: ExecPost, env: Config) -> Result<Arc<Operation>> {
         let operation = self.engine.operations.begin(Class::Task, New::instance("Executing command", name), Sockets::default())?;
         let started = self.output(name, operation.id(), request.record_output).and_then(|([stdout, stderr], recording, urls)| {
             let stdin = sys::fs::open("/dev/null").context("open /dev/null")?.into();
-            let session = start(container, &request, env, ExecStdio::Fds([stdin, stdout, stderr]))?;
+            let session = start(&run.container, &request, env, ExecStdio::Fds([stdin, stdout, stderr]))?;
             Ok((session, recording, urls))
         });
         match started {
@@ -83,7 +85,7 @@ impl Instances {
                     if !urls.is_empty() {
                         metadata["output"] = json!(urls);
                     }
-                    ending.end(Ok(Some(metadata)));
+                    ending.end(told(&run, code).map(|()| Some(metadata)));
                 });
             }
         }
@@ -109,7 +111,7 @@ impl Instances {
     }
 
     /// Three streams. The pipes are there from the beginning; the command starts when all are connected.
-    fn exec_pipes(&self, name: &str, container: Arc<Container>, request: ExecPost, env: Config) -> Result<Arc<Operation>> {
+    fn exec_pipes(&self, name: &str, run: Arc<Run>, request: ExecPost, env: Config) -> Result<Arc<Operation>> {
         let (stdin, stdin_peer) = std::io::pipe().context(PIPE)?;
         let (stdout_peer, stdout) = std::io::pipe().context(PIPE)?;
         let (stderr_peer, stderr) = std::io::pipe().context(PIPE)?;
@@ -126,14 +128,14 @@ impl Instances {
         ];
         let stdio = ExecStdio::Fds([stdin.into(), stdout.into(), stderr.into()]);
         self.exec_connected(name, endpoints.into(), move |operation| {
-            let session = start(&container, &request, env, stdio)?;
-            follow(operation, session.process, &running, ending);
+            let session = start(&run.container, &request, env, stdio)?;
+            follow(operation, run, session.process, &running, ending);
             Ok(())
         })
     }
 
     /// One terminal, made when its stream is connected.
-    fn exec_terminal(&self, name: &str, container: Arc<Container>, request: ExecPost, env: Config) -> Result<Arc<Operation>> {
+    fn exec_terminal(&self, name: &str, run: Arc<Run>, request: ExecPost, env: Config) -> Result<Arc<Operation>> {
         let (finished, ending) = std::io::pipe().context(PIPE)?;
         let (running, promise) = (Running::default(), Promise::default());
         let endpoints = vec![
@@ -142,11 +144,11 @@ impl Instances {
         ];
         self.exec_connected(name, endpoints, move |operation| {
             let stdio = ExecStdio::Pty { width: request.width, height: request.height };
-            let session = start(&container, &request, env, stdio)?;
+            let session = start(&run.container, &request, env, stdio)?;
             let pty = session.pty.ok_or_else(|| Error::internal("the command got no terminal"))?;
             let read = pty.try_clone().context("duplicate the terminal")?;
             promise.fulfil(StreamFds { read: Some(read), write: Some(pty), finished: Some(finished.into()) });
-            follow(operation, session.process, &running, ending);
+            follow(operation, run, session.process, &running, ending);
             Ok(())
         })
     }
@@ -193,13 +195,24 @@ fn start(container: &Container, request: &ExecPost, env: Config, stdio: ExecStdi
 }
 
 /// Ends the operation with the command; `ending` tells the streams.
-fn follow(operation: &Arc<Operation>, process: Arc<ExecProcess>, running: &Running, ending: std::io::PipeWriter) {
+fn follow(operation: &Arc<Operation>, run: Arc<Run>, process: Arc<ExecProcess>, running: &Running, ending: std::io::PipeWriter) {
     drop(running.set(process.clone()));
     let operation = operation.clone();
     process.on_end(move |code| {
         drop(ending);
-        operation.end(Ok(Some(json!({ "return": code }))));
+        operation.end(told(&run, code).map(|()| Some(json!({ "return": code }))));
     });
+}
+
+/// Whoever watches a session that was ended for a stop is told so, rather than that a signal ended it.
+fn told(run: &Run, code: i32) -> Result<()> {
+    let was_ended = run.is_leaving.load(Ordering::Relaxed) && [128 + SIGHUP, 128 + SIGKILL].contains(&code);
+    if !was_ended {
+        return Ok(());
+    }
+    let name = run.container.name();
+    Err(Error::bad_request(format!("The session was ended: `{name}` stops with its running state saved"))
+        .hint(format!("after `lxc start {name}`, `lxc exec` begins another; what is to go on should be a service of the instance")))
 }
 
 fn control(running: &Running, finished: OwnedFd, has_terminal: bool) -> ControlSink {

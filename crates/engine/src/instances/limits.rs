@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use api::Config;
+use api::{Config, Devices};
 use keys::cpu::{CpuAllowance, CpuLimit, cpu_shares};
+use keys::devices::{DeviceType, disk};
 use keys::instance as key;
 use keys::types::MemoryEnforce;
-use runtime::Limits;
+use keys::values::DiskRate;
+use runtime::{DiskRates, Limits};
 
 /// What the host has to give.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,6 +32,8 @@ pub(crate) fn limits(config: &Config, host: &HostResources) -> Limits {
         cpus: None,
         cpu_shares: shares(config),
         cpu_quota_us: quota(config),
+        huge_pages: key::huge_pages(config).map(|(size, bytes)| (size.to_owned(), bytes)).collect(),
+        disks: BTreeMap::new(),
         blkio_weight: key::LIMITS_DISK_PRIORITY.text(config).and(key::LIMITS_DISK_PRIORITY.get(config)).map(blkio_weight),
     }
 }
@@ -59,6 +63,40 @@ fn quota(config: &Config) -> Option<(u64, u64)> {
 
 fn blkio_weight(priority: i64) -> u64 {
     if priority <= 0 { 10 } else { 100 * priority as u64 }
+}
+
+/// The bounds of each disk: where devices share one, the average of those that there are. `disk_of` gives the disk of
+/// a device.
+pub(crate) fn disk_rates<E>(
+    devices: &Devices,
+    mut disk_of: impl FnMut(&str, &Config) -> Result<Option<String>, E>,
+) -> Result<BTreeMap<String, DiskRates>, E> {
+    let mut wishes: BTreeMap<String, [Vec<u64>; 4]> = BTreeMap::new();
+    for (name, device) in devices {
+        if DeviceType::of(device) != Some(DeviceType::Disk) || !disk::is_limited(device) {
+            continue;
+        }
+        let Some(number) = disk_of(name, device)? else { continue };
+        let all = disk::LIMITS_MAX.get(device);
+        let own = wishes.entry(number).or_default();
+        for (index, rate) in [(0, disk::LIMITS_READ.get(device).or(all)), (1, disk::LIMITS_WRITE.get(device).or(all))] {
+            match rate {
+                Some(DiskRate::Bytes(bytes)) => own[index].push(bytes),
+                Some(DiskRate::Operations(operations)) => own[index + 2].push(operations),
+                None => {}
+            }
+        }
+    }
+    let average = |rates: &Vec<u64>| {
+        let wanted: Vec<u64> = rates.iter().copied().filter(|rate| *rate > 0).collect();
+        let sum: u128 = wanted.iter().map(|rate| u128::from(*rate)).sum();
+        u64::try_from(sum / wanted.len().max(1) as u128).unwrap_or(u64::MAX)
+    };
+    let rates = wishes.into_iter().map(|(number, wished)| {
+        let [read_bytes, write_bytes, read_operations, write_operations] = wished.each_ref().map(average);
+        (number, DiskRates { read_bytes, write_bytes, read_operations, write_operations })
+    });
+    Ok(rates.collect())
 }
 
 /// Which processors each instance gets. Pinned ones are counted first; then each that asks for a
@@ -126,6 +164,35 @@ mod tests {
         assert_eq!(limits(&[("limits.disk.priority", "0")]).blkio_weight, Some(10));
         assert_eq!(limits(&[("limits.disk.priority", "7")]).blkio_weight, Some(700));
         assert_eq!(limits(&[("limits.processes", "100")]).processes, Some(100));
+    }
+
+    #[test]
+    fn disks_that_are_shared_get_the_average() {
+        let disk = |pairs: &[(&str, &str)]| {
+            let mut device = config(pairs);
+            device.insert("type".into(), "disk".into());
+            device
+        };
+        let devices: Devices = [
+            ("root".to_owned(), disk(&[("path", "/"), ("limits.read", "10MB"), ("limits.write", "20iops")])),
+            ("data".to_owned(), disk(&[("path", "/data"), ("source", "/srv"), ("limits.max", "30MB"), ("limits.write", "40iops")])),
+            ("other".to_owned(), disk(&[("path", "/o"), ("source", "/other"), ("limits.max", "5MB")])),
+            ("free".to_owned(), disk(&[("path", "/f"), ("source", "/free")])),
+            ("gone".to_owned(), disk(&[("path", "/g"), ("source", "/gone"), ("limits.max", "5MB")])),
+        ]
+        .into();
+        let number = |name: &str, _: &Config| -> Result<Option<String>, ()> {
+            Ok(match name {
+                "gone" => None,
+                "other" => Some("7:1".into()),
+                "free" => panic!("it has no limit"),
+                _ => Some("8:0".into()),
+            })
+        };
+        let rates = disk_rates(&devices, number).expect("rates");
+        let shared = DiskRates { read_bytes: 20 << 20, write_operations: 30, ..DiskRates::default() };
+        let other = DiskRates { read_bytes: 5 << 20, write_bytes: 5 << 20, ..DiskRates::default() };
+        assert_eq!(rates, [("7:1".to_owned(), other), ("8:0".to_owned(), shared)].into());
     }
 
     #[test]

@@ -1,18 +1,41 @@
-//! Which processors the running instances with `limits.cpu` get.
+//! Limits of running instances: which processors those with `limits.cpu` get, and which disks are meant.
 
 use std::collections::BTreeMap;
 
 use api::Config;
+use keys::devices::disk;
 use keys::instance::LIMITS_CPU;
+use storage::VolumeRef;
 
-use super::expand::expand_record;
+use super::expand::{Expanded, expand_record};
 use super::{Instances, limits};
+use crate::{Error, Result};
 
 impl Instances {
-    /// Limits with the processors that fall to it among the running instances.
-    pub(crate) fn limits_for(&self, name: &str, config: &Config) -> runtime::Limits {
+    /// Limits with the processors that fall to it among the running instances, and the disks that its devices are on.
+    pub(crate) fn limits_for(&self, name: &str, expanded: &Expanded) -> Result<runtime::Limits> {
+        let config = &expanded.config;
         let cpus = LIMITS_CPU.get(config).and_then(|_| self.share_processors(Some((name, config))).remove(name));
-        runtime::Limits { cpus, ..limits::limits(config, &self.engine.host.resources) }
+        let disks = limits::disk_rates(&expanded.devices, |device, keys| self.disk_of(name, (device, keys)))?;
+        Ok(runtime::Limits { cpus, disks, ..limits::limits(config, &self.engine.host.resources) })
+    }
+
+    /// The disk, `MAJOR:MINOR`, that a device's files are on; `None` where an optional one is not there.
+    fn disk_of(&self, name: &str, (device, keys): (&str, &Config)) -> Result<Option<String>> {
+        let path = if disk::is_root(keys) {
+            let record = self.record(name)?;
+            self.engine.pool(&record.pool)?.dir(&VolumeRef::instance(name))
+        } else {
+            disk::SOURCE.text(keys).unwrap_or_default().into()
+        };
+        if disk::is_optional(keys) && !sys::fs::exists(&path) {
+            return Ok(None);
+        }
+        let (major, minor) = sys::block::disk_of(&path).map_err(|error| {
+            let failed = Error::bad_request(format!("disk '{device}' cannot be limited: {} is on no block device", path.display()));
+            failed.caused_by(error).hint("unset its limits.read, limits.write and limits.max")
+        })?;
+        Ok(Some(format!("{major}:{minor}")))
     }
 
     /// Spreads the running instances with `limits.cpu` anew over the processors. Nothing else of

@@ -108,7 +108,10 @@ impl Instances {
 
     fn publish(&self, name: &str, container: Arc<Container>) {
         tracing::info!(instance = name, pid = container.pid(), "found running");
-        self.engine.live.insert(name, container);
+        self.engine.live.insert(name, container.clone());
+        if let Err(error) = self.engine.guests().admit(name, &container.spec()) {
+            tracing::error!(instance = name, "{}", error.report());
+        }
     }
 
     /// Whether it runs and has a saved state, which is then the past.

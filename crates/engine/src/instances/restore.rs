@@ -34,7 +34,7 @@ impl Instances {
         let engine = &self.engine;
         if engine.live.get(name).is_some() {
             self.bring_down(name, Manner::Force)?;
-            engine.live.remove(name);
+            self.unpublish(name);
         }
         points::reach("restore.down");
         let origin = self.origin_of(name, snapshot)?;

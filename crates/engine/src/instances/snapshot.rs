@@ -100,6 +100,7 @@ impl Instances {
             None => pool.snapshot(name, &snapshot).context(format!("take snapshot `{id}`"))?,
             Some((criu, run)) => {
                 let images = self.new_state_dir(name, &held)?;
+                let _closed = engine.guests().pause(&run.container.spec());
                 let request = Checkpoint { criu, images: &images, after: After::GoOn };
                 // The files are those of the moment that the state is of.
                 let mut rest = |complete: &mut (dyn FnMut() -> storage::Result<()> + Send)| {

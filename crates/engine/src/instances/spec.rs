@@ -5,7 +5,7 @@
 
 use api::Config;
 use keys::instance as key;
-use runtime::{ContainerSpec, Limits, Rootfs};
+use runtime::{ContainerSpec, Limits, Rlimit, Rootfs};
 use sys::idmap::IdMap;
 
 use crate::devices::{Part, Parts};
@@ -20,6 +20,8 @@ pub(crate) struct Input<'a> {
     /// Ids on disk are guest ids.
     pub idmapped: bool,
     pub parts: &'a Parts,
+    /// Directory of the guest API's socket.
+    pub guest_api: std::path::PathBuf,
     pub limits: Limits,
     pub personality_32: bool,
 }
@@ -46,9 +48,13 @@ pub(crate) fn build(input: Input<'_>) -> ContainerSpec {
         init: vec!["/sbin/init".into()],
         env: key::environment(input.config).map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         mounts,
+        guest_api: Some(input.guest_api),
         nodes,
         nics,
         limits: input.limits,
+        rlimits: key::resource_limits(input.config)
+            .map(|(name, limit)| Rlimit { name: name.to_owned(), soft: limit.soft, hard: limit.hard })
+            .collect(),
         nesting: key::SECURITY_NESTING.is_true(input.config),
         // Without a word of the user's, what nests is left alone.
         checkpointable: match key::MIGRATION_STATEFUL.text(input.config) {
@@ -78,6 +84,7 @@ mod tests {
             host_name: Some("veth1".into()),
             hwaddr: Some("00:16:3e:00:00:01".into()),
             mtu: None,
+            rates: runtime::NicRates::default(),
         };
         let parts: Parts = [
             ("a".to_owned(), disk("/srv/b", "/mnt/deep/er")),
@@ -93,6 +100,7 @@ mod tests {
             rootfs: rootfs.clone(),
             idmapped: true,
             parts: &parts,
+            guest_api: "/lxd/devlxd/c1".into(),
             limits: Limits { processes: Some(100), ..Limits::default() },
             personality_32: false,
         });
@@ -106,6 +114,7 @@ mod tests {
             init: vec!["/sbin/init".into()],
             env: [("LANG".to_owned(), "de".to_owned())].into(),
             mounts: vec![bind("/srv/a", "/mnt/deep"), bind("/srv/b", "/mnt/deep/er")],
+            guest_api: Some("/lxd/devlxd/c1".into()),
             nics: vec![nic],
             limits: Limits { processes: Some(100), ..Limits::default() },
             nesting: true,

@@ -65,6 +65,12 @@ impl Instances {
         let mut undo = Undo::default();
         self.remember_start(name, &prepared.volatile)?;
         undo.push("store that it does not run", || self.forget_start(name, &held));
+        // Before it runs: some look for the socket first thing.
+        self.engine.guests().admit(name, &prepared.spec)?;
+        undo.push("close the guest API", || {
+            self.engine.guests().forget(name);
+            Ok::<_, Error>(())
+        });
         points::reach("start.stored");
         let container = match origin {
             None => self.engine.runtime.start(&prepared.spec).context(format!("start container `{name}`"))?,
@@ -111,7 +117,8 @@ impl Instances {
             rootfs,
             idmapped,
             parts: &parts,
-            limits: self.limits_for(name, &expanded.config),
+            guest_api: engine.guests().dir(name),
+            limits: self.limits_for(name, &expanded)?,
             personality_32: engine.host.is_personality_32(&record.architecture),
         });
         if let Some(reason) = origin.and_then(|origin| origin.state.conflict(&spec)) {

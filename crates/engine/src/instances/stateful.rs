@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use api::instances::{Checkpointability, Obstacle};
 use runtime::{After, Checkpoint, Criu, SavedState};
@@ -16,7 +17,7 @@ use super::admission::{Action, Entry};
 use super::stop::{KILL_PATIENCE, not_running};
 use crate::error::Context;
 use crate::live::Run;
-use crate::records::{InstanceRecord, IntentRecord};
+use crate::records::{Held, InstanceRecord, IntentRecord};
 use crate::{Error, Result, points};
 
 /// What is to be done with the running state, for messages.
@@ -53,7 +54,7 @@ impl Instances {
         let found = run.container.obstacles().context(format!("look at the processes of `{name}`"))?;
         let mut obstacles: Vec<Obstacle> =
             found.into_iter().map(|found| Obstacle { fatal: found.is_fatal, what: found.what, remedy: found.remedy }).collect();
-        if run.is_frozen.load(std::sync::atomic::Ordering::Relaxed) {
+        if run.is_frozen.load(Ordering::Relaxed) {
             obstacles.insert(
                 0,
                 Obstacle { fatal: true, what: "the instance is frozen".into(), remedy: format!("`lxc start {name}` lets it go on") },
@@ -86,15 +87,24 @@ impl Instances {
                 .hint("an ephemeral instance is deleted when it stops: `lxc config edit` can make it a lasting one"));
         }
         let criu = self.check_saving(&run, Saving::Stop)?;
+        run.is_leaving.store(true, Ordering::Relaxed);
+        let saved = self.save_and_end(name, &run, &held, &criu);
+        // Where it goes on after all, so do sessions that begin from now on.
+        run.is_leaving.store(saved.is_ok(), Ordering::Relaxed);
+        saved
+    }
+
+    fn save_and_end(&self, name: &str, run: &Run, held: &Held<InstanceRecord>, criu: &Criu) -> Result<()> {
         run.container.end_sessions();
         let intent = self.intend(name, IntentRecord::Saving)?;
-        let images = self.new_state_dir(name, &held)?;
+        let images = self.new_state_dir(name, held)?;
+        let _closed = self.engine.guests().pause(&run.container.spec());
         let mut take = || {
             self.set_stateful(name, true).map_err(|error| error.report())?;
             points::reach("stateful.stored");
             Ok(())
         };
-        let request = Checkpoint { criu: &criu, images: &images, after: After::Stop };
+        let request = Checkpoint { criu, images: &images, after: After::Stop };
         run.container.checkpoint(&request, &mut take).map_err(|error| {
             let what_now = if run.container.is_ending() { "it has ended" } else { "it goes on running" };
             Error::internal(format!("{}: `{name}` {what_now}", Saving::Stop.words())).caused_by(error)
@@ -129,7 +139,7 @@ impl Instances {
     pub(super) fn settle_checkpoint(&self, name: &str) {
         let Some(run) = self.engine.live.get(name) else { return };
         run.container.settle_checkpoint();
-        run.is_frozen.store(run.container.is_frozen(), std::sync::atomic::Ordering::Relaxed);
+        run.is_frozen.store(run.container.is_frozen(), Ordering::Relaxed);
     }
 
     /// Removes what is saved of the running state, if anything is. Whatever fails then, it counts no more.

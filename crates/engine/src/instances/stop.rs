@@ -138,7 +138,7 @@ impl Instances {
     pub(super) fn settle(&self, name: &str, exit: Exit) -> Result<()> {
         let live = &self.engine.live;
         let is_first = live.unsettled(name).is_none();
-        live.remove(name);
+        self.unpublish(name);
         live.set_unsettled(name, Some(exit));
         let is_ephemeral = self.engine.records.instances.get(name).is_some_and(|record| record.ephemeral);
         // Not even marked as stopped, which a full disk would not take: deleting makes room.
@@ -160,7 +160,7 @@ impl Instances {
     /// it ran, so that it comes back.
     pub(super) fn mark_stopped(&self, name: &str, next: Option<IntentRecord>) -> Result<()> {
         let records = &self.engine.records;
-        self.engine.live.remove(name);
+        self.unpublish(name);
         if self.engine.is_shutting_down() {
             return Ok(());
         }

@@ -160,9 +160,18 @@ impl Instances {
         if before.config.get("linux.kernel_modules") != after.config.get("linux.kernel_modules") {
             super::start::load_modules(&after.config)?;
         }
-        let old = devices::parts_of(&container.spec());
+        let mut old = devices::parts_of(&container.spec());
         let new =
             self.with_owner(container.name(), &after.config, |owner| devices::parts_after(&old, (&before.devices, &after.devices), owner))?;
+        for (name, part) in &new {
+            if old.get(name).is_some_and(|old| old.differs_in_rates(part)) {
+                devices::limit(container, name, part)?;
+                let (name, before) = (name.clone(), old.insert(name.clone(), part.clone()));
+                undo.push("put the old limits of a device back", move || {
+                    before.map_or(Ok(()), |before| devices::limit(&run.container, &name, &before))
+                });
+            }
+        }
         for (name, part) in ordered(&old).into_iter().rev().filter(|(name, part)| new.get(name) != Some(part)) {
             devices::detach(container, &name, &part)?;
             undo.push("give a device back", move || devices::attach(&run.container, &name, &part));
@@ -171,13 +180,13 @@ impl Instances {
             devices::attach(container, &name, &part)?;
             undo.push("take a device away again", move || devices::detach(&run.container, &name, &part));
         }
-        self.change_limits(run, (&before.config, &after.config), undo)
+        self.change_limits(run, (before, after), undo)
     }
 
     /// All limits or, on failure, none. It keeps its processors unless others are asked for.
-    fn change_limits<'a>(&self, run: &'a Run, (before, after): (&Config, &Config), undo: &mut Undo<'a>) -> Result<()> {
-        let mut new = self.limits_for(run.container.name(), after);
-        let keeps_cpus = LIMITS_CPU.text(before) == LIMITS_CPU.text(after);
+    fn change_limits<'a>(&self, run: &'a Run, (before, after): (&Expanded, &Expanded), undo: &mut Undo<'a>) -> Result<()> {
+        let mut new = self.limits_for(run.container.name(), after)?;
+        let keeps_cpus = LIMITS_CPU.text(&before.config) == LIMITS_CPU.text(&after.config);
         let changed = run.container.change_limits(|now| {
             if keeps_cpus {
                 new.cpus.clone_from(&now.cpus);
@@ -205,6 +214,9 @@ impl Instances {
         }
         if before.config.get("limits.cpu") != after.config.get("limits.cpu") {
             self.rebalance_cpus();
+        }
+        if let Some(run) = engine.live.get(name) {
+            engine.guests().changed(&run.container.spec(), before, after);
         }
     }
 }

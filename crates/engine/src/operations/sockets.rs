@@ -259,6 +259,6 @@ pub(crate) fn new_secret() -> String {
 }
 
 /// Compares in a time that depends only on the lengths.
-fn is_same_secret(ours: &str, theirs: &str) -> bool {
+pub(crate) fn is_same_secret(ours: &str, theirs: &str) -> bool {
     ours.len() == theirs.len() && ours.bytes().zip(theirs.bytes()).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }

@@ -119,6 +119,20 @@ pub(crate) struct ImageRecord {
     pub extension: String,
     /// Extension of the root file system's file.
     pub rootfs_extension: String,
+    /// Where newer versions come from.
+    pub source: Option<SourceRecord>,
+}
+
+/// Where an image was downloaded from by a name that may mean another one later.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct SourceRecord {
+    pub server: String,
+    /// `lxd`, `simplestreams` or `direct`.
+    pub protocol: String,
+    /// PEM text; empty where the system's authorities vouch for the server.
+    pub certificate: String,
+    pub alias: String,
 }
 
 /// An alias of an image; the key is its name.
@@ -198,6 +212,15 @@ pub(crate) struct ServerRecord {
     pub config: Config,
 }
 
+/// A trusted client certificate; the key is its fingerprint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct CertificateRecord {
+    pub name: String,
+    /// PEM, as this program writes it.
+    pub certificate: String,
+}
+
 macro_rules! kinds {
     ($($record:ident = $prefix:literal, $field:ident;)*) => {
         $(impl Record for $record {
@@ -225,4 +248,5 @@ kinds! {
     VolumeSnapshotRecord = "volume-snapshots/", volume_snapshots;
     VolumeIntentRecord = "volume-intents/", volume_intents;
     ServerRecord = "server/", server;
+    CertificateRecord = "certificates/", certificates;
 }

@@ -1,10 +1,16 @@
 //! Keys of disks: the root disk, and directories, files and block devices of the host.
 
 use crate::row::keys;
-use crate::types::{DiskSource, GuestPath, PoolName, Size, Text};
+use crate::types::{DiskRate, DiskSource, GuestPath, PoolName, Size, Text};
 use crate::{Device, KeyError, Refused, Table};
 
 keys! { ROWS;
+    /// Most bytes or operations per second, both read and written; `limits.read` and `limits.write` come first.
+    LIMITS_MAX: DiskRate = "limits.max", "", Now;
+    /// Most bytes or operations read per second. Bounds the whole disk that the source is on.
+    LIMITS_READ: DiskRate = "limits.read", "", Now;
+    /// Most bytes or operations written per second. Bounds the whole disk that the source is on.
+    LIMITS_WRITE: DiskRate = "limits.write", "", Now;
     /// Start without the disk where its source is missing; the opposite of `required`.
     OPTIONAL: bool = "optional", "false", Now;
     /// Where the disk appears in the instance; `/` is the root disk.
@@ -30,7 +36,6 @@ keys! { ROWS;
 static REFUSED: &[Refused] = &[
     Refused { name: "boot.priority", reason: "it concerns virtual machines, and this server runs containers" },
     Refused { name: "ceph.*", reason: "Ceph is not supported" },
-    Refused { name: "limits.*", reason: "limits of single disks are not implemented; limits.disk.priority of the instance is" },
     Refused { name: "propagation", reason: "mounts of disks are always private" },
     Refused { name: "raw.mount.options", reason: "mount options are not passed through; use readonly and recursive" },
 ];
@@ -51,6 +56,11 @@ pub fn normal_path(device: &Device) -> String {
     let path = PATH.text(device).unwrap_or_default();
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     format!("/{}", parts.join("/"))
+}
+
+/// Whether the device has a limit of accesses.
+pub fn is_limited(device: &Device) -> bool {
+    [LIMITS_MAX, LIMITS_READ, LIMITS_WRITE].iter().any(|key| key.text(device).is_some())
 }
 
 /// Whether the instance starts without the disk when its source is missing.

@@ -1,12 +1,12 @@
 //! Keys of network interfaces.
 
 use crate::row::keys;
-use crate::types::{Interface, Ipv4, Ipv6, Mac, Mtu, NetworkName, NicType, Text};
+use crate::types::{BitRate, Interface, Ipv4, Ipv6, Mac, Mtu, NetworkName, NicType, Text};
 use crate::{Config, Device, KeyError, Refused, Table, Value};
 
 /// Interfaces in a bridge.
 pub mod bridged {
-    use super::{Interface, Ipv4, Ipv6, Mac, Mtu, NetworkName, NicType, Text, keys};
+    use super::{BitRate, Interface, Ipv4, Ipv6, Mac, Mtu, NetworkName, NicType, Text, keys};
     keys! { ROWS;
         /// Name of the interface's host end; chosen when unset.
         HOST_NAME: Interface = "host_name", "", Now;
@@ -16,6 +16,12 @@ pub mod bridged {
         IPV4_ADDRESS: Ipv4 = "ipv4.address", "", Now;
         /// Fixed IPv6 address, given out by DHCPv6 of the managed network.
         IPV6_ADDRESS: Ipv6 = "ipv6.address", "", Now;
+        /// Most traffic out of the instance.
+        LIMITS_EGRESS: BitRate = "limits.egress", "", Now;
+        /// Most traffic into the instance.
+        LIMITS_INGRESS: BitRate = "limits.ingress", "", Now;
+        /// Most traffic in either direction; `limits.ingress` and `limits.egress` come first.
+        LIMITS_MAX: BitRate = "limits.max", "", Now;
         /// MTU; that of the bridge when unset.
         MTU: Mtu = "mtu", "", Now;
         /// Name of the interface in the instance; the next free `ethN` when unset.
@@ -33,12 +39,18 @@ pub mod bridged {
 
 /// Pairs of interfaces without a bridge.
 pub mod p2p {
-    use super::{Interface, Mac, Mtu, NicType, Text, keys};
+    use super::{BitRate, Interface, Mac, Mtu, NicType, Text, keys};
     keys! { ROWS;
         /// Name of the interface's host end; chosen when unset.
         HOST_NAME: Interface = "host_name", "", Now;
         /// Hardware address; chosen once when unset.
         HWADDR: Mac = "hwaddr", "", Now;
+        /// Most traffic out of the instance.
+        LIMITS_EGRESS: BitRate = "limits.egress", "", Now;
+        /// Most traffic into the instance.
+        LIMITS_INGRESS: BitRate = "limits.ingress", "", Now;
+        /// Most traffic in either direction; `limits.ingress` and `limits.egress` come first.
+        LIMITS_MAX: BitRate = "limits.max", "", Now;
         /// MTU; the kernel's default when unset.
         MTU: Mtu = "mtu", "", Now;
         /// Name of the interface in the instance; the next free `ethN` when unset.
@@ -92,7 +104,7 @@ const UNKNOWN: &str = "Invalid device configuration key for nic";
 
 static REFUSED: &[Refused] = &[
     Refused { name: "boot.priority", reason: "it concerns virtual machines, and this server runs containers" },
-    Refused { name: "limits.*", reason: "limits of network traffic are not implemented" },
+    Refused { name: "limits.*", reason: "Network limits are only supported on bridged and p2p interfaces" },
     Refused { name: "maas.*", reason: "MAAS is not supported" },
     Refused { name: "security.*", reason: "filtering of a container's traffic is not implemented" },
     Refused { name: "vlan", reason: "VLANs are not supported; make the VLAN interface on the host and use it as parent" },
@@ -163,7 +175,9 @@ mod tests {
         assert!(error(&[("type", "nic"), ("nictype", "sriov")]).starts_with("Bad nic type: sriov"));
         assert_eq!(error(&[("type", "nic"), ("nictype", "macvlan")]), "Missing parent for macvlan type nic.");
         assert!(error(&[("type", "nic"), ("network", "a"), ("parent", "b")]).contains("\"parent\" property in conjunction"));
-        assert!(error(&[("type", "nic"), ("network", "lxdbr0"), ("limits.max", "1Mbit")]).contains("not implemented"));
+        let macvlan = [("type", "nic"), ("nictype", "macvlan"), ("parent", "eth9"), ("limits.max", "1Mbit")];
+        assert!(error(&macvlan).contains("Network limits are only supported on bridged and p2p interfaces"));
+        assert!(error(&[("type", "nic"), ("network", "lxdbr0"), ("limits.max", "1")]).contains("has no unit"));
     }
 
     #[test]

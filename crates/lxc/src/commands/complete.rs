@@ -8,7 +8,6 @@ use client::{Client, path};
 
 use crate::app::App;
 use crate::complete::{self, Source, Wanted};
-use crate::config::LOCAL;
 use crate::names::{self, split_snapshot};
 use crate::{cli, help, outln};
 
@@ -85,7 +84,7 @@ async fn values(app: &App, sources: &[Source], typed: &str, subject: &str) -> Ve
     for source in sources {
         // Without a server there is still the rest.
         let candidates = source_values(app, &client, source, (&target.name, subject)).await.unwrap_or_default();
-        let is_of_server = !matches!(source, Source::Files | Source::Remotes | Source::Fixed(_));
+        let is_of_server = !matches!(source, Source::Files | Source::Remotes | Source::RemoteNames | Source::Fixed(_));
         found.extend(candidates.into_iter().map(|(word, remark)| (if is_of_server { format!("{prefix}{word}") } else { word }, remark)));
     }
     found
@@ -116,9 +115,9 @@ async fn source_values(app: &App, client: &Client, source: &Source, (typed, subj
             plain(by_status.into_values().flatten().map(|url| names::from_url(&url).to_owned()))
         }
         Source::Remotes => {
-            let others = app.config.remotes.keys().filter(|name| *name != LOCAL).map(String::as_str);
-            plain([LOCAL].into_iter().chain(others).map(|name| format!("{name}:")))
+            plain(app.config.remotes.keys().map(|name| format!("{name}:")))
         }
+        Source::RemoteNames => plain(app.config.remotes.keys().cloned()),
         Source::InstanceKeys(has_value) => keys(keys::instance::ROWS, if *has_value { "=" } else { "" }),
         Source::ServerKeys => keys(keys::server::ROWS, ""),
         Source::NetworkKeys => keys(keys::network::ROWS, ""),

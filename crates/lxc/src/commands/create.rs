@@ -1,15 +1,17 @@
 //! Making an instance from an image: what `init` and `launch` share.
 
 use anyhow::{Result, bail};
-use api::instances::{Instance, InstancesPost};
+use api::images::ImageSource;
+use api::instances::{Instance, InstancesPost, Source};
 use api::operations::Operation;
 use api::server::Server;
 use clap::Args;
 use client::{Client, Kind, path};
 
-use super::states;
+use super::{image_servers, states};
 use crate::app::App;
 use crate::cli::Exit;
+use crate::names::Target;
 use crate::pairs::KeyValue;
 use crate::progress::Progress;
 use crate::{errln, images, names, outln};
@@ -47,20 +49,17 @@ impl Create {
     /// Creates the instance and, for `launch`, starts it.
     pub async fn run(self, app: &App, is_started: bool) -> Result<()> {
         let image = app.target(&self.image)?;
-        let target = app.target(self.name.as_deref().unwrap_or(if image.is_explicit { &self.image[..=image.remote.len()] } else { "" }))?;
-        if image.remote != target.remote {
-            bail!("The image must be on the server of the container");
-        }
+        let target = app.target(self.name.as_deref().unwrap_or(""))?;
         let client = app.client(&target.remote)?;
         let mut post = self.post(&client, target.name.clone()).await?;
-        post.source = images::source(&client, &image.name).await?;
+        let sources = self.sources(app, (&client, &target), &image).await?;
         post.start = is_started && has_extension(&client, "instance_create_start").await?;
         if target.name.is_empty() {
             outln!("Creating the container");
         } else {
             outln!("Creating {}", target.name);
         }
-        let made = self.create(app, &client, &post).await?;
+        let made = self.create_of_any(app, &client, (&mut post, sources)).await?;
         let name = if target.name.is_empty() { created_name(&made) } else { Some(target.name) };
         let Some(name) = name else { bail!("The server didn't tell the container's name") };
         if self.name.is_none() {
@@ -78,6 +77,64 @@ impl Create {
         }
         errln!("error: {error:#}\nTry `lxc info --show-log {}:{name}` for more info", target.remote);
         Err(Exit(1).into())
+    }
+
+    /// Where the server can have the image from, by each of the ways there are.
+    async fn sources(&self, app: &App, (client, target): (&Client, &Target), image: &Target) -> Result<Vec<Source>> {
+        let remote = if image.remote != target.remote { Some(image.clone()) } else { self.meant_remote(app, client, image).await? };
+        let Some(remote) = remote else { return Ok(vec![images::source(client, &image.name).await?]) };
+        app.note("Image", images::name_or_default(&remote.name));
+        let sources = image_servers::sources(app, &remote.remote, &remote.name).await?;
+        let convert = |source: ImageSource| Source {
+            kind: source.kind,
+            mode: source.mode,
+            server: source.server,
+            protocol: source.protocol,
+            certificate: source.certificate,
+            secret: source.secret,
+            fingerprint: source.fingerprint,
+            alias: source.alias,
+            ..Source::default()
+        };
+        Ok(sources.into_iter().map(convert).collect())
+    }
+
+    /// `ubuntu/22.04` may be meant to be `ubuntu:22.04`, if there is no such image.
+    async fn meant_remote(&self, app: &App, client: &Client, image: &Target) -> Result<Option<Target>> {
+        if image.is_explicit {
+            return Ok(None);
+        }
+        let Some(meant) = image_servers::remote_in_name(app, &image.name).filter(|meant| meant.remote != image.remote) else {
+            return Ok(None);
+        };
+        match images::load(client, &image.name).await {
+            Err(error) if error.downcast_ref::<client::Error>().is_some_and(client::Error::is_not_found) => {
+                let shown = format!("{}:{}", meant.remote, meant.name);
+                errln!("The local image '{}' couldn't be found, trying '{shown}' instead.", image.name);
+                Ok(Some(meant))
+            }
+            Err(error) => Err(error),
+            Ok(_) => Ok(None),
+        }
+    }
+
+    /// Sends the request with one source after the other until one is found to do.
+    async fn create_of_any(&self, app: &App, client: &Client, (post, sources): (&mut InstancesPost, Vec<Source>)) -> Result<Operation> {
+        let mut failures = Vec::new();
+        let count = sources.len();
+        // Where there are several ways, a failure must be seen before the next is tried.
+        post.start &= count == 1;
+        for source in sources {
+            let server = source.server.clone();
+            post.source = source;
+            let result = self.create(app, client, post).await;
+            match result {
+                Ok(made) => return Ok(made),
+                Err(error) if image_servers::is_failed(&error) && count > 1 => failures.push((server, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(image_servers::all_failed("Failed container creation", failures))
     }
 
     /// Sends the request. Unless the server starts the instance too, waits for its end.

@@ -12,6 +12,7 @@ use crate::app::App;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 lxc launch debian/12 c1
+lxc launch ubuntu:24.04 c1 # an image of a server, see `lxc remote list`
 lxc launch debian/12 -e # the server chooses the name; gone when it stops
 lxc launch debian/12 c1 -c limits.cpu=2 -c limits.memory=1GB
 lxc launch debian/12 c1 -p default -p web -s fast -n lxdbr0")]

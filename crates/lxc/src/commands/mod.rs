@@ -44,6 +44,7 @@ macro_rules! commands {
 mod checkpoint;
 mod create;
 mod device;
+mod image_servers;
 mod keys;
 mod stateful_log;
 mod states;

@@ -8,7 +8,7 @@ use clap::Args;
 use client::{Client, path};
 
 use super::create::wait_or_cancel;
-use super::states;
+use super::{image_servers, states};
 use crate::app::App;
 use crate::names::split_snapshot;
 use crate::progress::Progress;
@@ -50,15 +50,16 @@ impl Publish {
             bail!("Container name is mandatory");
         }
         app.note("Container", &source.name);
+        let mut there = None;
         if let Some(server) = self.properties.first().filter(|word| !word.contains('=')).cloned() {
             let target = app.target(&server)?;
             if !target.name.is_empty() {
                 bail!("There is no \"image name\".  Did you want an alias?");
             }
-            if target.remote != source.remote {
-                bail!("Publishing on another server isn't supported yet");
-            }
             self.properties.remove(0);
+            if target.remote != source.remote {
+                there = Some(target.remote);
+            }
         }
         let client = app.client(&source.remote)?;
         let is_stopped = split_snapshot(&source.name).1.is_none() && self.stop(&client, &source.name).await?;
@@ -68,7 +69,10 @@ impl Publish {
             states::send(&client, &source.name, &put).await.context("Starting the container again failed")?;
         }
         let fingerprint = result?;
-        images::set_aliases(&client, &self.aliases, &fingerprint).await?;
+        match there {
+            None => images::set_aliases(&client, &self.aliases, &fingerprint).await?,
+            Some(there) => self.move_there(app, (&source.remote, &client), (&there, &fingerprint)).await?,
+        }
         outln!("Container published with fingerprint: {fingerprint}");
         Ok(())
     }
@@ -87,6 +91,20 @@ impl Publish {
         }
         states::send(client, name, &StatePut { action: "stop".to_owned(), force: true, ..StatePut::default() }).await?;
         Ok(true)
+    }
+
+    /// Has another server fetch the new image, after which it is not needed here any more.
+    async fn move_there(&self, app: &App, (here, client): (&str, &Client), (there, fingerprint): (&str, &str)) -> Result<()> {
+        let target = app.client(there)?;
+        let post = ImagesPost { public: self.public, ..ImagesPost::default() };
+        let sources = image_servers::sources(app, here, fingerprint).await;
+        let fetched = match sources {
+            Ok(sources) => image_servers::fetch(app, &target, (sources, post)).await,
+            Err(error) => Err(error),
+        };
+        let reply = client.delete(&path(&["images", fingerprint])).await?;
+        client.wait(&reply).await?;
+        images::set_aliases(&target, &self.aliases, &fetched?).await
     }
 
     async fn publish(&self, app: &App, client: &Client, name: &str) -> Result<String> {

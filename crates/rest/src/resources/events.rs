@@ -17,15 +17,20 @@ use crate::streams::{self, Upgrade, Use};
 const QUEUE: usize = 1024;
 
 pub(super) static ENDPOINTS: &[Endpoint] =
-    &[row(Get, "/1.0/events", Trusted, Streaming(|request, http| Box::pin(listen(request, http))), "Follow events over a websocket")];
+    &[row(Get, "/1.0/events", Trusted, Streaming(|request, http| Box::pin(listen(request, http))), "Follow events over a websocket")
+        .query(&[("type", "`operation`, `logging`, `lifecycle`, separated by commas; absent: all of them.")])
+        .opens("each event a text message")];
 
 async fn listen(request: Request, http: HttpRequest) -> Outcome {
     let upgrade = Upgrade::of(http).await?;
     let (sender, receiver) = mpsc::channel(QUEUE);
     let listener = Box::new(move |frame: &Arc<Frame>| sender.try_send(frame.clone()).is_ok());
     let subscription = request.engine.events().subscribe(request.query("type").unwrap_or_default(), listener)?;
-    Ok(upgrade.run(Use::Messages, async move |socket| {
-        forward(socket, receiver).await;
+    Ok(upgrade.run(Use::Messages, async move |socket, trust| {
+        tokio::select! {
+            () = forward(socket, receiver) => {}
+            () = trust.wait() => {}
+        }
         drop(subscription);
     }))
 }

@@ -9,7 +9,7 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Query};
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderMap, Uri};
 use bytes::Bytes;
-use engine::images::{ExportFile, Upload, UploadDir};
+use engine::images::{Export, ExportFile, Upload, UploadDir};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 
 use crate::caller::Access::{Public, Trusted};
@@ -18,9 +18,10 @@ use crate::endpoint::Verb::{Delete, Get, Patch, Post, Put};
 use crate::endpoint::{Endpoint, HttpRequest, Outcome, row};
 use crate::envelope;
 use crate::error::Error;
-use crate::filter::Filter;
-use crate::request::{Request, looks_like_object, parse_json};
+use crate::filter::{FILTER, Filter};
+use crate::request::{Request, looks_like_object};
 use crate::router::{blocking, read_body};
+use crate::shape::Parameter;
 use crate::transfer;
 
 const URL: &str = "/1.0/images";
@@ -28,15 +29,36 @@ const ONE: &str = "/1.0/images/{fingerprint}";
 /// The longest value of an upload's header that is looked at.
 const MAX_NAME_BYTES: usize = 255;
 
+/// What an upload says of itself.
+const UPLOAD_HEADERS: &[Parameter] = &[
+    ("X-LXD-filename", "Name of the file, at most 255 bytes."),
+    ("X-LXD-public", "`1` or `true`: anybody may see it."),
+    ("X-LXD-properties", "Properties, in the form of a URL's query; may be repeated."),
+    ("X-LXD-fingerprint", "The SHA-256 that the upload must have."),
+];
+
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Get, URL, Public, Quick(list), "List the images"),
-    row(Post, URL, Trusted, Streaming(|request, http| Box::pin(create(request, http))), "Upload, publish or build an image"),
-    row(Get, ONE, Public, Quick(get), "Show an image"),
-    row(Put, ONE, Trusted, Blocking(update), "Replace the properties of an image"),
-    row(Patch, ONE, Trusted, Blocking(patch), "Change properties of an image"),
-    row(Delete, ONE, Trusted, Blocking(delete), "Delete an image"),
-    row(Get, "/1.0/images/{fingerprint}/export", Public, Blocking(export), "Download an image"),
-    row(Post, "/1.0/images/{fingerprint}/secret", Trusted, Blocking(secret), "Let somebody fetch a private image once"),
+    row(Get, URL, Public, Quick(list), "List the images").lists::<Image>().query(&[FILTER]),
+    row(Post, URL, Trusted, Streaming(|request, http| Box::pin(create(request, http))), "Upload, publish or build an image")
+        .takes::<ImagesPost>()
+        .requires(&["source.type"])
+        .takes_bytes("the image: a tar archive, or multipart/form-data with `metadata` and `rootfs`")
+        .ignores::<Image>()
+        .unserved(&["source.project", "source.image_type"])
+        .headers(UPLOAD_HEADERS)
+        .begins("`fingerprint` and `size`"),
+    row(Get, ONE, Public, Quick(get), "Show an image").gives_tagged::<Image>(),
+    row(Put, ONE, Trusted, Blocking(update), "Replace the properties of an image").takes::<ImagePut>().ignores::<Image>().confirms(),
+    row(Patch, ONE, Trusted, Blocking(patch), "Change properties of an image").takes::<ImagePut>().ignores::<Image>().confirms(),
+    row(Delete, ONE, Trusted, Blocking(delete), "Delete an image").begins(""),
+    row(Get, "/1.0/images/{fingerprint}/export", Public, Blocking(export), "Download an image")
+        .gives_bytes("the archive; multipart/form-data with two of them for a split image"),
+    row(Post, "/1.0/images/{fingerprint}/refresh", Trusted, Blocking(refresh), "Take a newer version of an image, if there is one")
+        .takes_nothing()
+        .begins("`refreshed`"),
+    row(Post, "/1.0/images/{fingerprint}/secret", Trusted, Blocking(secret), "Let somebody fetch a private image once")
+        .takes_nothing()
+        .begins("`secret`"),
 ];
 
 fn list(request: &Request) -> Outcome {
@@ -53,11 +75,19 @@ fn is_visible(request: &Request, image: &Image) -> bool {
     image.public || request.caller.is_trusted()
 }
 
-fn get(request: &Request) -> Outcome {
-    let image = request.engine.images().get(request.param("fingerprint"))?;
-    if !is_visible(request, &image.value) {
+/// The image of the path. A stranger must name it in full, and learns no more of a private one than of one that
+/// is not there.
+fn find(request: &Request) -> Result<engine::Tagged<Image>, Error> {
+    let images = request.engine.images();
+    let wanted = request.param("fingerprint");
+    if !request.caller.is_trusted() && !images.is_visible(wanted, request.query("secret")) {
         return Err(Error::not_found());
     }
+    Ok(images.get(wanted)?)
+}
+
+fn get(request: &Request) -> Outcome {
+    let image = find(request)?;
     envelope::sync_with_etag(&image.value, &image.etag)
 }
 
@@ -74,6 +104,10 @@ fn patch(request: &Request) -> Outcome {
 
 fn delete(request: &Request) -> Outcome {
     envelope::operation(&*request.engine.images().delete(request.param("fingerprint"))?)
+}
+
+fn refresh(request: &Request) -> Outcome {
+    envelope::operation(&*request.engine.images().refresh(request.param("fingerprint"))?)
 }
 
 fn secret(request: &Request) -> Outcome {
@@ -98,7 +132,7 @@ async fn create(request: Request, http: HttpRequest) -> Outcome {
     let stream = futures_util::stream::iter([Ok(first.clone())]).chain(stream);
     if is_json || looks_like_object(&first) {
         let body = read_body(Body::from_stream(stream)).await?;
-        let post: ImagesPost = parse_json(&body)?;
+        let post: ImagesPost = request.parse(&body)?;
         return blocking(move || envelope::operation(&*request.engine.images().create(post)?)).await;
     }
     if first.is_empty() {
@@ -186,12 +220,11 @@ fn properties_of(headers: &HeaderMap) -> Result<api::Config, Error> {
 // ---- download --------------------------------------------------------------------------------
 
 fn export(request: &Request) -> Outcome {
-    let images = request.engine.images();
-    let image = images.get(request.param("fingerprint"))?.value;
-    if !is_visible(request, &image) {
-        return Err(Error::not_found());
-    }
-    let export = images.export(&image.fingerprint)?;
+    export_reply(request.engine.images().export(&find(request)?.value.fingerprint)?)
+}
+
+/// An image's one file, or both as parts of a form.
+pub(crate) fn export_reply(export: Export) -> Outcome {
     match <[ExportFile; 1]>::try_from(export.files) {
         Ok([file]) => Ok(transfer::raw(Body::from_stream(content(file.file, file.size)), file.size, Some(&file.filename))),
         Err(files) => split_reply(&export.fingerprint, files),

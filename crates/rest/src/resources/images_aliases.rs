@@ -15,13 +15,16 @@ const URL: &str = "/1.0/images/aliases";
 const ONE: &str = "/1.0/images/aliases/{*name}";
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Get, URL, Trusted, Quick(list), "List the image aliases"),
-    row(Post, URL, Trusted, Blocking(create), "Create an image alias"),
-    row(Get, ONE, Public, Quick(get), "Show an image alias"),
-    row(Put, ONE, Trusted, Blocking(update), "Replace target and description of an image alias"),
-    row(Patch, ONE, Trusted, Blocking(patch), "Change parts of an image alias"),
-    row(Post, ONE, Trusted, Blocking(rename), "Rename an image alias"),
-    row(Delete, ONE, Trusted, Blocking(delete), "Delete an image alias"),
+    row(Get, URL, Trusted, Quick(list), "List the image aliases").lists::<ImageAliasEntry>(),
+    row(Post, URL, Trusted, Blocking(create), "Create an image alias").takes::<ImageAliasEntry>().requires(&["name", "target"]).creates(),
+    row(Get, ONE, Public, Quick(get), "Show an image alias").gives_tagged::<ImageAliasEntry>(),
+    row(Put, ONE, Trusted, Blocking(update), "Replace target and description of an image alias")
+        .takes::<ImageAliasEntry>()
+        .requires(&["target"])
+        .confirms(),
+    row(Patch, ONE, Trusted, Blocking(patch), "Change parts of an image alias").takes::<ImageAliasEntry>().confirms(),
+    row(Post, ONE, Trusted, Blocking(rename), "Rename an image alias").takes::<Rename>().requires(&["name"]).creates(),
+    row(Delete, ONE, Trusted, Blocking(delete), "Delete an image alias").confirms(),
 ];
 
 fn list(request: &Request) -> Outcome {
@@ -42,10 +45,12 @@ fn create(request: &Request) -> Outcome {
 /// An alias of a private image is as invisible as the image.
 fn get(request: &Request) -> Outcome {
     let images = request.engine.images();
-    let alias = images.alias(request.param("name"))?;
-    if !request.caller.is_trusted() && !images.get(&alias.value.target)?.value.public {
+    let alias = images.alias(request.param("name"));
+    let is_public = || alias.as_ref().ok().and_then(|alias| images.get(&alias.value.target).ok()).is_some_and(|image| image.value.public);
+    if !request.caller.is_trusted() && !is_public() {
         return Err(Error::not_found());
     }
+    let alias = alias?;
     envelope::sync_with_etag(&alias.value, &alias.etag)
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use api::instance_backups::InstanceBackupsPost;
+use api::instance_backups::{InstanceBackup, InstanceBackupsPost};
 use api::profiles::Rename;
 use axum::body::Body;
 use engine::instances::BackupUpload;
@@ -20,12 +20,16 @@ const URL: &str = "/1.0/instances/{name}/backups";
 const ONE: &str = "/1.0/instances/{name}/backups/{backup}";
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Get, URL, Trusted, Blocking(list), "List the backups of an instance"),
-    row(Post, URL, Trusted, Blocking(create), "Make a backup of an instance"),
-    row(Get, ONE, Trusted, Blocking(get), "Show a backup"),
-    row(Post, ONE, Trusted, Blocking(rename), "Rename a backup"),
-    row(Delete, ONE, Trusted, Blocking(delete), "Delete a backup"),
-    row(Get, "/1.0/instances/{name}/backups/{backup}/export", Trusted, Blocking(export), "Download a backup"),
+    row(Get, URL, Trusted, Blocking(list), "List the backups of an instance").lists::<InstanceBackup>(),
+    row(Post, URL, Trusted, Blocking(create), "Make a backup of an instance")
+        .takes::<InstanceBackupsPost>()
+        .ignores::<InstanceBackup>()
+        .begins(""),
+    row(Get, ONE, Trusted, Blocking(get), "Show a backup").gives::<InstanceBackup>(),
+    row(Post, ONE, Trusted, Blocking(rename), "Rename a backup").takes::<Rename>().requires(&["name"]).begins(""),
+    row(Delete, ONE, Trusted, Blocking(delete), "Delete a backup").begins(""),
+    row(Get, "/1.0/instances/{name}/backups/{backup}/export", Trusted, Blocking(export), "Download a backup")
+        .gives_bytes("the backup, a tar archive"),
 ];
 
 fn list(request: &Request) -> Outcome {

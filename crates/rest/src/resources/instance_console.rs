@@ -14,9 +14,11 @@ use crate::transfer;
 const URL: &str = "/1.0/instances/{name}/console";
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Post, URL, Trusted, Blocking(attach), "Attach to the console of an instance"),
-    row(Get, URL, Trusted, Blocking(log), "Read what the console has shown"),
-    row(Delete, URL, Trusted, Blocking(clear), "Empty the log of the console"),
+    row(Post, URL, Trusted, Blocking(attach), "Attach to the console of an instance")
+        .takes::<ConsolePost>()
+        .begins("`fds`: secrets of the websockets `0` (the terminal) and `control`"),
+    row(Get, URL, Trusted, Blocking(log), "Read what the console has shown").gives_bytes("the log"),
+    row(Delete, URL, Trusted, Blocking(clear), "Empty the log of the console").confirms(),
 ];
 
 fn attach(request: &Request) -> Outcome {

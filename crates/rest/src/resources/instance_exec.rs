@@ -10,7 +10,10 @@ use crate::envelope;
 use crate::request::Request;
 
 pub(super) static ENDPOINTS: &[Endpoint] =
-    &[row(Post, "/1.0/instances/{name}/exec", Trusted, Blocking(exec), "Run a command in an instance")];
+    &[row(Post, "/1.0/instances/{name}/exec", Trusted, Blocking(exec), "Run a command in an instance")
+        .takes::<ExecPost>()
+        .requires(&["command"])
+        .begins("`return`: its exit status; before, with `wait-for-websocket`, `fds`: secrets of its streams")];
 
 fn exec(request: &Request) -> Outcome {
     let post: ExecPost = request.json()?;

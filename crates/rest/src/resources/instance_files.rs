@@ -15,6 +15,7 @@ use crate::envelope;
 use crate::error::Error;
 use crate::request::Request;
 use crate::router::{blocking, read_body};
+use crate::shape::Parameter;
 use crate::transfer;
 
 const URL: &str = "/1.0/instances/{name}/files";
@@ -25,16 +26,31 @@ const MODE: HeaderName = HeaderName::from_static("x-lxd-mode");
 const TYPE: HeaderName = HeaderName::from_static("x-lxd-type");
 const WRITE: HeaderName = HeaderName::from_static("x-lxd-write");
 
+const PATH: &[Parameter] = &[("path", "Where in the instance; from its root.")];
+const ATTRIBUTES: &[Parameter] = &[
+    ("X-LXD-uid", "Owner in the instance; absent: 0, or as it is."),
+    ("X-LXD-gid", "Group in the instance; absent: 0, or as it is."),
+    ("X-LXD-mode", "Permissions, octal with a leading 0; absent: 0640 (directories 0750), or as they are."),
+    ("X-LXD-type", "`file` (also if absent), `directory`, `symlink`."),
+    ("X-LXD-write", "`overwrite` (also if absent), `append`."),
+];
+
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Get, URL, Trusted, Blocking(get), "Read a file, a directory or a link of an instance"),
+    row(Get, URL, Trusted, Blocking(get), "Read a file, a directory or a link of an instance")
+        .query(PATH)
+        .gives_bytes("the content, with `X-LXD-uid`, `-gid`, `-mode`, `-type`; of a directory an envelope with names"),
     row(
         Post,
         URL,
         Trusted,
         Streaming(|request, http| Box::pin(write(request, http))),
         "Write a file, make a directory or a link in an instance",
-    ),
-    row(Delete, URL, Trusted, Blocking(delete), "Delete a file or an empty directory of an instance"),
+    )
+    .takes_bytes("the content, or the target of a link")
+    .query(PATH)
+    .headers(ATTRIBUTES)
+    .confirms(),
+    row(Delete, URL, Trusted, Blocking(delete), "Delete a file or an empty directory of an instance").query(PATH).confirms(),
 ];
 
 fn path_of(request: &Request) -> Result<&str, Error> {

@@ -22,9 +22,9 @@ const ONE: &str = "/1.0/instances/{name}/logs/{file}";
 const MODIFIED: &str = "x-lxd-modified";
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Get, URL, Trusted, Blocking(list), "List the log files of an instance"),
-    row(Get, ONE, Trusted, Blocking(get), "Read a log file of an instance"),
-    row(Delete, ONE, Trusted, Blocking(delete), "Delete a log file of an instance"),
+    row(Get, URL, Trusted, Blocking(list), "List the log files of an instance").gives::<Vec<String>>(),
+    row(Get, ONE, Trusted, Blocking(get), "Read a log file of an instance").gives_bytes("the content, with `X-LXD-modified`"),
+    row(Delete, ONE, Trusted, Blocking(delete), "Delete a log file of an instance").confirms(),
 ];
 
 fn list(request: &Request) -> Outcome {

@@ -10,19 +10,30 @@ use crate::endpoint::{Endpoint, Outcome, row};
 use crate::envelope;
 use crate::error::Error;
 use crate::request::Request;
+use crate::shape::Parameter;
 use crate::transfer;
 
 const URL: &str = "/1.0/instances/{name}/metadata";
 const TEMPLATES: &str = "/1.0/instances/{name}/metadata/templates";
 
+const PATH: &[Parameter] = &[("path", "Name of the template.")];
+
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Get, URL, Trusted, Blocking(get), "Show the image metadata of an instance"),
-    row(Put, URL, Trusted, Blocking(update), "Replace the image metadata of an instance"),
-    row(Patch, URL, Trusted, Blocking(patch), "Change parts of the image metadata of an instance"),
-    row(Get, TEMPLATES, Trusted, Blocking(templates), "List the templates of an instance, or read the one named by path"),
-    row(Post, TEMPLATES, Trusted, Blocking(write), "Write the template of an instance that path names"),
-    row(Put, TEMPLATES, Trusted, Blocking(write), "Write the template of an instance that path names"),
-    row(Delete, TEMPLATES, Trusted, Blocking(delete), "Delete the template of an instance that path names"),
+    row(Get, URL, Trusted, Blocking(get), "Show the image metadata of an instance").gives_tagged::<ImageMetadata>(),
+    row(Put, URL, Trusted, Blocking(update), "Replace the image metadata of an instance").takes::<ImageMetadata>().confirms(),
+    row(Patch, URL, Trusted, Blocking(patch), "Change parts of the image metadata of an instance").takes::<ImageMetadata>().confirms(),
+    row(Get, TEMPLATES, Trusted, Blocking(templates), "List the templates of an instance, or read the one named by path")
+        .query(PATH)
+        .gives_bytes("the template; without `path` an envelope with names"),
+    row(Post, TEMPLATES, Trusted, Blocking(write), "Write the template of an instance that path names")
+        .takes_bytes("the template")
+        .query(PATH)
+        .confirms(),
+    row(Put, TEMPLATES, Trusted, Blocking(write), "Write the template of an instance that path names")
+        .takes_bytes("the template")
+        .query(PATH)
+        .confirms(),
+    row(Delete, TEMPLATES, Trusted, Blocking(delete), "Delete the template of an instance that path names").query(PATH).confirms(),
 ];
 
 fn get(request: &Request) -> Outcome {

@@ -1,6 +1,7 @@
 //! `/1.0/instances/NAME/state`: what an instance uses, starting and stopping it.
 
-use api::instances::StatePut;
+use api::instances::{Checkpointability, StatePut};
+use api::state::InstanceState;
 
 use crate::caller::Access::Trusted;
 use crate::endpoint::Handler::Blocking;
@@ -12,9 +13,13 @@ use crate::request::Request;
 const URL: &str = "/1.0/instances/{name}/state";
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Get, URL, Trusted, Blocking(get), "Show what an instance uses now"),
-    row(Put, URL, Trusted, Blocking(change), "Start, stop, restart, freeze or unfreeze an instance"),
-    row(Get, "/1.0/instances/{name}/state/checkpoint", Trusted, Blocking(checkpoint), "Show what keeps the running state from being saved"),
+    row(Get, URL, Trusted, Blocking(get), "Show what an instance uses now").gives::<InstanceState>(),
+    row(Put, URL, Trusted, Blocking(change), "Start, stop, restart, freeze or unfreeze an instance")
+        .takes::<StatePut>()
+        .requires(&["action"])
+        .begins(""),
+    row(Get, "/1.0/instances/{name}/state/checkpoint", Trusted, Blocking(checkpoint), "Show what keeps the running state from being saved")
+        .gives::<Checkpointability>(),
 ];
 
 fn get(request: &Request) -> Outcome {

@@ -8,27 +8,56 @@ use crate::endpoint::Handler::{Blocking, Streaming};
 use crate::endpoint::Verb::{Delete, Get, Patch, Post, Put};
 use crate::endpoint::{Endpoint, HttpRequest, Outcome, row};
 use crate::envelope;
-use crate::filter::Filter;
+use crate::filter::{FILTER, Filter};
 use crate::request::Request;
 use crate::router::{blocking, read_body};
+use crate::shape::Parameter;
 
 const URL: &str = "/1.0/instances";
 const ONE: &str = "/1.0/instances/{name}";
 
+/// What an uploaded backup is to become.
+const IMPORT_HEADERS: &[Parameter] = &[
+    ("X-LXD-name", "Name of the instance; absent: the one in the backup."),
+    ("X-LXD-pool", "Storage pool; absent: the one in the backup, or the profiles'."),
+];
+
+/// What clients that can do more send when they rename: the fields of a migration, and of a move to elsewhere.
+pub(super) const MOVE_IGNORED: &[&str] = &["live", "instance_only", "container_only", "allow_inconsistent"];
+pub(super) const MOVE_UNSERVED: &[&str] = &["target", "pool", "project"];
+
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Get, URL, Trusted, Blocking(list), "List the instances"),
+    row(Get, URL, Trusted, Blocking(list), "List the instances").lists::<Instance>().query(&[FILTER]),
     row(
         Post,
         URL,
         Trusted,
         Streaming(|request, http| Box::pin(create(request, http))),
         "Create an instance, or bring one back from a backup",
-    ),
-    row(Get, ONE, Trusted, Streaming(|request, _| Box::pin(get(request))), "Show an instance"),
-    row(Put, ONE, Trusted, Blocking(update), "Replace the configuration of an instance, or restore a snapshot"),
-    row(Patch, ONE, Trusted, Blocking(patch), "Change parts of the configuration of an instance"),
-    row(Post, ONE, Trusted, Blocking(rename), "Rename an instance"),
-    row(Delete, ONE, Trusted, Blocking(delete), "Delete an instance and its snapshots"),
+    )
+    .takes::<InstancesPost>()
+    .takes_bytes("a backup")
+    .headers(IMPORT_HEADERS)
+    .requires(&["source.type"])
+    .ignores::<Instance>()
+    .ignores_fields(&["restore", "source.base-image", "source.live", "source.operation", "source.secrets", "source.allow_inconsistent"])
+    .unserved(&["source.refresh", "source.project"])
+    .begins("progress of what it takes"),
+    row(Get, ONE, Trusted, Streaming(|request, _| Box::pin(get(request))), "Show an instance").gives_tagged::<Instance>(),
+    row(Put, ONE, Trusted, Blocking(update), "Replace the configuration of an instance, or restore a snapshot")
+        .takes::<InstancePut>()
+        .ignores::<Instance>()
+        .begins(""),
+    row(Patch, ONE, Trusted, Blocking(patch), "Change parts of the configuration of an instance")
+        .takes::<InstancePut>()
+        .ignores::<Instance>()
+        .confirms(),
+    row(Post, ONE, Trusted, Blocking(rename), "Rename an instance")
+        .takes::<InstancePost>()
+        .ignores_fields(MOVE_IGNORED)
+        .unserved(MOVE_UNSERVED)
+        .begins(""),
+    row(Delete, ONE, Trusted, Blocking(delete), "Delete an instance and its snapshots").begins(""),
 ];
 
 fn list(request: &Request) -> Outcome {

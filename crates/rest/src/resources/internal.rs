@@ -9,8 +9,8 @@ use crate::error::Error;
 use crate::request::Request;
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Get, "/internal/ready", Trusted, Streaming(|request, _| Box::pin(wait_ready(request))), "Wait until start-up is over"),
-    row(Put, "/internal/shutdown", Trusted, Quick(shutdown), "Stop the instances and the daemon"),
+    row(Get, "/internal/ready", Trusted, Streaming(|request, _| Box::pin(wait_ready(request))), "Wait until start-up is over").confirms(),
+    row(Put, "/internal/shutdown", Trusted, Quick(shutdown), "Stop the instances and the daemon").takes_nothing().confirms(),
 ];
 
 async fn wait_ready(request: Request) -> Outcome {

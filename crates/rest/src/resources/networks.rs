@@ -1,6 +1,6 @@
 //! `/1.0/networks`: managed bridges and the host's interfaces.
 
-use api::networks::{NetworkPut, NetworksPost};
+use api::networks::{Lease, Network, NetworkPut, NetworkState, NetworksPost};
 use api::profiles::Rename;
 
 use crate::caller::Access::Trusted;
@@ -14,15 +14,19 @@ const URL: &str = "/1.0/networks";
 const ONE: &str = "/1.0/networks/{name}";
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Get, URL, Trusted, Blocking(list), "List the networks"),
-    row(Post, URL, Trusted, Blocking(create), "Create a bridge"),
-    row(Get, ONE, Trusted, Blocking(get), "Show a network"),
-    row(Put, ONE, Trusted, Blocking(update), "Replace description and configuration of a bridge"),
-    row(Patch, ONE, Trusted, Blocking(patch), "Change parts of a bridge"),
-    row(Post, ONE, Trusted, Blocking(rename), "Rename a bridge that nothing uses"),
-    row(Delete, ONE, Trusted, Blocking(delete), "Delete a bridge that nothing uses"),
-    row(Get, "/1.0/networks/{name}/state", Trusted, Blocking(state), "Show addresses and counters of a network's interface"),
-    row(Get, "/1.0/networks/{name}/leases", Trusted, Blocking(leases), "List the DHCP leases of a bridge"),
+    row(Get, URL, Trusted, Blocking(list), "List the networks").lists::<Network>(),
+    row(Post, URL, Trusted, Blocking(create), "Create a bridge").takes::<NetworksPost>().requires(&["name"]).ignores::<Network>().creates(),
+    row(Get, ONE, Trusted, Blocking(get), "Show a network").gives_tagged::<Network>(),
+    row(Put, ONE, Trusted, Blocking(update), "Replace description and configuration of a bridge")
+        .takes::<NetworkPut>()
+        .ignores::<Network>()
+        .confirms(),
+    row(Patch, ONE, Trusted, Blocking(patch), "Change parts of a bridge").takes::<NetworkPut>().ignores::<Network>().confirms(),
+    row(Post, ONE, Trusted, Blocking(rename), "Rename a bridge that nothing uses").takes::<Rename>().requires(&["name"]).creates(),
+    row(Delete, ONE, Trusted, Blocking(delete), "Delete a bridge that nothing uses").confirms(),
+    row(Get, "/1.0/networks/{name}/leases", Trusted, Blocking(leases), "List the DHCP leases of a bridge").gives::<Vec<Lease>>(),
+    row(Get, "/1.0/networks/{name}/state", Trusted, Blocking(state), "Show addresses and counters of a network's interface")
+        .gives::<NetworkState>(),
 ];
 
 fn state(request: &Request) -> Outcome {

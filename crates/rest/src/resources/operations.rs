@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::operations::Operation as Shown;
 use engine::operations::Operation;
 use tokio::sync::oneshot;
 
@@ -17,16 +18,20 @@ use crate::request::Request;
 use crate::streams::{self, Upgrade, Use};
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Get, "/1.0/operations", Trusted, Quick(list), "List the operations by status"),
-    row(Get, "/1.0/operations/{id}", Trusted, Quick(get), "Show an operation"),
-    row(Delete, "/1.0/operations/{id}", Trusted, Blocking(cancel), "Cancel an operation"),
+    row(Get, "/1.0/operations", Trusted, Quick(list), "List the operations by status")
+        .query(&[("recursion", "1: the operations themselves instead of their URLs.")])
+        .gives::<BTreeMap<String, Vec<Shown>>>(),
+    row(Get, "/1.0/operations/{id}", Trusted, Quick(get), "Show an operation").gives::<Shown>(),
+    row(Delete, "/1.0/operations/{id}", Trusted, Blocking(cancel), "Cancel an operation").confirms(),
     row(
         Get,
         "/1.0/operations/{id}/wait",
         Trusted,
         Streaming(|request, _| Box::pin(wait(request))),
         "Wait until an operation has ended, at most `timeout` seconds",
-    ),
+    )
+    .query(&[("timeout", "Seconds to wait; absent or -1: for ever.")])
+    .gives::<Shown>(),
     // The secret is the authorization.
     row(
         Get,
@@ -34,7 +39,9 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         Public,
         Streaming(|request, http| Box::pin(connect(request, http))),
         "Connect a stream of an operation by its secret",
-    ),
+    )
+    .query(&[("secret", "Which stream.")])
+    .opens("bytes in binary messages, control messages as text; an empty text message ends a stream"),
 ];
 
 fn find(request: &Request) -> Result<Arc<Operation>, Error> {
@@ -44,7 +51,7 @@ fn find(request: &Request) -> Result<Arc<Operation>, Error> {
 fn list(request: &Request) -> Outcome {
     let operations = request.engine.operations().list();
     if request.recursion() > 0 {
-        let mut by_status: BTreeMap<String, Vec<api::operations::Operation>> = BTreeMap::new();
+        let mut by_status: BTreeMap<String, Vec<Shown>> = BTreeMap::new();
         for operation in operations {
             let shown = operation.render();
             by_status.entry(shown.status.to_lowercase()).or_default().push(shown);
@@ -85,9 +92,12 @@ async fn wait(request: Request) -> Outcome {
 }
 
 async fn connect(request: Request, http: HttpRequest) -> Outcome {
-    let operation = find(&request)?;
+    let is_trusted = request.caller.is_trusted();
+    // To a stranger an operation that there is looks like one that there is not.
+    let concealed = |error: Error| if is_trusted { error } else { Error::forbidden() };
+    let operation = find(&request).map_err(concealed)?;
     // First, so that a request that cannot become a websocket leaves the secret unused.
-    let upgrade = Upgrade::of(http).await?;
-    let connection = operation.connect(request.query("secret").unwrap_or_default())?;
-    Ok(upgrade.run(Use::of(&connection), move |socket| streams::serve_connection(socket, connection)))
+    let upgrade = Upgrade::of(http).await.map_err(concealed)?;
+    let connection = operation.connect(request.query("secret").unwrap_or_default()).map_err(|error| concealed(error.into()))?;
+    Ok(upgrade.run(Use::of(&connection), move |socket, trust| streams::serve_connection(socket, connection, trust)))
 }

@@ -13,13 +13,16 @@ const URL: &str = "/1.0/profiles";
 const ONE: &str = "/1.0/profiles/{name}";
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Get, URL, Trusted, Quick(list), "List the profiles"),
-    row(Post, URL, Trusted, Blocking(create), "Create a profile"),
-    row(Get, ONE, Trusted, Quick(get), "Show a profile"),
-    row(Put, ONE, Trusted, Blocking(update), "Replace description, configuration and devices of a profile"),
-    row(Patch, ONE, Trusted, Blocking(patch), "Change parts of a profile"),
-    row(Post, ONE, Trusted, Blocking(rename), "Rename a profile"),
-    row(Delete, ONE, Trusted, Blocking(delete), "Delete a profile that nothing uses"),
+    row(Get, URL, Trusted, Quick(list), "List the profiles").lists::<Profile>(),
+    row(Post, URL, Trusted, Blocking(create), "Create a profile").takes::<Profile>().requires(&["name"]).creates(),
+    row(Get, ONE, Trusted, Quick(get), "Show a profile").gives_tagged::<Profile>(),
+    row(Put, ONE, Trusted, Blocking(update), "Replace description, configuration and devices of a profile")
+        .takes::<ProfilePut>()
+        .ignores::<Profile>()
+        .confirms(),
+    row(Patch, ONE, Trusted, Blocking(patch), "Change parts of a profile").takes::<ProfilePut>().ignores::<Profile>().confirms(),
+    row(Post, ONE, Trusted, Blocking(rename), "Rename a profile").takes::<Rename>().requires(&["name"]).creates(),
+    row(Delete, ONE, Trusted, Blocking(delete), "Delete a profile that nothing uses").confirms(),
 ];
 
 fn list(request: &Request) -> Outcome {

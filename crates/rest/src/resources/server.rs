@@ -1,6 +1,6 @@
 //! `/` and `/1.0`: the server itself.
 
-use api::server::ServerPut;
+use api::server::{Server, ServerPut};
 
 use crate::caller::Access::{Public, Trusted};
 use crate::endpoint::Handler::{Blocking, Quick};
@@ -10,10 +10,17 @@ use crate::envelope;
 use crate::request::Request;
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Get, "/", Public, Quick(versions), "List the versions of the API"),
-    row(Get, "/1.0", Public, Blocking(get), "Show configuration and facts of the server"),
-    row(Put, "/1.0", Trusted, Blocking(update), "Replace the configuration of the server"),
-    row(Patch, "/1.0", Trusted, Blocking(patch), "Change keys of the configuration of the server"),
+    row(Get, "/", Public, Quick(versions), "List the versions of the API").gives::<Vec<String>>(),
+    row(Get, "/1.0", Public, Blocking(get), "Show configuration and facts of the server").gives_tagged::<Server>(),
+    row(Put, "/1.0", Trusted, Blocking(update), "Replace the configuration of the server")
+        .takes::<ServerPut>()
+        .ignores::<Server>()
+        .confirms(),
+    row(Patch, "/1.0", Trusted, Blocking(patch), "Change keys of the configuration of the server")
+        .takes::<ServerPut>()
+        .ignores::<Server>()
+        .confirms(),
+    row(Get, "/1.0/openapi.json", Trusted, Blocking(description), "Describe this API (OpenAPI 3.1)").gives_bytes("the document"),
 ];
 
 fn versions(_: &Request) -> Outcome {
@@ -22,6 +29,10 @@ fn versions(_: &Request) -> Outcome {
 
 fn get(request: &Request) -> Outcome {
     let server = request.engine.server().get(request.caller.is_trusted());
+    if !request.caller.is_trusted() {
+        // The tag would tell a stranger when the configuration changes.
+        return envelope::sync(&server.value);
+    }
     envelope::sync_with_etag(&server.value, &server.etag)
 }
 
@@ -35,4 +46,9 @@ fn patch(request: &Request) -> Outcome {
     let put: ServerPut = request.json()?;
     request.engine.server().patch(put.config, request.if_match())?;
     envelope::empty()
+}
+
+/// Made for each who asks, since few do.
+fn description(_: &Request) -> Outcome {
+    envelope::document(&crate::openapi())
 }

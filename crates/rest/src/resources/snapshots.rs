@@ -1,7 +1,8 @@
 //! `/1.0/instances/NAME/snapshots`: snapshots of an instance.
 
-use api::profiles::Rename;
-use api::snapshots::{SnapshotPut, SnapshotsPost};
+use api::instances::InstancePost;
+use api::snapshots::{Snapshot, SnapshotPut, SnapshotsPost};
+use axum::http::StatusCode;
 
 use crate::caller::Access::Trusted;
 use crate::endpoint::Handler::{Blocking, Quick};
@@ -10,18 +11,23 @@ use crate::endpoint::{Endpoint, Outcome, row};
 use crate::envelope;
 use crate::error::Error;
 use crate::request::{Flavour, Request};
+use crate::resources::instances::{MOVE_IGNORED, MOVE_UNSERVED};
 
 const URL: &str = "/1.0/instances/{name}/snapshots";
 const ONE: &str = "/1.0/instances/{name}/snapshots/{snapshot}";
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Get, URL, Trusted, Quick(list), "List the snapshots of an instance"),
-    row(Post, URL, Trusted, Blocking(create), "Take a snapshot of an instance"),
-    row(Get, ONE, Trusted, Quick(get), "Show a snapshot"),
-    row(Put, ONE, Trusted, Blocking(update), "Change when a snapshot expires"),
-    row(Patch, ONE, Trusted, Blocking(update), "Change when a snapshot expires"),
-    row(Post, ONE, Trusted, Blocking(rename), "Rename a snapshot"),
-    row(Delete, ONE, Trusted, Blocking(delete), "Delete a snapshot"),
+    row(Get, URL, Trusted, Quick(list), "List the snapshots of an instance").lists::<Snapshot>(),
+    row(Post, URL, Trusted, Blocking(create), "Take a snapshot of an instance").takes::<SnapshotsPost>().ignores::<Snapshot>().begins(""),
+    row(Get, ONE, Trusted, Quick(get), "Show a snapshot").gives_tagged::<Snapshot>(),
+    row(Put, ONE, Trusted, Blocking(update), "Change when a snapshot expires").takes::<SnapshotPut>().ignores::<Snapshot>().begins(""),
+    row(Patch, ONE, Trusted, Blocking(update), "Change when a snapshot expires").takes::<SnapshotPut>().ignores::<Snapshot>().begins(""),
+    row(Post, ONE, Trusted, Blocking(rename), "Rename a snapshot")
+        .takes::<InstancePost>()
+        .ignores_fields(MOVE_IGNORED)
+        .unserved(MOVE_UNSERVED)
+        .begins(""),
+    row(Delete, ONE, Trusted, Blocking(delete), "Delete a snapshot").begins(""),
 ];
 
 /// The old API names snapshots with their instance.
@@ -64,7 +70,10 @@ fn update(request: &Request) -> Outcome {
 }
 
 fn rename(request: &Request) -> Outcome {
-    let rename: Rename = request.json()?;
+    let rename: InstancePost = request.json()?;
+    if rename.migration {
+        return Err(Error::new(StatusCode::NOT_IMPLEMENTED, "migration is not offered by this server"));
+    }
     if rename.name.is_empty() || rename.name.contains('/') {
         return Err(Error::bad_request("Snapshot names may not be empty or contain slashes"));
     }

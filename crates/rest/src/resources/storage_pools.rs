@@ -1,6 +1,6 @@
 //! `/1.0/storage-pools`: pools and what they hold.
 
-use api::storage_pools::{StoragePoolPut, StoragePoolsPost};
+use api::storage_pools::{Resources, StoragePool, StoragePoolPut, StoragePoolsPost, StorageVolume};
 
 use crate::caller::Access::Trusted;
 use crate::endpoint::Handler::{Blocking, Quick};
@@ -14,16 +14,28 @@ const URL: &str = "/1.0/storage-pools";
 const ONE: &str = "/1.0/storage-pools/{name}";
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Get, URL, Trusted, Quick(list), "List the storage pools"),
-    row(Post, URL, Trusted, Blocking(create), "Create a storage pool"),
-    row(Get, ONE, Trusted, Quick(get), "Show a storage pool"),
-    row(Put, ONE, Trusted, Blocking(update), "Replace description and configuration of a storage pool"),
-    row(Patch, ONE, Trusted, Blocking(patch), "Change parts of a storage pool"),
-    row(Delete, ONE, Trusted, Blocking(delete), "Delete a storage pool that nothing uses"),
-    row(Get, "/1.0/storage-pools/{name}/resources", Trusted, Blocking(resources), "Show the space of a storage pool"),
-    row(Get, "/1.0/storage-pools/{name}/volumes", Trusted, Blocking(volumes), "List the volumes of a storage pool"),
-    row(Get, "/1.0/storage-pools/{name}/volumes/{type}", Trusted, Blocking(volumes), "List the volumes of one type"),
-    row(Get, "/1.0/storage-pools/{name}/volumes/{type}/{volume}", Trusted, Blocking(volume), "Show a volume"),
+    row(Get, URL, Trusted, Quick(list), "List the storage pools").lists::<StoragePool>(),
+    row(Post, URL, Trusted, Blocking(create), "Create a storage pool")
+        .takes::<StoragePoolsPost>()
+        .requires(&["name", "driver"])
+        .ignores::<StoragePool>()
+        .creates(),
+    row(Get, ONE, Trusted, Quick(get), "Show a storage pool").gives_tagged::<StoragePool>(),
+    row(Put, ONE, Trusted, Blocking(update), "Replace description and configuration of a storage pool")
+        .takes::<StoragePoolPut>()
+        .ignores::<StoragePool>()
+        .confirms(),
+    row(Patch, ONE, Trusted, Blocking(patch), "Change parts of a storage pool")
+        .takes::<StoragePoolPut>()
+        .ignores::<StoragePool>()
+        .confirms(),
+    row(Delete, ONE, Trusted, Blocking(delete), "Delete a storage pool that nothing uses").confirms(),
+    row(Get, "/1.0/storage-pools/{name}/resources", Trusted, Blocking(resources), "Show the space of a storage pool").gives::<Resources>(),
+    row(Get, "/1.0/storage-pools/{name}/volumes", Trusted, Blocking(volumes), "List the volumes of a storage pool")
+        .lists::<StorageVolume>(),
+    row(Get, "/1.0/storage-pools/{name}/volumes/{type}", Trusted, Blocking(volumes), "List the volumes of one type")
+        .lists::<StorageVolume>(),
+    row(Get, "/1.0/storage-pools/{name}/volumes/{type}/{volume}", Trusted, Blocking(volume), "Show a volume").gives::<StorageVolume>(),
 ];
 
 fn list(request: &Request) -> Outcome {

@@ -1,7 +1,10 @@
 //! `/1.0/storage-pools/NAME/volumes/custom`: volumes that belong to no instance.
 
-use api::profiles::Rename;
-use api::storage_volumes::{StorageVolumePost, StorageVolumePut, StorageVolumeSnapshotPut, StorageVolumeSnapshotsPost, StorageVolumesPost};
+use api::storage_pools::StorageVolume;
+use api::storage_volumes::{
+    StorageVolumePost, StorageVolumePut, StorageVolumeSnapshot, StorageVolumeSnapshotPut, StorageVolumeSnapshotsPost, StorageVolumeState,
+    StorageVolumesPost,
+};
 use engine::storage_volumes::{Done, StorageVolumes};
 
 use crate::caller::Access::Trusted;
@@ -18,21 +21,56 @@ const SNAPSHOTS: &str = "/1.0/storage-pools/{name}/volumes/custom/{volume}/snaps
 const SNAPSHOT: &str = "/1.0/storage-pools/{name}/volumes/custom/{volume}/snapshots/{snapshot}";
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
-    row(Post, "/1.0/storage-pools/{name}/volumes", Trusted, Blocking(create), "Create a custom volume"),
-    row(Get, URL, Trusted, Blocking(list), "List the custom volumes of a storage pool"),
-    row(Post, URL, Trusted, Blocking(create), "Create a custom volume"),
-    row(Get, ONE, Trusted, Blocking(get), "Show a custom volume"),
-    row(Put, ONE, Trusted, Blocking(update), "Replace description and configuration of a custom volume, or restore a snapshot"),
-    row(Patch, ONE, Trusted, Blocking(patch), "Change parts of a custom volume"),
-    row(Post, ONE, Trusted, Blocking(rename), "Rename a custom volume or move it to another pool"),
-    row(Delete, ONE, Trusted, Blocking(delete), "Delete a custom volume that nothing uses"),
-    row(Get, "/1.0/storage-pools/{name}/volumes/custom/{volume}/state", Trusted, Blocking(state), "Show the usage of a custom volume"),
-    row(Get, SNAPSHOTS, Trusted, Blocking(snapshots), "List the snapshots of a custom volume"),
-    row(Post, SNAPSHOTS, Trusted, Blocking(create_snapshot), "Take a snapshot of a custom volume"),
-    row(Get, SNAPSHOT, Trusted, Blocking(snapshot), "Show a snapshot of a custom volume"),
-    row(Put, SNAPSHOT, Trusted, Blocking(update_snapshot), "Change description and expiry of a snapshot"),
-    row(Post, SNAPSHOT, Trusted, Blocking(rename_snapshot), "Rename a snapshot of a custom volume"),
-    row(Delete, SNAPSHOT, Trusted, Blocking(delete_snapshot), "Delete a snapshot of a custom volume"),
+    row(Post, "/1.0/storage-pools/{name}/volumes", Trusted, Blocking(create), "Create a custom volume")
+        .takes::<StorageVolumesPost>()
+        .requires(&["name"])
+        .ignores::<StorageVolume>()
+        .ignores_fields(&["source.certificate", "source.mode", "source.operation", "source.secrets"])
+        .unserved(&["source.project", "source.refresh", "source.location"])
+        .creates(),
+    row(Get, URL, Trusted, Blocking(list), "List the custom volumes of a storage pool").lists::<StorageVolume>(),
+    row(Post, URL, Trusted, Blocking(create), "Create a custom volume")
+        .takes::<StorageVolumesPost>()
+        .requires(&["name"])
+        .ignores::<StorageVolume>()
+        .ignores_fields(&["source.certificate", "source.mode", "source.operation", "source.secrets"])
+        .unserved(&["source.project", "source.refresh", "source.location"])
+        .creates(),
+    row(Get, ONE, Trusted, Blocking(get), "Show a custom volume").gives_tagged::<StorageVolume>(),
+    row(Put, ONE, Trusted, Blocking(update), "Replace description and configuration of a custom volume, or restore a snapshot")
+        .takes::<StorageVolumePut>()
+        .ignores::<StorageVolume>()
+        .confirms(),
+    row(Patch, ONE, Trusted, Blocking(patch), "Change parts of a custom volume")
+        .takes::<StorageVolumePut>()
+        .ignores::<StorageVolume>()
+        .confirms(),
+    row(Post, ONE, Trusted, Blocking(rename), "Rename a custom volume or move it to another pool")
+        .takes::<StorageVolumePost>()
+        .requires(&["name"])
+        .unserved(&["target", "project", "source"])
+        .ignores_fields(&["volume_only"])
+        .creates(),
+    row(Delete, ONE, Trusted, Blocking(delete), "Delete a custom volume that nothing uses").confirms(),
+    row(Get, "/1.0/storage-pools/{name}/volumes/custom/{volume}/state", Trusted, Blocking(state), "Show the usage of a custom volume")
+        .gives::<StorageVolumeState>(),
+    row(Get, SNAPSHOTS, Trusted, Blocking(snapshots), "List the snapshots of a custom volume").lists::<StorageVolumeSnapshot>(),
+    row(Post, SNAPSHOTS, Trusted, Blocking(create_snapshot), "Take a snapshot of a custom volume")
+        .takes::<StorageVolumeSnapshotsPost>()
+        .ignores::<StorageVolumeSnapshot>()
+        .begins(""),
+    row(Get, SNAPSHOT, Trusted, Blocking(snapshot), "Show a snapshot of a custom volume").gives_tagged::<StorageVolumeSnapshot>(),
+    row(Put, SNAPSHOT, Trusted, Blocking(update_snapshot), "Change description and expiry of a snapshot")
+        .takes::<StorageVolumeSnapshotPut>()
+        .ignores::<StorageVolumeSnapshot>()
+        .confirms(),
+    row(Post, SNAPSHOT, Trusted, Blocking(rename_snapshot), "Rename a snapshot of a custom volume")
+        .takes::<StorageVolumePost>()
+        .requires(&["name"])
+        .unserved(&["target", "project", "source"])
+        .ignores_fields(&["volume_only"])
+        .begins(""),
+    row(Delete, SNAPSHOT, Trusted, Blocking(delete_snapshot), "Delete a snapshot of a custom volume").begins(""),
 ];
 
 fn volumes(request: &Request) -> Result<StorageVolumes, Error> {
@@ -80,7 +118,8 @@ fn update(request: &Request) -> Outcome {
 }
 
 fn patch(request: &Request) -> Outcome {
-    volumes(request)?.patch(request.param("volume"), request.json()?, request.if_match())?;
+    let patch = request.json()?;
+    volumes(request)?.patch(request.param("volume"), patch, request.if_match())?;
     envelope::empty()
 }
 
@@ -125,7 +164,7 @@ fn update_snapshot(request: &Request) -> Outcome {
 }
 
 fn rename_snapshot(request: &Request) -> Outcome {
-    let rename: Rename = request.json()?;
+    let rename: StorageVolumePost = request.json()?;
     envelope::operation(&*volumes(request)?.rename_snapshot(request.param("volume"), request.param("snapshot"), &rename.name)?)
 }
 

@@ -32,7 +32,7 @@ where
         async move {
             let upgrade = Upgrade::of(request.map(Body::new)).await.expect("upgrade");
             let serve = serve.lock().expect("lock").take().expect("one request");
-            Ok::<_, Infallible>(upgrade.run(kind, serve))
+            Ok::<_, Infallible>(upgrade.run(kind, |socket, _| serve(socket)))
         }
     });
     tokio::spawn(async move { http1::Builder::new().serve_connection(TokioIo::new(server), service).with_upgrades().await });

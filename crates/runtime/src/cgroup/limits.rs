@@ -9,6 +9,7 @@ use crate::spec::Limits;
 /// One kernel file to write.
 #[derive(Debug, PartialEq, Eq)]
 struct Write {
+    /// Its name; where kernels differ, all names with `|` between.
     file: &'static str,
     /// `None`: what the parent group has.
     value: Option<String>,
@@ -51,17 +52,13 @@ static ROWS: &[Row] = &[
         // An empty list is the parent's.
         v2: |limits| vec![cpuset(limits, Some("\n"))],
     },
+    Row { controller: "blkio", asked: asked_of_disks, v1: blkio_v1, v2: |_| Vec::new() },
+    Row { controller: "io", asked: |_| None, v1: |_| Vec::new(), v2: io_v2 },
     Row {
-        controller: "blkio",
-        asked: |limits| limits.blkio_weight.is_some().then_some("limits.disk.priority"),
-        v1: |limits| vec![Write { file: "blkio.weight", value: limits.blkio_weight.map(|weight| weight.to_string()), need: Need::None }],
-        v2: |_| Vec::new(),
-    },
-    Row {
-        controller: "io",
-        asked: |_| None,
-        v1: |_| Vec::new(),
-        v2: |limits| vec![write_if_there("io.weight", limits.blkio_weight.unwrap_or(100))],
+        controller: "hugetlb",
+        asked: |limits| (!limits.huge_pages.is_empty()).then_some("limits.hugepages"),
+        v1: |limits| huge_pages(limits, "-1", |size| size.1),
+        v2: |limits| huge_pages(limits, "max", |size| size.2),
     },
 ];
 
@@ -73,13 +70,23 @@ pub(super) fn apply(groups: &Groups, limits: &Limits) -> Result<()> {
 /// Writes the rows in which `new` differs from `old`, or none of them.
 pub(super) fn change(groups: &Groups, old: &Limits, new: &Limits) -> Result<()> {
     let changed = || ROWS.iter().filter(|row| (row.v1)(old) != (row.v1)(new) || (row.v2)(old) != (row.v2)(new));
-    changed().try_for_each(|row| row.apply(groups, new)).inspect_err(|_| {
+    let (there, back) = (with_lifted(old, new), with_lifted(new, old));
+    changed().try_for_each(|row| row.apply(groups, &there)).inspect_err(|_| {
         for row in changed() {
-            if let Err(error) = row.apply(groups, old) {
+            if let Err(error) = row.apply(groups, &back) {
                 tracing::warn!(controller = row.controller, %error, "the old limits could not be written back");
             }
         }
     })
+}
+
+/// The new limits, and that there are none for disks that had some.
+fn with_lifted(old: &Limits, new: &Limits) -> Limits {
+    let mut limits = new.clone();
+    for disk in old.disks.keys() {
+        limits.disks.entry(disk.clone()).or_default();
+    }
+    limits
 }
 
 impl Row {
@@ -100,17 +107,20 @@ impl Row {
 }
 
 fn perform(dir: &Path, write: &Write) -> Result<()> {
-    let path = dir.join(write.file);
+    let known = write.file.split('|').find(|file| sys::fs::exists(dir.join(file)));
+    let file = known.or(write.file.split('|').next()).unwrap_or(write.file);
+    let path = dir.join(file);
     let result = match (&write.value, dir.parent()) {
         (Some(value), _) => sys::fs::write_kernel(&path, value),
-        (None, Some(parent)) => {
-            sys::fs::read_to_string(parent.join(write.file)).and_then(|value| sys::fs::write_kernel(&path, value.trim()))
-        }
+        (None, Some(parent)) => sys::fs::read_to_string(parent.join(file)).and_then(|value| sys::fs::write_kernel(&path, value.trim())),
         (None, None) => Ok(()),
     };
     match (result, &write.need) {
         (Err(_), Need::None) => Ok(()),
         (Err(error), Need::IfThere) if error.is_not_found() => Ok(()),
+        (Err(error), Need::Asked) if error.is_not_found() => {
+            Err(Error::Invalid(format!("a limit needs the kernel's file {}, which this kernel does not have; unset the limit", write.file)))
+        }
         (result, _) => Ok(result?),
     }
 }
@@ -201,6 +211,64 @@ fn cpu_v2(limits: &Limits) -> Vec<Write> {
     ]
 }
 
+fn asked_of_disks(limits: &Limits) -> Option<&'static str> {
+    if limits.blkio_weight.is_some() {
+        Some("limits.disk.priority")
+    } else {
+        (!limits.disks.is_empty()).then_some("a disk's limits.read or limits.write")
+    }
+}
+
+fn weight(limits: &Limits, file: &'static str, value: Option<String>) -> Write {
+    Write { file, value, need: if limits.blkio_weight.is_some() { Need::Asked } else { Need::None } }
+}
+
+fn blkio_v1(limits: &Limits) -> Vec<Write> {
+    // Which of them there is depends on the I/O schedulers that the kernel has.
+    let mut writes = vec![weight(limits, "blkio.weight|blkio.bfq.weight", limits.blkio_weight.map(|weight| weight.to_string()))];
+    for (disk, rates) in &limits.disks {
+        for (file, rate) in [
+            ("blkio.throttle.read_bps_device", rates.read_bytes),
+            ("blkio.throttle.write_bps_device", rates.write_bytes),
+            ("blkio.throttle.read_iops_device", rates.read_operations),
+            ("blkio.throttle.write_iops_device", rates.write_operations),
+        ] {
+            // 0 lifts it.
+            writes.push(write(file, format!("{disk} {rate}")));
+        }
+    }
+    writes
+}
+
+fn io_v2(limits: &Limits) -> Vec<Write> {
+    let mut writes = vec![weight(limits, "io.weight|io.bfq.weight", Some(limits.blkio_weight.unwrap_or(100).to_string()))];
+    let bound = |rate: u64| if rate == 0 { "max".to_owned() } else { rate.to_string() };
+    for (disk, rates) in &limits.disks {
+        let [read, write_bytes] = [rates.read_bytes, rates.write_bytes].map(bound);
+        let [reads, writes_done] = [rates.read_operations, rates.write_operations].map(bound);
+        writes.push(write("io.max", format!("{disk} rbps={read} wbps={write_bytes} riops={reads} wiops={writes_done}")));
+    }
+    writes
+}
+
+/// Sizes of huge pages, and the files of both versions.
+const HUGE_PAGES: &[(&str, &str, &str)] = &[
+    ("64KB", "hugetlb.64KB.limit_in_bytes", "hugetlb.64KB.max"),
+    ("1MB", "hugetlb.1MB.limit_in_bytes", "hugetlb.1MB.max"),
+    ("2MB", "hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max"),
+    ("1GB", "hugetlb.1GB.limit_in_bytes", "hugetlb.1GB.max"),
+];
+
+type HugePages = (&'static str, &'static str, &'static str);
+
+fn huge_pages(limits: &Limits, unlimited: &str, file: fn(&HugePages) -> &'static str) -> Vec<Write> {
+    let one = |size: &HugePages| match limits.huge_pages.get(size.0) {
+        Some(bytes) => write(file(size), bytes),
+        None => write_if_there(file(size), unlimited),
+    };
+    HUGE_PAGES.iter().map(one).collect()
+}
+
 fn cpuset(limits: &Limits, unset: Option<&str>) -> Write {
     match &limits.cpus {
         Some(cpus) => write("cpuset.cpus", cpus),
@@ -228,6 +296,33 @@ mod tests {
     }
 
     #[test]
+    fn disks_on_both_versions() {
+        let rates = crate::spec::DiskRates { read_bytes: 10, write_operations: 7, ..Default::default() };
+        let limits = Limits { disks: [("8:0".to_owned(), rates)].into(), ..Default::default() };
+        assert_eq!(
+            values(&blkio_v1(&limits))[1..],
+            [
+                ("blkio.throttle.read_bps_device", "8:0 10"),
+                ("blkio.throttle.write_bps_device", "8:0 0"),
+                ("blkio.throttle.read_iops_device", "8:0 0"),
+                ("blkio.throttle.write_iops_device", "8:0 7"),
+            ]
+        );
+        assert_eq!(values(&io_v2(&limits))[1], ("io.max", "8:0 rbps=10 wbps=max riops=max wiops=7"));
+        // What had a bound and has none any more is told so.
+        let lifted = with_lifted(&limits, &Limits::default());
+        assert_eq!(values(&io_v2(&lifted))[1], ("io.max", "8:0 rbps=max wbps=max riops=max wiops=max"));
+    }
+
+    #[test]
+    fn huge_pages_of_one_size() {
+        let limits = Limits { huge_pages: [("2MB".to_owned(), 4 << 20)].into(), ..Default::default() };
+        let v2 = huge_pages(&limits, "max", |size| size.2);
+        assert_eq!(values(&v2)[1..3], [("hugetlb.1MB.max", "max"), ("hugetlb.2MB.max", "4194304")]);
+        assert!(v2[1].need == Need::None && v2[2].need == Need::Asked);
+    }
+
+    #[test]
     fn soft_memory_does_not_bound() {
         let limits = Limits { memory_bytes: Some(1000), memory_soft: true, ..Default::default() };
         assert_eq!(
@@ -242,8 +337,8 @@ mod tests {
         let row = |controller: &str| ROWS.iter().find(|row| row.controller == controller).expect("row");
         assert_eq!(values(&(row("cpuset").v1)(&Limits::default())), [("cpuset.cpus", "parent's")]);
         assert_eq!(values(&(row("cpuset").v2)(&Limits::default())), [("cpuset.cpus", "\n")]);
-        assert_eq!(values(&(row("blkio").v1)(&Limits::default())), [("blkio.weight", "parent's")]);
-        assert_eq!(values(&(row("io").v2)(&Limits::default())), [("io.weight", "100")]);
+        assert_eq!(values(&(row("blkio").v1)(&Limits::default())), [("blkio.weight|blkio.bfq.weight", "parent's")]);
+        assert_eq!(values(&(row("io").v2)(&Limits::default())), [("io.weight|io.bfq.weight", "100")]);
         assert_eq!(values(&memory_v1(&Limits::default())).last(), Some(&("memory.swappiness", "parent's")));
     }
 

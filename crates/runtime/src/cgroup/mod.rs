@@ -274,6 +274,12 @@ impl Groups {
         Path::new("/").join(&self.path)
     }
 
+    /// Whether a text of /proc/PID/cgroup, see cgroups(7), is that of a process in the groups or below.
+    pub(crate) fn contain(&self, memberships: &str) -> bool {
+        let root = self.root();
+        memberships.lines().filter_map(|line| line.splitn(3, ':').nth(2)).any(|path| Path::new(path).starts_with(&root))
+    }
+
     /// Every process in the groups and below, by pid.
     pub(crate) fn members(&self) -> Vec<i32> {
         self.layout.unified().or(self.layout.hierarchies.first()).map(|hierarchy| self.members_in(hierarchy)).unwrap_or_default()
@@ -385,6 +391,16 @@ mod tests {
         assert_eq!(layout.with_controller("cpuacct").expect("cpuacct").controllers, ["cpu", "cpuacct"]);
         assert_eq!(layout.with_controller("memory").expect("memory").mount_point, Path::new("/sys/fs/cgroup/memory"));
         assert!(layout.hierarchies.iter().any(|hierarchy| hierarchy.name.as_deref() == Some("systemd")));
+    }
+
+    #[test]
+    fn members_are_told_from_others() {
+        let groups = Groups::new(Layout::default(), "lxd", "c1");
+        assert!(groups.contain("5:pids:/\n0::/lxd/c1\n") && groups.contain("0::/lxd/c1/system.slice/x.service"));
+        // A guest may make groups of any name, but only below its own.
+        for other in ["0::/\n", "0::/lxd/c10\n", "0::/lxd/c2/lxd/c1\n", "0::/lxd/c1.criu\n", ""] {
+            assert!(!groups.contain(other), "{other}");
+        }
     }
 
     #[test]

@@ -64,13 +64,15 @@ impl Container {
                 fatal(format!("the network card `{}` is not a bridged one", nic.name), "use nictype=bridged or p2p, or remove the device");
             }
         }
+        let parents: BTreeMap<i32, i32> = self.pids().into_iter().filter_map(|pid| Some((pid, parent(pid)?))).collect();
+        // Sessions are ended, or go on without being saved, whatever they use.
+        let pids = descendants(self.pid, &parents);
         for node in &spec.nodes {
-            let users = self.pids().into_iter().filter(|pid| links(*pid).any(|link| link == node.target.to_string_lossy()));
+            let users = pids.iter().filter(|pid| links(**pid).any(|link| link == node.target.to_string_lossy()));
             for pid in users {
-                fatal(format!("{} uses the device `{}`", who(pid), node.target.display()), "end it before");
+                fatal(format!("{} uses the device `{}`", who(*pid), node.target.display()), "end it before");
             }
         }
-        let pids = self.pids();
         if spec.idmap.is_empty() && !has_capability(SYS_RESOURCE) && pids.iter().any(|pid| uid(*pid).is_some_and(|uid| uid != 0)) {
             fatal(
                 "the instance is privileged, and the manager may not read the limits of its processes (no CAP_SYS_RESOURCE)".into(),
@@ -84,7 +86,6 @@ impl Container {
             );
         }
         let own: BTreeMap<&str, Option<String>> = NAMESPACES.iter().map(|(kind, _)| (*kind, namespace(self.pid, kind))).collect();
-        let parents: BTreeMap<i32, i32> = pids.iter().filter_map(|pid| Some((*pid, parent(*pid)?))).collect();
         for pid in &pids {
             for (kind, words) in NAMESPACES {
                 let theirs = namespace(*pid, kind);
@@ -128,16 +129,8 @@ impl Container {
     /// Stops all that `lxc exec` has started; to be let go on by SIGCONT.
     pub(crate) fn stop_sessions(&self) -> Vec<OwnedFd> {
         let parents: BTreeMap<i32, i32> = self.pids().iter().filter_map(|pid| Some((*pid, parent(*pid)?))).collect();
-        let descends = |mut pid: i32| {
-            while pid != self.pid {
-                match parents.get(&pid) {
-                    Some(parent) => pid = *parent,
-                    None => return false,
-                }
-            }
-            true
-        };
-        let sessions = self.open(parents.keys().copied().filter(|pid| !descends(*pid)));
+        let saved = descendants(self.pid, &parents);
+        let sessions = self.open(parents.keys().copied().filter(|pid| !saved.contains(pid)));
         sessions.iter().for_each(|session| drop(sys::process::pidfd_signal(session, SIGSTOP)));
         sessions
     }
@@ -168,6 +161,20 @@ impl Container {
 /// Processes that do not descend from init: the first of each tree.
 fn outsiders(init: i32, parents: &BTreeMap<i32, i32>) -> BTreeSet<i32> {
     parents.iter().filter(|(pid, parent)| **pid != init && !parents.contains_key(parent)).map(|(pid, _)| *pid).collect()
+}
+
+/// Init and all that descends from it.
+fn descendants(init: i32, parents: &BTreeMap<i32, i32>) -> BTreeSet<i32> {
+    let descends = |mut pid: i32| {
+        while pid != init {
+            match parents.get(&pid) {
+                Some(parent) => pid = *parent,
+                None => return false,
+            }
+        }
+        true
+    };
+    parents.keys().copied().filter(|pid| descends(*pid)).collect()
 }
 
 fn namespace(pid: i32, kind: &str) -> Option<String> {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use sys::cmd::Cmd;
@@ -56,6 +57,13 @@ impl Criu {
     /// Its version, `4.2.1`.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// Whether CRIU can learn from this kernel which pages were written since it last looked.
+    pub(crate) fn tracks_memory(&self) -> bool {
+        // The kernel stays the same for as long as this runs.
+        static ANSWER: OnceLock<bool> = OnceLock::new();
+        *ANSWER.get_or_init(|| Self::command(&self.path, "check").args(["--feature", "mem_dirty_track"]).run().is_ok())
     }
 
     /// By path, as the monitor gets it.

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use sys::cmd::{Cmd, CmdError, Output};
 
 use super::criu::{Criu, EXTERNAL, Flags};
-use super::hook::{CONTEXT, Context, GO_ON};
+use super::early::Early;
+use super::hook::{Context, GO_ON};
 use super::watches::{Kept, Watches, put_back};
 use super::{FORMAT, PATIENCE, SavedState, explain, externals, routes};
 use crate::container::Container;
@@ -82,14 +83,18 @@ impl Container {
             files: BTreeMap::new(),
         };
         let log_dir = self.runtime()?.log_dir(self.name());
+        clear(request.images)?;
+        let mut early = self.dump_early(request, &state, &log_dir);
         for _ in 1..ATTEMPTS {
-            match self.attempt(request, &mut state, &log_dir, at_rest) {
+            match self.attempt(request, early.take(), &mut state, &log_dir, at_rest) {
+                // Its memory was looked at again: what was written early is of no use any more.
                 Err(Failure::Transient) => std::thread::sleep(PAUSE),
                 Err(Failure::Final(error)) => return Err(error),
                 Ok(()) => return Ok(()),
             }
+            clear(request.images)?;
         }
-        self.attempt(request, &mut state, &log_dir, at_rest).map_err(|failure| match failure {
+        self.attempt(request, None, &mut state, &log_dir, at_rest).map_err(|failure| match failure {
             Failure::Final(error) => error,
             Failure::Transient => self.failed(&log_dir.join(LOG)),
         })
@@ -98,18 +103,16 @@ impl Container {
     fn attempt(
         &self,
         request: &Checkpoint<'_>,
+        early: Option<Early>,
         state: &mut SavedState,
         log_dir: &Path,
         at_rest: &mut (dyn FnMut() -> std::result::Result<(), String> + Send),
     ) -> std::result::Result<(), Failure> {
-        for name in sys::fs::list_dir(request.images).map_err(Error::from)? {
-            sys::fs::remove_file(request.images.join(name)).map_err(Error::from)?;
-        }
         let socket = self.run_dir.join(SOCKET);
         drop(sys::fs::remove_file(&socket));
         let listener = sys::socket::listen_seqpacket(&socket).map_err(Error::from)?;
         let watches = Watches::find(self.pid, &self.pids())?;
-        let command = self.command(request, state, &watches, (log_dir, &socket))?;
+        let command = self.command(request, early, state, &watches, (log_dir, &socket))?;
         state.watches = self.set_aside(&watches)?;
         let (mut refusal, mut is_put_back) = (None, false);
         let was_at_rest = AtomicBool::new(false);
@@ -248,26 +251,41 @@ impl Container {
         Error::step("save the running state", explain(log, name_of))
     }
 
-    fn command(&self, request: &Checkpoint<'_>, state: &SavedState, watches: &Watches, (log_dir, socket): (&Path, &Path)) -> Result<Cmd> {
-        let mut flags = Flags::common(request.images, log_dir, LOG, &self.groups.root());
+    /// What CRIU is told about the container.
+    pub(super) fn describe(&self, flags: &mut Flags, state: &SavedState) {
         flags.pair("--tree", self.pid.to_string());
         flags.add(["--force-irmap", "--ghost-limit", GHOST_LIMIT, "--enable-external-sharing", "--enable-external-masters"]);
         FILE_SYSTEMS.iter().for_each(|name| flags.pair("--enable-fs", *name));
-        watches.hints.iter().for_each(|path| flags.pair("--irmap-scan-path", path));
-        if request.after == After::GoOn {
-            flags.add(["--leave-running"]);
-        }
         flags.pair(EXTERNAL, &state.console);
         flags.pair(EXTERNAL, "mnt[/dev/console]:/dev/console");
         for external in &state.externals {
             let place = external.mount_point.display();
             flags.pair(EXTERNAL, format!("mnt[{place}]:{place}"));
         }
+    }
+
+    fn command(
+        &self,
+        request: &Checkpoint<'_>,
+        early: Option<Early>,
+        state: &SavedState,
+        watches: &Watches,
+        (log_dir, socket): (&Path, &Path),
+    ) -> Result<Cmd> {
+        let mut flags = Flags::common(request.images, log_dir, LOG, &self.groups.root());
+        self.describe(&mut flags, state);
+        if let Some(early) = early {
+            early.refer(&mut flags);
+        }
+        watches.hints.iter().for_each(|path| flags.pair("--irmap-scan-path", path));
+        if request.after == After::GoOn {
+            flags.add(["--leave-running"]);
+        }
         flags.pair("--action-script", self.runtime()?.hook_path());
         let sealed = (request.after == After::Stop).then(|| request.images.to_owned());
-        let context = serde_json::to_string(&Context::Dump { socket: socket.to_owned(), sealed });
-        let context = context.map_err(|error| Error::step("describe the hook's work", error))?;
-        Ok(Criu::command(request.criu.path(), "dump").args(flags.0).env(CONTEXT, context).stdin_fd(self.checkpoint_lock()?))
+        let context = Context::Dump { socket: socket.to_owned(), sealed }.to_environment()?;
+        let command = Criu::command(request.criu.path(), "dump").args(flags.0).stdin_fd(self.checkpoint_lock()?);
+        Ok(context.into_iter().fold(command, |command, (name, value)| command.env(name, value)))
     }
 
     /// CRIU's name for the console's terminal: `tty[RDEV:DEV]`.
@@ -296,6 +314,14 @@ impl Container {
             }
         }
     }
+}
+
+/// Removes all images.
+fn clear(images: &Path) -> Result<()> {
+    for name in sys::fs::list_dir(images)? {
+        sys::tree::remove(images.join(name))?;
+    }
+    Ok(())
 }
 
 enum Failure {

@@ -11,8 +11,10 @@ use super::watches::{Kept, put_back};
 use super::{STATE_FILE, UNSEALED_FILE};
 use crate::error::{Error, Result};
 
-/// Environment variable with the [`Context`].
-pub(crate) const CONTEXT: &str = "LXD_CHECKPOINT";
+/// Environment variables with the [`Context`], in parts: `…_0` and so on.
+const CONTEXT: &str = "LXD_CHECKPOINT";
+/// Bytes of a part. The kernel takes no variable of more than 128 KiB, and a guest may have many watches.
+const PART_BYTES: usize = 100_000;
 /// CRIU's own variables.
 const ACTION: &str = "CRTOOLS_SCRIPT_ACTION";
 const INIT_PID: &str = "CRTOOLS_INIT_PID";
@@ -33,6 +35,26 @@ pub(crate) enum Context {
     Restore { overlay: Option<Overlay>, watches: Vec<Kept>, ports: Vec<Port> },
 }
 
+impl Context {
+    /// The variables by which CRIU hands it on.
+    pub(crate) fn to_environment(&self) -> Result<Vec<(String, String)>> {
+        let text = serde_json::to_string(self).map_err(|error| Error::step("describe the hook's work", error))?;
+        let mut parts = vec![String::new()];
+        for letter in text.chars() {
+            match parts.last_mut() {
+                Some(last) if last.len() < PART_BYTES => last.push(letter),
+                _ => parts.push(letter.to_string()),
+            }
+        }
+        Ok(parts.into_iter().enumerate().map(|(number, part)| (format!("{CONTEXT}_{number}"), part)).collect())
+    }
+
+    fn from_environment(value: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let parts = (0..).map_while(|number| value(&format!("{CONTEXT}_{number}")));
+        serde_json::from_str(&parts.collect::<String>()).ok()
+    }
+}
+
 /// An overlay of layers on the stage.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Overlay {
@@ -51,7 +73,7 @@ pub(crate) struct Port {
 /// Runs the hook; 0 lets CRIU go on.
 pub fn run() -> i32 {
     let action = std::env::var(ACTION).unwrap_or_default();
-    let context = std::env::var(CONTEXT).ok().and_then(|text| serde_json::from_str::<Context>(&text).ok());
+    let context = Context::from_environment(|name| std::env::var(name).ok());
     let result = match (action.as_str(), context) {
         ("post-dump", Some(Context::Dump { socket, sealed })) => ask(&socket).and_then(|()| sealed.map_or(Ok(()), |dir| seal(&dir))),
         ("setup-namespaces", Some(Context::Restore { overlay: Some(overlay), .. })) => mount_overlay(&overlay),
@@ -108,4 +130,21 @@ fn mount_overlay(Overlay { stage, upper, work }: &Overlay) -> Result<()> {
     sys::process::setns(&init, namespaces::USER | namespaces::MOUNT)?;
     sys::process::set_identity(0, 0)?;
     crate::overlay::mount(stage, upper, work)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_context_goes_in_parts() {
+        let port = |number: usize| Port { name: format!("veth{number}"), bridge: "brücke".repeat(4) };
+        let context = Context::Restore { overlay: None, watches: Vec::new(), ports: (0..8000).map(port).collect() };
+        let parts = context.to_environment().expect("parts");
+        assert!(parts.len() > 3 && parts.iter().all(|(_, part)| part.len() < 128 << 10), "{}", parts.len());
+        let value = |name: &str| parts.iter().find(|(known, _)| known == name).map(|(_, part)| part.clone());
+        let Some(Context::Restore { ports, .. }) = Context::from_environment(value) else { panic!("another context") };
+        assert_eq!((ports.len(), ports[7999].name.as_str()), (8000, "veth7999"));
+        assert!(Context::from_environment(|_| None).is_none());
+    }
 }

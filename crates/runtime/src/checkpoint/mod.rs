@@ -9,6 +9,7 @@ mod cards;
 mod check;
 mod criu;
 mod dump;
+mod early;
 mod explain;
 mod externals;
 mod hook;
@@ -28,9 +29,10 @@ pub use hook::run as run_hook;
 
 pub(crate) use cards::{Cards, remove_waiting};
 pub(crate) use criu::{EXTERNAL, Flags, PATIENCE};
+pub(crate) use early::files_in;
 pub(crate) use explain::explain;
 pub(crate) use externals::External;
-pub(crate) use hook::{CONTEXT, Context, Overlay, Port};
+pub(crate) use hook::{Context, Overlay, Port};
 pub(crate) use watches::Kept;
 
 use crate::error::{Error, Result};
@@ -98,7 +100,8 @@ impl SavedState {
 
     /// Notes the images that are there.
     fn take_stock(&mut self, dir: &Path) -> Result<()> {
-        let images = sys::fs::list_dir(dir)?.into_iter().filter(|name| name.ends_with(IMAGE_SUFFIX));
+        let files = files_in(dir)?.into_iter().map(|path| path.to_string_lossy().into_owned());
+        let images = files.filter(|name| name.ends_with(IMAGE_SUFFIX));
         self.files = images.map(|name| Ok((name.clone(), sys::fs::size_bytes(dir.join(name))?))).collect::<Result<_>>()?;
         Ok(())
     }

@@ -210,6 +210,9 @@ impl Child<'_> {
         sys::process::set_stdio(terminal.as_fd(), terminal.as_fd(), terminal.as_fd())?;
         sys::process::reset_signals();
         sys::process::set_nofile(NOFILE)?;
+        for limit in &self.launch.spec.rlimits {
+            sys::process::set_rlimit(&limit.name, limit.soft, limit.hard)?;
+        }
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         Ok(sys::process::close_on_exec_from(3)?)
     }

@@ -13,7 +13,7 @@ use sys::pty::Pty;
 
 use super::{Made, console_path, open_console};
 use crate::cgroup::Groups;
-use crate::checkpoint::{CONTEXT, Cards, Context, EXTERNAL, Flags, Overlay, Port, SavedState, explain, remove_waiting};
+use crate::checkpoint::{Cards, Context, EXTERNAL, Flags, Overlay, Port, SavedState, explain, files_in, remove_waiting};
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Step};
 use crate::protocol::{Launch, Resume, StepFailure};
@@ -77,14 +77,15 @@ fn run_criu(
     flags.pair("--root", Path::new(STAGE).join("root"));
     flags.pair("--inherit-fd", format!("fd[0]:{}", state.console));
     flags.pair("--action-script", &resume.hook);
-    let context = serde_json::to_string(&context(launch, state, ports)).map_err(|error| failed(error.to_string()))?;
+    let context = context(launch, state, ports).to_environment().map_err(|error| failed(error.to_string()))?;
+    let environment: Vec<String> =
+        [TOOLS.to_owned()].into_iter().chain(context.into_iter().map(|(name, value)| format!("{name}={value}"))).collect();
     let output = sys::fs::create(resume.log_dir.join("stateful-restore.out"), 0o600).map_err(|error| failed(error.to_string()))?;
     let program = resume.criu.to_string_lossy().into_owned();
     let words = common.0.iter().chain(&flags.0).map(|word| word.to_string_lossy().into_owned());
     let args: Vec<String> = [program.clone(), "restore".into()].into_iter().chain(words).collect();
     let workshop = groups.workshop();
-    let ended =
-        workshop.ensure().and_then(|()| execute(&workshop, &args, &format!("{CONTEXT}={context}"), (&console.slave, &output.into())));
+    let ended = workshop.ensure().and_then(|()| execute(&workshop, &args, &environment, (&console.slave, &output.into())));
     let result = match ended {
         Ok(Ended::Code(0)) => Ok(()),
         Ok(Ended::Code(NOT_EXECUTED)) => Err(failed(format!("`{program}` could not be executed"))),
@@ -103,7 +104,7 @@ fn run_criu(
 
 /// Executes a program in these groups, from its first instruction on: what it starts is there, too. The
 /// terminal becomes its standard input, by which CRIU finds it.
-fn execute(groups: &Groups, args: &[String], context: &str, (terminal, output): (&OwnedFd, &OwnedFd)) -> Result<Ended> {
+fn execute(groups: &Groups, args: &[String], environment: &[String], (terminal, output): (&OwnedFd, &OwnedFd)) -> Result<Ended> {
     let (ours, theirs) = sys::socket::seqpacket_pair()?;
     match sys::process::clone_process(0)? {
         Clone::Child => {
@@ -111,7 +112,7 @@ fn execute(groups: &Groups, args: &[String], context: &str, (terminal, output): 
             let is_placed = matches!(sys::socket::receive(&theirs, 16), Ok(Some(_)));
             if is_placed && sys::process::set_stdio(terminal.as_fd(), output.as_fd(), output.as_fd()).is_ok() {
                 sys::process::reset_signals();
-                drop(sys::process::exec(&args[0], args, &[TOOLS.to_owned(), context.to_owned()]));
+                drop(sys::process::exec(&args[0], args, environment));
             }
             sys::process::exit_now(NOT_EXECUTED)
         }
@@ -223,8 +224,8 @@ impl Stage<'_> {
         if sys::mount::set_idmap(&images, &readers, false, &label).is_err() {
             let uid = idmap.to_host(Kind::Uid, 0).ok_or_else(|| Error::Invalid("the id map has no root".into()))?;
             sys::fs::chown(self.images, uid, 0)?;
-            for name in sys::fs::list_dir(self.images)? {
-                sys::fs::chown(self.images.join(name), uid, 0)?;
+            for file in files_in(self.images)? {
+                sys::fs::chown(self.images.join(file), uid, 0)?;
             }
         }
         Ok(images)

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use crate::Check;
@@ -24,8 +24,20 @@ pub trait Object {
 }
 
 const SOCKET: &str = "control";
+/// How long the loop may take until it is said where it hangs.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// What the loop does now.
+static DOING: Mutex<&str> = Mutex::new("nothing");
 /// What is found broken, by whichever process finds it.
 const BROKEN: &str = "broken";
+
+fn set_doing(what: &'static str) {
+    *DOING.lock().unwrap_or_else(PoisonError::into_inner) = what;
+}
+
+fn doing() -> &'static str {
+    *DOING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Makes the directory, without what an earlier run left.
 pub fn prepare(dir: &Path) -> Check {
@@ -60,7 +72,7 @@ impl Guest {
                 if sender.send(answer).is_err() {
                     return;
                 }
-                let text = answered.recv().unwrap_or_else(|_| "BROKEN\nthe loop has ended\n".to_owned());
+                let text = answered.recv_timeout(PATIENCE).unwrap_or_else(|error| format!("BROKEN\nthe loop is at `{}`: {error}\n", doing()));
                 drop(client.write_all(text.as_bytes()));
             }
         });
@@ -73,6 +85,7 @@ impl Guest {
             if let Ok(answer) = self.requests.try_recv() {
                 drop(answer.send(self.answer()));
             }
+            set_doing("a pause");
             std::thread::sleep(period);
         }
         Ok(())
@@ -81,6 +94,7 @@ impl Guest {
     /// What is broken is noted once and not used any more.
     fn each(&mut self, mut action: impl FnMut(&mut dyn Object) -> Check) {
         for (object, is_whole) in self.objects.iter_mut().filter(|(_, is_whole)| *is_whole) {
+            set_doing(object.name());
             if let Err(reason) = action(&mut **object) {
                 note(&self.dir, object.name(), &reason);
                 *is_whole = false;
@@ -90,6 +104,7 @@ impl Guest {
 
     fn answer(&mut self) -> String {
         self.each(|object| object.verify());
+        set_doing("the answer");
         let broken = std::fs::read_to_string(self.dir.join(BROKEN)).unwrap_or_default();
         if !broken.is_empty() {
             return format!("BROKEN\n{broken}");
@@ -103,7 +118,7 @@ impl Guest {
 pub fn ask(dir: &Path) -> Check {
     let ask = || -> std::io::Result<String> {
         let mut socket = UnixStream::connect(dir.join(SOCKET))?;
-        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+        socket.set_read_timeout(Some(PATIENCE + Duration::from_secs(30)))?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer)?;
         Ok(answer)

@@ -11,6 +11,7 @@ mod control;
 mod events;
 mod ffi;
 mod files;
+mod guest_api;
 mod ipc;
 mod load;
 mod peer;
@@ -31,7 +32,10 @@ const USAGE: &str = "usage:
   checker serve DIR PORT              a server of numbered messages
   checker connect DIR N HOST PORT     N of its clients
   checker verify DIR                  asks any of these: prints `ok` and figures, or what broke
-All but the last run until they are killed.";
+All but the last run until they are killed.
+  checker ask SOCKET 'GET PATH'       asks the guest API
+  checker follow SOCKET websocket|lines PATH FILE     appends its events to a file
+  checker flood SOCKET SECONDS        does to it what a hostile guest would";
 
 /// What an object found wrong.
 type Check = Result<(), String>;
@@ -40,6 +44,9 @@ fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
+        ["ask", socket, request] => guest_api::ask(socket, request),
+        ["follow", socket, kind, path, to] => guest_api::follow(socket, kind, path, to),
+        ["flood", socket, seconds] => number(seconds).and_then(|seconds| guest_api::flood(socket, seconds)),
         ["verify", dir] => control::ask(dir.as_ref()),
         ["run", dir] => run(dir, false),
         ["run", dir, "mqueue"] => run(dir, true),

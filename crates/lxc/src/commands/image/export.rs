@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use client::{Client, Download, Method, Request, Sink, path};
+use fetch::multipart::{self, Part};
 
-use super::multipart::{self, Part};
 use crate::app::App;
 use crate::progress::{Meter, Progress};
 use crate::{images, names, outln};

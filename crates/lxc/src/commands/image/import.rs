@@ -5,8 +5,9 @@ use std::io::{Cursor, Read};
 use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result, bail};
+use api::images::{ImageSource, ImagesPost};
 use clap::Args;
-use client::{Body, Method, Request, path};
+use client::{Body, Client, Method, Request, path};
 
 use crate::app::App;
 use crate::commands::{create::wait_or_cancel, publish};
@@ -21,10 +22,11 @@ use crate::{images, outln};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 lxc image import debian12.tar.xz --alias debian/12
+lxc image import https://example.net/debian # where the server finds the image, says the reply
 lxc image import meta.tar.xz rootfs.squashfs description=\"Debian 12\"")]
 pub struct Import {
     /// The tarball, the root file system, the server (with a colon at its end), and properties
-    #[arg(required = true, value_name = "TARBALL [ROOTFS] [REMOTE:] [KEY=VALUE]")]
+    #[arg(required = true, value_name = "TARBALL|URL [ROOTFS] [REMOTE:] [KEY=VALUE]")]
     words: Vec<String>,
     /// New alias to define at target
     #[arg(long = "alias", value_name = "ALIAS")]
@@ -39,6 +41,8 @@ pub struct Import {
 struct Plan {
     remote: String,
     files: Vec<String>,
+    /// An address that tells the server where the image is.
+    url: Option<String>,
     properties: Vec<Pair>,
 }
 
@@ -46,6 +50,10 @@ impl Import {
     pub async fn run(self, app: &App) -> Result<()> {
         let plan = plan(&self.words, |word| sys::fs::exists(word))?;
         let client = app.server(Some(&plan.remote))?;
+        if let Some(url) = plan.url {
+            anyhow::ensure!(plan.files.is_empty(), "An image comes from a URL or from files, not from both");
+            return self.import_url(app, &client, (url, plan.properties)).await;
+        }
         let progress = Progress::new("Transferring image", app.quiet);
         let mut request = Request::new(Method::POST, path(&["images"])).header("X-LXD-public", if self.public { "1" } else { "0" });
         if !plan.properties.is_empty() {
@@ -65,6 +73,22 @@ impl Import {
     }
 }
 
+impl Import {
+    /// Has the server fetch the image.
+    async fn import_url(&self, app: &App, client: &Client, (url, properties): (String, Vec<Pair>)) -> Result<()> {
+        let source = ImageSource { kind: "url".to_owned(), url, ..ImageSource::default() };
+        let post = ImagesPost { public: self.public, properties: properties.into_iter().collect(), source, ..ImagesPost::default() };
+        let operation = client.post(&path(&["images"]), &post).await?.operation()?;
+        let mut progress = Progress::new("Retrieving image", app.quiet);
+        let done = wait_or_cancel(client, &operation, |operation| progress.show(operation)).await?;
+        drop(progress);
+        let fingerprint = publish::fingerprint(&done)?;
+        images::set_aliases(client, &self.aliases, &fingerprint).await?;
+        outln!("Image imported with fingerprint: {fingerprint}");
+        Ok(())
+    }
+}
+
 fn plan(words: &[String], exists: impl Fn(&str) -> bool) -> Result<Plan> {
     let mut plan = Plan::default();
     for word in words {
@@ -72,9 +96,8 @@ fn plan(words: &[String], exists: impl Fn(&str) -> bool) -> Result<Plan> {
             bail!("Only https:// is supported for remote image import.");
         }
         if word.starts_with("https://") {
-            bail!("Importing from a URL isn't supported yet");
-        }
-        if exists(word) || !(word.contains('=') || word.ends_with(':')) {
+            plan.url = Some(word.clone());
+        } else if exists(word) || !(word.contains('=') || word.ends_with(':')) {
             plan.files.push(word.clone());
         } else if word.ends_with(':') {
             plan.remote = word.clone();

@@ -6,6 +6,7 @@ use api::images::Image;
 use clap::Args;
 
 use crate::app::App;
+use crate::commands::image_servers::ImageServer;
 use crate::{images, output, units};
 
 /// Show useful information about images
@@ -19,9 +20,10 @@ pub struct Info {
 
 impl Info {
     pub async fn run(self, app: &App) -> Result<()> {
-        let (client, name) = app.resolve(&self.image)?;
-        app.note("Image", images::name_or_default(&name));
-        output::safe_block(&describe(&images::load(&client, &name).await?));
+        let target = app.target(&self.image)?;
+        app.note("Image", images::name_or_default(&target.name));
+        let image = ImageServer::of(app, &target.remote)?.load(&target.name).await?;
+        output::safe_block(&describe(&image));
         Ok(())
     }
 }
@@ -50,6 +52,11 @@ fn describe(image: &Image) -> String {
     }
     lines.push(format!("Cached: {}", if image.cached { "yes" } else { "no" }));
     lines.push(format!("Auto update: {}", if image.auto_update { "enabled" } else { "disabled" }));
+    if let Some(source) = &image.update_source {
+        lines.push("Source:".to_owned());
+        let known = [("Server", &source.server), ("Protocol", &source.protocol), ("Alias", &source.alias)];
+        lines.extend(known.iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| format!("    {key}: {value}")));
+    }
     lines.join("\n") + "\n"
 }
 
@@ -65,6 +72,7 @@ mod tests {
             architecture: "x86_64".to_owned(),
             uploaded_at: Timestamp::from_unix(1_461_187_680),
             properties: [("os".to_owned(), "Debian".to_owned())].into(),
+            update_source: Some(api::images::UpdateSource { alias: "debian/12".to_owned(), protocol: "lxd".to_owned(), ..Default::default() }),
             aliases: vec![api::images::ImageAlias { name: "d".to_owned(), description: "x".to_owned() }],
             ..Image::default()
         };
@@ -83,6 +91,9 @@ Aliases:
     - d (x)
 Cached: no
 Auto update: disabled
+Source:
+    Protocol: lxd
+    Alias: debian/12
 ";
         assert_eq!(describe(&image), expected);
     }

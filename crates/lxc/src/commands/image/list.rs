@@ -3,11 +3,11 @@
 use anyhow::Result;
 use api::images::{Image, ImageAlias};
 use clap::Args;
-use client::path;
 
 use crate::app::App;
 use crate::filter::Filters;
 use crate::format::FormatFlag;
+use crate::commands::image_servers::ImageServer;
 use crate::table::Table;
 use crate::units;
 
@@ -17,6 +17,7 @@ use crate::units;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 lxc image list
+lxc image list images: debian/12 # what a server offers
 lxc image list debian # aliases or fingerprints that contain it
 lxc image list os=Debian release=bookworm")]
 pub struct List {
@@ -32,9 +33,9 @@ impl List {
         let format = self.format.parse()?;
         let first = self.filters.first().map_or("", String::as_str);
         let target = app.target(if first.contains('=') { "" } else { first })?;
-        let client = app.client(&target.remote)?;
+        let server = ImageServer::of(app, &target.remote)?;
         let filters = if target.is_explicit { Filters::new([target.name].iter().chain(&self.filters[1..])) } else { Filters::new(&self.filters) };
-        let mut images: Vec<Image> = client.get(&format!("{}?recursion=1", path(&["images"]))).await?;
+        let mut images = server.list().await?;
         images.retain(|image| filters.fits_image(image));
         format.write(&table(&images), || Ok(serde_json::to_value(&images)?))
     }

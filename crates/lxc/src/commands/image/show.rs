@@ -5,7 +5,8 @@ use api::images::{Image, ImagePut};
 use clap::Args;
 
 use crate::app::App;
-use crate::{images, output, yaml};
+use crate::commands::image_servers::ImageServer;
+use crate::{images, output, units, yaml};
 
 /// Show image properties
 #[derive(Debug, Args)]
@@ -18,14 +19,16 @@ pub struct Show {
 
 impl Show {
     pub async fn run(self, app: &App) -> Result<()> {
-        let (client, name) = app.resolve(&self.image)?;
-        app.note("Image", images::name_or_default(&name));
-        output::text_block(&text(images::load(&client, &name).await?)?);
+        let target = app.target(&self.image)?;
+        app.note("Image", images::name_or_default(&target.name));
+        let image = ImageServer::of(app, &target.remote)?.load(&target.name).await?;
+        output::text_block(&text(image)?);
         Ok(())
     }
 }
 
 /// The writable part of an image as YAML.
 pub fn text(image: Image) -> Result<String> {
-    yaml::emit_fields(&ImagePut { auto_update: image.auto_update, properties: image.properties, public: image.public })
+    let expires_at = Some(image.expires_at).filter(|time| !units::is_unset(*time));
+    yaml::emit_fields(&ImagePut { auto_update: image.auto_update, expires_at, properties: image.properties, public: image.public })
 }

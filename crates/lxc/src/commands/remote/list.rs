@@ -2,16 +2,13 @@
 
 use anyhow::Result;
 use clap::Args;
-use serde_json::json;
 
 use crate::app::App;
-use crate::config::LOCAL;
 use crate::format::FormatFlag;
+use crate::remotes;
 use crate::table::Table;
 
 /// List the available remotes
-///
-/// Only servers on this host are reached so far.
 #[derive(Debug, Args)]
 #[command(after_help = "lxc remote list")]
 pub struct List {
@@ -21,18 +18,14 @@ pub struct List {
 
 impl List {
     pub async fn run(self, app: &App) -> Result<()> {
-        let mut remotes = vec![(LOCAL, "unix://", "YES")];
-        let others = app.config.remotes.iter().filter(|(name, remote)| *name != LOCAL && remote.addr.starts_with("unix:"));
-        remotes.extend(others.map(|(name, remote)| (name.as_str(), remote.addr.as_str(), "NO")));
+        let yes_no = |flag: bool| if flag { "YES" } else { "NO" };
         let mut table = Table::new(["NAME", "URL", "PROTOCOL", "PUBLIC", "STATIC"]);
-        for &(name, url, is_static) in &remotes {
-            let shown = if name == app.config.default_remote { format!("{name} (default)") } else { name.to_owned() };
-            table.row([&shown, url, "lxd", "NO", is_static]);
+        for (name, remote) in &app.config.remotes {
+            let shown = if *name == app.config.default_remote { format!("{name} (default)") } else { name.clone() };
+            let is_fixed = remotes::fixed(name).is_some();
+            table.row([&shown, &remote.addr, remote.protocol(), yes_no(remote.public), yes_no(is_fixed)]);
         }
         table.sort();
-        self.format.parse()?.write(&table, || {
-            let records = remotes.iter().map(|(name, url, _)| ((*name).to_owned(), json!({"addr": url, "protocol": "lxd", "public": false})));
-            Ok(serde_json::Value::Object(records.collect()))
-        })
+        self.format.parse()?.write(&table, || Ok(serde_json::to_value(&app.config.remotes)?))
     }
 }

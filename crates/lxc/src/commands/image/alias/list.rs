@@ -1,12 +1,11 @@
 //! `lxc image alias list`.
 
 use anyhow::Result;
-use api::images::ImageAliasEntry;
 use clap::Args;
-use client::path;
 
 use crate::app::App;
 use crate::format::FormatFlag;
+use crate::commands::image_servers::ImageServer;
 use crate::table::Table;
 
 /// List image aliases
@@ -25,9 +24,9 @@ pub struct List {
 impl List {
     pub async fn run(self, app: &App) -> Result<()> {
         let format = self.format.parse()?;
-        let (client, filter) = app.resolve(self.filter.as_deref().unwrap_or(""))?;
-        let mut aliases: Vec<ImageAliasEntry> = client.get(&format!("{}?recursion=1", path(&["images", "aliases"]))).await?;
-        aliases.retain(|alias| alias.name.contains(&filter) || alias.target.contains(&filter));
+        let target = app.target(self.filter.as_deref().unwrap_or(""))?;
+        let mut aliases = ImageServer::of(app, &target.remote)?.aliases().await?;
+        aliases.retain(|alias| alias.name.contains(&target.name) || alias.target.contains(&target.name));
         let mut table = Table::new(["ALIAS", "FINGERPRINT", "DESCRIPTION"]);
         for alias in &aliases {
             table.row([alias.name.clone(), alias.target.chars().take(12).collect(), alias.description.clone()]);

@@ -1,7 +1,8 @@
 //! Reading the two parts of a split image as they arrive.
 
-use anyhow::{Result, bail};
 use bytes::{Bytes, BytesMut};
+
+use crate::{Error, Result};
 
 /// Longest head of a part, bytes.
 const HEAD_LIMIT_BYTES: usize = 16 * 1024;
@@ -94,7 +95,7 @@ impl Parser {
         }
         let Some(length) = find(&self.pending, b"\r\n\r\n") else {
             if self.pending.len() > HEAD_LIMIT_BYTES {
-                bail!("The server sent a part without end of its head");
+                return Err(Error::Multipart("a part without end of its head"));
             }
             return Ok(true);
         };

@@ -1,0 +1,167 @@
+//! Images of remotes through the command line: from simplestreams servers and from other daemons.
+
+use serde_json::json;
+use testkit::{ImageServer, Options, Sandbox};
+
+/// Starts a second daemon in the sandbox's cgroups; its directory is the first word.
+const START_SECOND: &str = r#"
+for procs in /sys/fs/cgroup/host/cgroup.procs /sys/fs/cgroup/*/host/cgroup.procs; do
+    [ ! -e "$procs" ] || echo 0 > "$procs"
+done
+export LXD_DIR=$1
+mkdir -p "$LXD_DIR"
+setsid -f lxd --verbose > "$1.log" 2>&1 < /dev/null
+exec lxd waitready --timeout=20"#;
+
+/// Makes `sim` a remote that is known by its certificate.
+fn know(sandbox: &Sandbox, server: &ImageServer<'_>) {
+    sandbox.sh_ok(&format!(
+        "mkdir -p $LXD_CONF/servercerts && cp {} $LXD_CONF/servercerts/sim.crt &&
+         printf 'remotes:\\n  sim: {{addr: \"{}\", protocol: simplestreams, public: true}}\\n' > $LXD_CONF/config.yml",
+        server.certificate_file().display(),
+        server.url
+    ));
+}
+
+#[test]
+fn a_server_of_images_as_a_remote() {
+    let Some(sandbox) = Sandbox::start("a_server_of_images_as_a_remote", Options::default()) else { return };
+    sandbox.build_busybox();
+    let server = ImageServer::start(&sandbox);
+    let older = server.publish("20240101");
+    let newest = server.publish("20240202");
+    know(&sandbox, &server);
+
+    let list = sandbox.lxc_ok(&["image", "list", "sim:", "--format=csv"]);
+    assert!(list.contains(&newest[..12]) && list.contains(&older[..12]) && list.contains("bb (3 more)"), "{list}");
+    assert_eq!(sandbox.lxc_ok(&["image", "list", "sim:", "serial=20240101", "--format=csv"]).lines().count(), 1);
+    let info = sandbox.lxc_ok(&["image", "info", "sim:bb"]);
+    assert!(
+        info.contains(&format!("Fingerprint: {newest}")) && info.contains("Public: yes") && info.contains("    serial: 20240202"),
+        "{info}"
+    );
+    assert!(sandbox.lxc_ok(&["image", "show", &format!("sim:{}", &older[..10])]).contains("serial: \"20240101\""));
+    assert!(sandbox.lxc_ok(&["image", "alias", "list", "sim:edge"]).contains("bb/edge"));
+    assert!(sandbox.lxc_fails(&["image", "info", "sim:nope"]).contains("couldn't be found"));
+    assert!(sandbox.lxc_fails(&["list", "sim:"]).contains("isn't a private LXD server"));
+
+    // With a terminal there is a line that says how far it is.
+    let size = std::fs::metadata(server.path("bb/20240202/rootfs.squashfs")).expect("the image").len();
+    server.behave(&format!("slow rootfs.squashfs {}", size / 2));
+    let shown = sandbox.sh_ok("TERM=xterm script -qefc 'lxc launch sim:bb c1' /dev/null");
+    assert!(shown.contains("Creating c1") && shown.contains("Retrieving image: rootfs: ") && shown.contains("Starting c1"), "{shown:?}");
+    assert!(shown.contains("MB/s)"), "{shown:?}");
+    server.behave("");
+    assert_eq!(sandbox.exec_ok("c1", "cat /version"), "20240202");
+    // The first word of a name may be meant to be a remote.
+    let outcome = sandbox.lxc(&["init", "sim/bb", "c2"]);
+    assert!(
+        outcome.ok() && outcome.stderr.contains("The local image 'sim/bb' couldn't be found, trying 'sim:bb' instead."),
+        "{}",
+        outcome.report()
+    );
+    assert!(sandbox.lxc_fails(&["launch", "nope/bb", "c3"]).contains("nope/bb"));
+
+    let said = sandbox.lxc_ok(&["image", "copy", "sim:bb", "local:", "--alias", "mine", "--copy-aliases", "--public", "--auto-update"]);
+    assert_eq!(said, "Image copied successfully!");
+    let info = sandbox.lxc_ok(&["image", "info", "mine"]);
+    assert!(
+        info.contains("Cached: no\nAuto update: enabled\nSource:\n") && info.contains("    Protocol: simplestreams\n    Alias: bb"),
+        "{info}"
+    );
+    assert!(sandbox.lxc_ok(&["image", "alias", "list"]).contains("bb/edge"));
+    assert_eq!(sandbox.lxc_ok(&["image", "refresh", "mine"]), "Image already up to date.");
+    let third = server.publish("20240303");
+    assert_eq!(sandbox.lxc_ok(&["image", "refresh", "mine"]), "Image refreshed successfully!");
+    assert!(sandbox.lxc_ok(&["image", "info", "mine"]).contains(&third));
+    assert!(sandbox.lxc_fails(&["image", "refresh", "busybox"]).contains("no source"));
+    assert!(sandbox.lxc_fails(&["image", "copy", "sim:bb", "sim:"]).contains("must be different"));
+    assert!(sandbox.lxc_fails(&["image", "copy", "sim:bb", "local:x"]).contains("target is a server"));
+    sandbox.finish();
+}
+
+#[test]
+fn a_download_is_cancelled_from_the_keyboard() {
+    let Some(sandbox) = Sandbox::start("a_download_is_cancelled_from_the_keyboard", Options::default()) else { return };
+    sandbox.build_busybox();
+    let server = ImageServer::start(&sandbox);
+    server.publish("20240101");
+    know(&sandbox, &server);
+    server.behave("slow rootfs.squashfs 2000");
+    let before = sandbox.sh_ok("cd $LXD_DIR && find images | sort");
+    let outcome = sandbox.sh(&format!(
+        "lxc launch sim:bb c1 & client=$!
+         until grep -q rootfs.squashfs {}; do sleep 0.1; done
+         kill -INT $client; wait $client",
+        sandbox.dir().join("images/log").display()
+    ));
+    assert!(outcome.code == 1 && outcome.stderr.contains("error: Remote operation canceled by user"), "{}", outcome.report());
+    assert_eq!(sandbox.sh_ok("cd $LXD_DIR && find images | sort"), before);
+    assert_eq!(sandbox.state_of("c1"), "");
+    sandbox.finish();
+}
+
+#[test]
+fn images_of_another_daemon() {
+    let Some(sandbox) = Sandbox::start("images_of_another_daemon", Options::default()) else { return };
+    sandbox.build_busybox();
+    // The sandbox's own daemon is the source, a second one the target.
+    sandbox.lxc_ok(&["config", "set", "core.https_address", "127.0.0.1:8443"]);
+    sandbox.lxc_ok(&["config", "set", "core.trust_password", "sesame"]);
+    let second = sandbox.dir().join("second").to_string_lossy().into_owned();
+    let outcome = sandbox.run_with_input("bash", &["-c", START_SECOND, "bash", &second], b"");
+    assert!(outcome.ok(), "{}", outcome.report());
+    let with = |command: &str| format!("LXD_DIR={second} {command}");
+    let on_second = |command: &str| sandbox.sh_ok(&with(command));
+    // Without a network: the first daemon's is in the way.
+    on_second("lxc storage create default dir");
+    on_second("lxc remote add work 127.0.0.1 --accept-certificate --password=sesame");
+
+    // Private: by a secret that holds for one download.
+    assert!(on_second("lxc image list work: --format=csv").contains("busybox"));
+    on_second("lxc launch work:busybox c1");
+    assert_eq!(on_second("lxc exec c1 -- hostname"), "c1");
+    let info = on_second("lxc image list --format=json");
+    assert!(info.contains("\"cached\":true") && info.contains("\"public\":false"), "{info}");
+    on_second("lxc delete --force c1");
+    let fingerprint = sandbox.http("GET", "/1.0/images/aliases/busybox", None).metadata()["target"].as_str().expect("target").to_owned();
+    on_second(&format!("lxc image delete {fingerprint}"));
+    assert_eq!(on_second("lxc image copy work:busybox local: --copy-aliases"), "Image copied successfully!");
+    assert!(on_second("lxc image alias list").contains("busybox"));
+
+    // A stranger gets what is public, and what it has a secret for, once.
+    let stranger = |path: &str| sandbox.sh_ok(&format!("curl -sk -o /dev/null -w '%{{http_code}}' 'https://127.0.0.1:8443{path}'"));
+    let image = format!("/1.0/images/{fingerprint}");
+    assert_eq!((stranger(&image), stranger(&format!("{image}?secret=nope"))), ("404".into(), "404".into()));
+    let token = sandbox.http("POST", &format!("{image}/secret"), Some(&json!({})));
+    let secret = token.metadata()["metadata"]["secret"].as_str().expect("a secret").to_owned();
+    assert_eq!(stranger(&format!("{}?secret={secret}", image.replace(&fingerprint[..4], "0000"))), "404");
+    assert_eq!(stranger(&format!("{image}?secret={secret}")), "200");
+    assert_eq!(stranger(&format!("{image}/export?secret={secret}")), "200");
+    let operation = token.body["operation"].as_str().expect("an operation").to_owned();
+    testkit::wait_until("the secret's end", std::time::Duration::from_secs(20), || sandbox.http("GET", &operation, None).status == 404);
+    assert_eq!(stranger(&format!("{image}/export?secret={secret}")), "404");
+
+    // Public: no secret, and an alias can be followed.
+    sandbox.sh_ok("lxc image show busybox | sed 's/public: false/public: true/' | lxc image edit busybox");
+    on_second(&format!("lxc image delete {fingerprint}"));
+    on_second("lxc image copy work:busybox local: --alias followed --auto-update");
+    assert_eq!(on_second("lxc image refresh followed"), "Image already up to date.");
+    sandbox.lxc_ok(&["init", "busybox", "c1"]);
+    let said = sandbox.lxc_ok(&["publish", "c1", "--public", "os=Changed"]);
+    let new = said.rsplit(' ').next().expect("a fingerprint").to_owned();
+    sandbox.lxc_ok(&["image", "alias", "delete", "busybox"]);
+    sandbox.lxc_ok(&["image", "alias", "create", "busybox", &new]);
+    assert_eq!(on_second("lxc image refresh followed"), "Image refreshed successfully!");
+    let info = on_second("lxc image info followed");
+    assert!(info.contains(&new) && info.contains("os: Changed") && info.contains("    Protocol: lxd\n    Alias: busybox"), "{info}");
+
+    // An instance of one server as an image of the other.
+    on_second("lxc init followed c2");
+    on_second("lxc publish work:c1 local: --alias moved os=Moved");
+    assert!(on_second("lxc image info moved").contains("os: Moved"));
+    assert!(!sandbox.lxc_ok(&["image", "list"]).contains("Moved"));
+    on_second("lxc delete --force c2");
+    on_second("lxd shutdown --timeout=30");
+    sandbox.finish();
+}

@@ -1,0 +1,107 @@
+//! What can go wrong on the way to a server and back.
+
+use std::io;
+
+/// Result of the functions of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why something could not be fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address that is not fetched from.
+    #[error("{url}: {reason}")]
+    Url {
+        /// As given.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A text that is no certificate.
+    #[error("Invalid certificate: {0}")]
+    Certificate(String),
+    /// The proxy's address is of no use.
+    #[error("proxy {address}: {reason}")]
+    Proxy {
+        /// As configured.
+        address: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The server answered with a failure.
+    #[error("{url}: the server answered HTTP {status}")]
+    Status {
+        /// What was asked for.
+        url: String,
+        /// The status.
+        status: u16,
+    },
+    /// Connecting failed, or the connection broke.
+    #[error("{url}: {reason}")]
+    Transport {
+        /// What was asked for.
+        url: String,
+        /// What happened, in words.
+        reason: String,
+    },
+    /// A reply longer than it may be.
+    #[error("{url}: the reply is larger than {limit_bytes} bytes")]
+    TooLarge {
+        /// What was asked for.
+        url: String,
+        /// The bound.
+        limit_bytes: u64,
+    },
+    /// A reply in several parts that is not in the form it must have.
+    #[error("the server sent an image in a form that is not understood: {0}")]
+    Multipart(&'static str),
+}
+
+impl Error {
+    /// The HTTP status, where the server answered with a failure.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Status { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn of_ureq(url: &str, error: ureq::Error) -> Self {
+        Self::Transport { url: url.to_owned(), reason: explain(&error) }
+    }
+
+    pub(crate) fn of_io(url: &str, error: io::Error) -> Self {
+        // What the HTTP library means comes wrapped when it has to pass through a reader.
+        Self::of_ureq(url, error.into())
+    }
+}
+
+fn explain(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Timeout(ureq::Timeout::PerRead) => "the server fell silent".to_owned(),
+        ureq::Error::Timeout(ureq::Timeout::Connect) => "the server does not answer".to_owned(),
+        ureq::Error::Timeout(ureq::Timeout::Resolve) => "the name could not be looked up in time".to_owned(),
+        ureq::Error::Timeout(_) => "the server took too long".to_owned(),
+        ureq::Error::HostNotFound => "there is no host of that name".to_owned(),
+        ureq::Error::RequireHttpsOnly(url) => format!("the server redirects to {}, which is not https", brief(url)),
+        ureq::Error::TooManyRedirects => "the server redirects without end, or where it must not".to_owned(),
+        ureq::Error::Io(error) => explain_io(error),
+        other => brief(&other.to_string()),
+    }
+}
+
+fn explain_io(error: &io::Error) -> String {
+    if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        return crate::tls::explain(tls);
+    }
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the server closed the connection in the middle".to_owned(),
+        io::ErrorKind::NotConnected => "stopped".to_owned(),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => "the server fell silent".to_owned(),
+        _ => brief(&error.to_string()),
+    }
+}
+
+/// Foreign text is shown, but not without end nor with control characters.
+fn brief(text: &str) -> String {
+    text.chars().take(300).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

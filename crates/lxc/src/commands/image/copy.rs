@@ -1,0 +1,99 @@
+//! `lxc image copy`.
+
+use anyhow::{Result, bail};
+use api::images::{ImageSource, ImagesPost};
+use clap::{Args, ValueEnum};
+
+use crate::app::App;
+use crate::commands::image_servers::{self, ImageServer};
+use crate::{images, outln};
+
+/// Copy images between servers
+///
+/// The target server fetches the image itself, from an address of the other server that it can reach.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+lxc image copy images:debian/12 local: --alias debian/12 --auto-update
+lxc image copy web work: --copy-aliases --public")]
+pub struct Copy {
+    /// The image
+    #[arg(value_name = "[REMOTE:]IMAGE")]
+    image: String,
+    /// The server to copy it to
+    #[arg(value_name = "REMOTE:")]
+    target: String,
+    /// New alias to define at target
+    #[arg(long = "alias", value_name = "ALIAS")]
+    aliases: Vec<String>,
+    /// Copy aliases from source
+    #[arg(long)]
+    copy_aliases: bool,
+    /// Make the image public
+    #[arg(long)]
+    public: bool,
+    /// Keep the image up to date after initial copy
+    #[arg(long)]
+    auto_update: bool,
+    /// How the image gets there
+    #[arg(long, value_enum, default_value_t = Mode::Pull)]
+    mode: Mode,
+}
+
+/// Who fetches from whom.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Mode {
+    /// The target server fetches it.
+    Pull,
+}
+
+impl Copy {
+    pub async fn run(self, app: &App) -> Result<()> {
+        let Mode::Pull = self.mode;
+        let (source, target) = (app.target(&self.image)?, app.target(&self.target)?);
+        if !target.is_explicit || !target.name.is_empty() {
+            bail!("The target is a server: a remote with a colon at its end, such as `local:`");
+        }
+        if source.remote == target.remote {
+            bail!("The source and target servers must be different");
+        }
+        let client = app.client(&target.remote)?;
+        app.note("Image", images::name_or_default(&source.name));
+        let mut aliases = self.aliases.clone();
+        if self.copy_aliases {
+            let image = ImageServer::of(app, &source.remote)?.load(&source.name).await?;
+            aliases.extend(image.aliases.into_iter().map(|alias| alias.name));
+        }
+        let mut sources = image_servers::sources(app, &source.remote, &source.name).await?;
+        if self.auto_update {
+            sources.iter_mut().for_each(|known| follow(known, &source.name));
+        }
+        let post = ImagesPost { public: self.public, auto_update: self.auto_update, ..ImagesPost::default() };
+        let fingerprint = image_servers::fetch(app, &client, (sources, post)).await?;
+        images::set_aliases(&client, &aliases, &fingerprint).await?;
+        outln!("Image copied successfully!");
+        Ok(())
+    }
+}
+
+/// Asks for the image by its name, which may mean a newer one later. A private one cannot be followed.
+fn follow(source: &mut ImageSource, name: &str) {
+    if source.secret.is_empty() && !source.fingerprint.is_empty() {
+        source.fingerprint.clear();
+        source.alias = images::name_or_default(name).to_owned();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_can_be_followed() {
+        let mut source = ImageSource { fingerprint: "f".into(), ..ImageSource::default() };
+        follow(&mut source, "web");
+        assert_eq!((source.fingerprint.as_str(), source.alias.as_str()), ("", "web"));
+        let mut private = ImageSource { fingerprint: "f".into(), secret: "s".into(), ..ImageSource::default() };
+        follow(&mut private, "web");
+        assert_eq!((private.fingerprint.as_str(), private.alias.as_str()), ("f", ""));
+    }
+}

@@ -1,0 +1,357 @@
+//! The images of a stream and the names they go by.
+
+use std::collections::BTreeMap;
+
+use api::Timestamp;
+use api::images::{Image, ImageAlias};
+
+use crate::wire::{Product, Products, Version, WireItem, parse};
+use crate::{Error, Result};
+
+/// How many images a server may list.
+const MAX_IMAGES: usize = 200_000;
+/// Where aliases begin with the name of the distribution, which the server's name says already.
+const UBUNTU: &str = "https://cloud-images.ubuntu.com";
+/// Digits of a SHA-256.
+const HASH_DIGITS: usize = 64;
+
+/// How to read a stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    /// The server's address.
+    pub server: &'a str,
+    /// The architecture that an alias without one means.
+    pub architecture: &'a str,
+    /// Architectures to leave all others out; none to keep all.
+    pub only: &'a [&'a str],
+}
+
+/// One file of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Relative to the server's address; to be used through [`crate::join`] only.
+    pub path: String,
+    /// What it must have.
+    pub size_bytes: u64,
+    /// What it must have, hexadecimal; empty where the server does not say.
+    pub sha256: String,
+}
+
+/// An image of a stream.
+#[derive(Clone, Debug)]
+pub struct StreamImage {
+    /// As the API shows it. The fingerprint is of both files.
+    pub image: Image,
+    /// `lxd.tar.xz`.
+    pub metadata: Item,
+    /// The root file system.
+    pub rootfs: Item,
+}
+
+/// All images of a stream, sorted: by distribution and release, the newest first.
+#[derive(Clone, Debug, Default)]
+pub struct Catalogue {
+    images: Vec<StreamImage>,
+    /// To positions in `images`.
+    aliases: BTreeMap<String, usize>,
+}
+
+impl Catalogue {
+    /// Reads the files that list the products.
+    pub fn parse(files: &[Vec<u8>], reading: &Reading<'_>) -> Result<Self> {
+        let mut found: Vec<(Vec<String>, StreamImage)> = Vec::new();
+        for file in files {
+            let products: Products = parse("a list of products", file)?;
+            for product in products.products.into_values() {
+                read_product(&product, reading, &mut found);
+                if found.len() > MAX_IMAGES {
+                    return Err(Error::Limit { what: "images", limit: MAX_IMAGES });
+                }
+            }
+        }
+        found.sort_by(|(_, a), (_, b)| order(a).cmp(&order(b)).then_with(|| serial(b).cmp(serial(a))));
+        let mut catalogue = Self::default();
+        for (names, mut image) in found {
+            let position = catalogue.images.len();
+            for name in names {
+                if let std::collections::btree_map::Entry::Vacant(free) = catalogue.aliases.entry(name) {
+                    image.image.aliases.push(ImageAlias { name: free.key().clone(), description: String::new() });
+                    free.insert(position);
+                }
+            }
+            catalogue.images.push(image);
+        }
+        Ok(catalogue)
+    }
+
+    /// All images.
+    pub fn images(&self) -> &[StreamImage] {
+        &self.images
+    }
+
+    /// The fingerprint behind an alias.
+    pub fn alias(&self, name: &str) -> Option<&str> {
+        self.aliases.get(name).map(|position| self.images[*position].image.fingerprint.as_str())
+    }
+
+    /// Aliases with the fingerprints behind them, by name.
+    pub fn aliases(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.aliases.iter().map(|(name, position)| (name.as_str(), self.images[*position].image.fingerprint.as_str()))
+    }
+
+    /// The image behind an alias or an unambiguous beginning of a fingerprint.
+    pub fn find(&self, name: &str) -> Result<&StreamImage> {
+        if let Some(position) = self.aliases.get(name) {
+            return Ok(&self.images[*position]);
+        }
+        let prefix = name.to_ascii_lowercase();
+        let mut fitting = self.images.iter().filter(|image| !prefix.is_empty() && image.image.fingerprint.starts_with(&prefix));
+        let first = fitting.next().ok_or_else(|| Error::NotFound(name.chars().take(200).collect()))?;
+        // The same image may be listed twice.
+        if fitting.any(|other| other.image.fingerprint != first.image.fingerprint) {
+            return Err(Error::Ambiguous(prefix));
+        }
+        Ok(first)
+    }
+}
+
+fn order(image: &StreamImage) -> (&str, &str) {
+    let property = |key: &str| image.image.properties.get(key).map_or("", String::as_str);
+    (property("os"), property("release"))
+}
+
+fn serial(image: &StreamImage) -> &str {
+    image.image.properties.get("serial").map_or("", String::as_str)
+}
+
+/// Adds the images of a product, each with the aliases it would have if it is the first to claim them.
+fn read_product(product: &Product, reading: &Reading<'_>, found: &mut Vec<(Vec<String>, StreamImage)>) {
+    let Some(architecture) = architecture(&product.arch) else { return };
+    if !reading.only.is_empty() && !reading.only.contains(&architecture) {
+        return;
+    }
+    let mut names = Vec::new();
+    for alias in product.aliases.split(',').map(str::trim).filter(|alias| !alias.is_empty()) {
+        let alias = if reading.server.starts_with(UBUNTU) { alias.strip_prefix("ubuntu/").unwrap_or(alias) } else { alias };
+        if architecture == reading.architecture {
+            names.push(alias.to_owned());
+        }
+        names.push(format!("{alias}/{}", product.arch));
+    }
+    for (serial, version) in &product.versions {
+        if let Some(image) = read_version(product, architecture, (serial, version)) {
+            found.push((names.clone(), image));
+        }
+    }
+}
+
+fn read_version(product: &Product, architecture: &str, (serial, version): (&str, &Version)) -> Option<StreamImage> {
+    let created_at = date(serial.get(..8)?)?;
+    let metadata = version.items.values().find(|item| item.ftype == "lxd.tar.xz")?;
+    let of_type = |kind: &str| version.items.values().find(|item| item.ftype == kind);
+    let or = |one: &str, other: &str| if one.is_empty() { other.to_owned() } else { one.to_owned() };
+    let (rootfs, fingerprint) = match (of_type("squashfs"), of_type("root.tar.xz")) {
+        (Some(squashfs), _) => (squashfs, or(&metadata.combined_squashfs_sha256, &metadata.combined_sha256)),
+        (None, Some(tarball)) => (tarball, or(&metadata.combined_rootxz_sha256, &metadata.combined_sha256)),
+        (None, None) => return None,
+    };
+    let fingerprint = fingerprint.to_ascii_lowercase();
+    if !is_hash(&fingerprint) {
+        return None;
+    }
+    let (metadata, rootfs) = (usable(metadata)?, usable(rootfs)?);
+    let image = Image {
+        architecture: architecture.to_owned(),
+        created_at,
+        uploaded_at: created_at,
+        expires_at: product.support_eol.replace('-', "").get(..8).and_then(date).unwrap_or_else(|| Timestamp::from_unix(0)),
+        filename: metadata.path.rsplit('/').next().unwrap_or_default().to_owned(),
+        fingerprint,
+        properties: properties(product, serial, &version.label),
+        public: true,
+        size: i64::try_from(metadata.size_bytes.checked_add(rootfs.size_bytes)?).ok()?,
+        kind: "container".to_owned(),
+        ..Image::default()
+    };
+    Some(StreamImage { image, metadata, rootfs })
+}
+
+fn usable(item: &WireItem) -> Option<Item> {
+    let sha256 = item.sha256.to_ascii_lowercase();
+    let is_usable = item.size > 0 && !item.path.is_empty() && (sha256.is_empty() || is_hash(&sha256));
+    is_usable.then(|| Item { path: item.path.clone(), size_bytes: item.size, sha256 })
+}
+
+fn properties(product: &Product, serial: &str, label: &str) -> api::Config {
+    let shown_label = if label.is_empty() { String::new() } else { format!(" ({label})") };
+    let description = format!("{} {} {}{shown_label} ({serial})", product.os, product.release_title, product.arch);
+    let all = [
+        ("architecture", product.arch.as_str()),
+        ("description", description.trim()),
+        ("label", label),
+        ("os", &product.os),
+        ("release", &product.release),
+        ("serial", serial),
+        ("version", &product.version),
+    ];
+    all.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+fn is_hash(text: &str) -> bool {
+    text.len() == HASH_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Midnight of a day that is written with eight digits.
+fn date(digits: &str) -> Option<Timestamp> {
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number = |range| digits.get::<std::ops::Range<usize>>(range)?.parse::<i16>().ok();
+    let day = jiff::civil::Date::new(number(0..4)?, number(4..6)?.try_into().ok()?, number(6..8)?.try_into().ok()?).ok()?;
+    Some(Timestamp(Some(day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())))
+}
+
+/// The API's name of an architecture; streams use the names of Debian's packages.
+fn architecture(name: &str) -> Option<&'static str> {
+    const NAMES: &[(&str, &str)] = &[
+        ("amd64", "x86_64"),
+        ("arm64", "aarch64"),
+        ("armel", "armv6l"),
+        ("armhf", "armv7l"),
+        ("i386", "i686"),
+        ("loong64", "loongarch64"),
+        ("powerpc", "ppc"),
+        ("ppc64", "ppc64"),
+        ("ppc64el", "ppc64le"),
+        ("riscv64", "riscv64"),
+        ("s390x", "s390x"),
+    ];
+    NAMES.iter().find(|(debian, ours)| name == *debian || name == *ours).map(|(_, ours)| *ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(digit: &str) -> String {
+        digit.repeat(HASH_DIGITS)
+    }
+
+    fn version(digit: &str, rootfs: &str) -> String {
+        format!(
+            r#"{{"label": "release", "pubname": "x", "items": {{
+                "lxd.tar.xz": {{"ftype": "lxd.tar.xz", "path": "a/{digit}/lxd.tar.xz", "size": 10, "sha256": "{hash}",
+                    "combined_squashfs_sha256": "{hash}", "combined_rootxz_sha256": "{other}", "combined_sha256": "{other}"}},
+                "disk": {{"ftype": "disk-kvm.img", "path": "a/disk", "size": 1}},
+                "r": {{"ftype": "{rootfs}", "path": "a/{digit}/rootfs", "size": 32, "sha256": "{hash}"}}}}}}"#,
+            hash = hash(digit),
+            other = hash("f"),
+        )
+    }
+
+    fn products() -> Vec<u8> {
+        let product = |aliases: &str, arch: &str, versions: &[(&str, String)]| {
+            let versions: Vec<String> = versions.iter().map(|(serial, version)| format!("\"{serial}\": {version}")).collect();
+            format!(
+                r#"{{"aliases": "{aliases}", "arch": "{arch}", "os": "ubuntu", "release": "jammy", "release_title": "22.04 LTS",
+                    "version": "22.04", "supported": true, "support_eol": "2032-04-21", "unknown": [1], "versions": {{{}}}}}"#,
+                versions.join(",")
+            )
+        };
+        let jammy =
+            [("20240101", version("1", "squashfs")), ("20240202.1", version("2", "squashfs")), ("latest", version("3", "squashfs"))];
+        let all = [
+            ("a", product("22.04, jammy,j,default", "amd64", &jammy)),
+            ("b", product("22.04,jammy", "arm64", &[("20240303", version("4", "root.tar.xz"))])),
+            ("c", product("odd", "pdp11", &[("20240303", version("5", "squashfs"))])),
+            ("d", product("vm", "amd64", &[("20240303", version("6", "disk-kvm.img"))])),
+        ];
+        let all: Vec<String> = all.iter().map(|(id, product)| format!("\"{id}\": {product}")).collect();
+        format!(r#"{{"datatype": "image-downloads", "format": "products:1.0", "products": {{{}}}}}"#, all.join(",")).into_bytes()
+    }
+
+    fn read(only: &[&str]) -> Catalogue {
+        let reading = Reading { server: "https://x", architecture: "x86_64", only };
+        Catalogue::parse(&[products()], &reading).expect("catalogue")
+    }
+
+    #[test]
+    fn the_newest_of_the_own_architecture() {
+        let catalogue = read(&[]);
+        let image = catalogue.find("jammy").expect("alias");
+        assert_eq!((image.image.fingerprint.as_str(), image.image.architecture.as_str()), (hash("2").as_str(), "x86_64"));
+        assert_eq!((image.image.size, image.metadata.size_bytes, image.rootfs.path.as_str()), (42, 10, "a/2/rootfs"));
+        assert_eq!(image.image.properties["description"], "ubuntu 22.04 LTS amd64 (release) (20240202.1)");
+        assert_eq!(image.image.created_at.to_string(), "2024-02-02T00:00:00Z");
+        assert_eq!(image.image.expires_at.to_string(), "2032-04-21T00:00:00Z");
+        assert_eq!(image.image.filename, "lxd.tar.xz");
+        let aliases: Vec<&str> = image.image.aliases.iter().map(|alias| alias.name.as_str()).collect();
+        assert_eq!(aliases, ["22.04", "22.04/amd64", "jammy", "jammy/amd64", "j", "j/amd64", "default", "default/amd64"]);
+        assert_eq!(catalogue.find("default").expect("default").image.fingerprint, hash("2"));
+    }
+
+    #[test]
+    fn other_architectures_and_older_versions_by_their_names() {
+        let catalogue = read(&[]);
+        assert_eq!(catalogue.find("jammy/arm64").expect("arm64").image.fingerprint, hash("f"), "the fingerprint with root.tar.xz");
+        assert_eq!(catalogue.find("1111").expect("older").image.properties["serial"], "20240101");
+        assert_eq!(catalogue.images().len(), 3, "what is no container, has no date or another architecture is left out");
+        assert!(matches!(read(&["x86_64"]).find("jammy/arm64"), Err(Error::NotFound(_))));
+        assert!(matches!(catalogue.find(""), Err(Error::NotFound(_))));
+        assert!(matches!(catalogue.find("nope"), Err(Error::NotFound(_))));
+    }
+
+    #[test]
+    fn beginnings_that_several_have() {
+        let twice = String::from_utf8(products()).expect("text").replace(&hash("2"), &format!("1{}", &hash("2")[1..]));
+        let reading = Reading { server: "https://x", architecture: "x86_64", only: &[] };
+        let catalogue = Catalogue::parse(&[twice.into_bytes()], &reading).expect("catalogue");
+        assert!(matches!(catalogue.find("1"), Err(Error::Ambiguous(_))));
+        assert!(catalogue.find("12").is_ok() && catalogue.find("11").is_ok());
+    }
+
+    #[test]
+    fn ubuntus_own_server_says_ubuntu_already() {
+        let text = String::from_utf8(products()).expect("text").replace("22.04, jammy", "ubuntu/22.04,ubuntu/jammy");
+        let reading = Reading { server: "https://cloud-images.ubuntu.com/releases", architecture: "x86_64", only: &[] };
+        assert!(Catalogue::parse(&[text.into_bytes()], &reading).expect("catalogue").find("22.04").is_ok());
+    }
+
+    #[test]
+    fn the_index_names_files() {
+        let index = br#"{"format": "index:1.0", "index": {
+            "images": {"datatype": "image-downloads", "path": "streams/v1/images.json", "products": ["a"]},
+            "none": {"datatype": "image-downloads", "path": "streams/v1/none.json", "products": []},
+            "ids": {"datatype": "image-ids", "path": "streams/v1/ids.json", "products": ["a"]}}}"#;
+        assert_eq!(crate::product_files(index).expect("index"), ["streams/v1/images.json"]);
+    }
+
+    #[test]
+    fn what_is_no_stream_is_refused() {
+        let reading = Reading { server: "https://x", architecture: "x86_64", only: &[] };
+        let deep = format!("{{\"products\": {}", "[".repeat(100_000));
+        let deep_unknown = format!("{{\"unknown\": {}{}, \"products\": {{}}}}", "[".repeat(100_000), "]".repeat(100_000));
+        for text in ["", "3", "{\"products\": 3}", "<html>", &deep, "{\"products\": {\"a\": {\"aliases\": 3}}}"] {
+            assert!(matches!(Catalogue::parse(&[text.as_bytes().to_vec()], &reading), Err(Error::Format { .. })), "{:.40}", text);
+            assert!(crate::product_files(text.as_bytes()).is_err());
+        }
+        // What is not looked at is skipped without recursion.
+        assert!(Catalogue::parse(&[deep_unknown.into_bytes()], &reading).is_ok());
+        let many: Vec<String> =
+            (0..100).map(|n| format!(r#""{n}": {{"datatype": "image-downloads", "path": "a", "products": ["a"]}}"#)).collect();
+        assert!(matches!(crate::product_files(format!("{{\"index\": {{{}}}}}", many.join(",")).as_bytes()), Err(Error::Limit { .. })));
+        let huge = String::from_utf8(products()).expect("text").replace("\"size\": 32", &format!("\"size\": {}", u64::MAX));
+        assert!(Catalogue::parse(&[huge.into_bytes()], &reading).expect("left out").images().is_empty());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn never_panics_on_nearly_valid(at in 0..3000_usize, byte: u8) {
+            let mut bytes = products();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            let reading = Reading { server: "https://x", architecture: "x86_64", only: &[] };
+            drop(Catalogue::parse(&[bytes], &reading));
+        }
+    }
+}
