@@ -7,7 +7,7 @@ SYSTEMD_DIR ?= $(PREFIX)/lib/systemd/system
 CARGO ?= cargo
 RELEASE := target/release
 
-.PHONY: all build try test bench matrix install uninstall deb clean help
+.PHONY: all build try test test-vm bench matrix install uninstall deb clean help
 
 all: build
 
@@ -26,6 +26,12 @@ try:
 test:
 	@scripts/setup.sh test
 	@scripts/test.sh
+
+## test-vm    run chosen end-to-end tests in an emulated machine with cgroup v2, AppArmor and systemd
+test-vm:
+	@scripts/setup.sh test
+	@$(CARGO) build --locked --workspace --bins
+	@scripts/vm.sh $(VM_ARGS)
 
 ## bench      measure speed and memory, against LXD 5.0.2
 bench:
@@ -46,7 +52,7 @@ install:
 	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/lib/sysusers.d
 	install -m 0755 $(RELEASE)/lxd $(RELEASE)/lxc $(DESTDIR)$(PREFIX)/bin/
 	install -m 0755 $(RELEASE)/lxd-runtime $(DESTDIR)$(PREFIX)/libexec/lxd/
-	for unit in lxd.service lxd.socket lxd-containers.service; do \
+	for unit in lxd.service lxd.socket lxd-containers.service lxd-guests.service; do \
 	    sed 's,@PREFIX@,$(PREFIX),g' packaging/systemd/$$unit > $(DESTDIR)$(SYSTEMD_DIR)/$$unit || exit 1; \
 	    chmod 0644 $(DESTDIR)$(SYSTEMD_DIR)/$$unit; \
 	done
@@ -57,7 +63,7 @@ install:
 ## uninstall  remove what install installed; containers and images stay
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/lxd $(DESTDIR)$(PREFIX)/bin/lxc $(DESTDIR)$(PREFIX)/libexec/lxd/lxd-runtime \
-	    $(DESTDIR)$(SYSTEMD_DIR)/lxd.service $(DESTDIR)$(SYSTEMD_DIR)/lxd.socket $(DESTDIR)$(SYSTEMD_DIR)/lxd-containers.service \
+	    $(DESTDIR)$(SYSTEMD_DIR)/lxd.service $(DESTDIR)$(SYSTEMD_DIR)/lxd.socket $(DESTDIR)$(SYSTEMD_DIR)/lxd-containers.service $(DESTDIR)$(SYSTEMD_DIR)/lxd-guests.service \
 	    $(DESTDIR)$(PREFIX)/lib/sysusers.d/lxd.conf $(DESTDIR)$(PREFIX)/share/bash-completion/completions/lxc
 	-rmdir $(DESTDIR)$(PREFIX)/libexec/lxd
 

@@ -37,7 +37,7 @@ Section: admin
 Priority: optional
 Installed-Size: $(du -sk "$tree/usr" | cut -f1)
 Depends: libc6 (>= $glibc), libgcc-s1, libseccomp2 (>= $seccomp), dnsmasq-base, iproute2, nftables, passwd, squashfs-tools, uidmap
-Recommends: btrfs-progs, busybox-static, lxcfs, mmdebstrap
+Recommends: apparmor, btrfs-progs, busybox-static, lxcfs, mmdebstrap
 Suggests: criu (>= 4.2)
 Conflicts: lxd, lxd-client
 Replaces: lxd, lxd-client
@@ -63,7 +63,7 @@ cat > "$tree/DEBIAN/prerm" << 'END'
 set -e
 if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
     # Stops the containers cleanly, then the daemon.
-    systemctl disable --now lxd-containers.service lxd.service lxd.socket || true
+    systemctl disable --now lxd-containers.service lxd.service lxd.socket lxd-guests.service || true
 fi
 END
 cat > "$tree/DEBIAN/postrm" << 'END'

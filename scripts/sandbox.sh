@@ -47,6 +47,13 @@ cgroup_dirs() {
 }
 
 make_cgroup() {
+    # In a v2 tree the root hands on what someone asked for; where nobody did, limits cannot be tested.
+    if [ -e "$1/../cgroup.subtree_control" ] && [ "${1##*/}" = "$name" ]; then
+        local controller
+        for controller in $(cat "$1/../cgroup.controllers"); do
+            echo "+$controller" 2> /dev/null > "$1/../cgroup.subtree_control" || true
+        done
+    fi
     mkdir "$1"
     # A v1 cpuset starts empty and then takes no process.
     if [ -e "$1/cpuset.mems" ] && [ ! -e "$1/cgroup.controllers" ]; then
@@ -182,6 +189,9 @@ mount_sys() {
         [ ! -L "$link" ] || links+="$link $(readlink "$link")"$'\n'
     done
     mount -t sysfs sysfs /sys
+    if [ "$(cat /sys/module/apparmor/parameters/enabled 2> /dev/null)" = Y ]; then
+        mount -t securityfs securityfs /sys/kernel/security
+    fi
     if ! grep -q '^cgroup2 /sys/fs/cgroup ' "$dir/hierarchies"; then
         mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup
     fi

@@ -35,6 +35,8 @@ mkfs.ext4 e2fsprogs
 test_needs="
 bzip2 bzip2
 zstd zstd
+curl curl
+openssl openssl
 script bsdutils
 lxcfs lxcfs
 python3 python3

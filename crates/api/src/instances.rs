@@ -8,28 +8,43 @@ use crate::{Config, Devices, StatusCode, Timestamp, null_default};
 /// One instance, as `GET /1.0/instances/NAME` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Instance {
+    /// `x86_64`, `i686`, `aarch64` and so on.
     pub architecture: String,
+    /// Its own configuration, with `volatile.*`.
     #[serde(deserialize_with = "null_default")]
     pub config: Config,
+    /// When it was made.
     pub created_at: Timestamp,
+    /// A text for people.
     pub description: String,
+    /// Its own devices: name to keys.
     #[serde(deserialize_with = "null_default")]
     pub devices: Devices,
+    /// It is deleted when it stops.
     pub ephemeral: bool,
+    /// With what its profiles add.
     #[serde(deserialize_with = "null_default")]
     pub expanded_config: Config,
+    /// With what its profiles add.
     #[serde(deserialize_with = "null_default")]
     pub expanded_devices: Devices,
+    /// When it was last started.
     pub last_used_at: Timestamp,
+    /// Server that runs it: `none`.
     pub location: String,
+    /// Its name.
     pub name: String,
+    /// Names of its profiles, the later overriding the earlier.
     #[serde(deserialize_with = "null_default")]
     pub profiles: Vec<String>,
+    /// `default`.
     pub project: String,
+    /// There is a saved running state.
     pub stateful: bool,
+    /// Text of `status_code`.
     pub status: String,
+    /// 102 stopped, 103 running, 110 frozen, 112 error.
     pub status_code: StatusCode,
     /// `container`.
     #[serde(rename = "type")]
@@ -54,16 +69,20 @@ pub struct InstanceFull {
 /// Body of `PUT /1.0/instances/NAME`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct InstancePut {
+    /// Empty or unknown: it stays as it is.
     #[serde(deserialize_with = "null_default")]
     pub architecture: String,
+    /// The whole of its own configuration.
     #[serde(deserialize_with = "null_default")]
     pub config: Config,
+    /// A text for people.
     #[serde(deserialize_with = "null_default")]
     pub description: String,
+    /// The whole of its own devices.
     #[serde(deserialize_with = "null_default")]
     pub devices: Devices,
+    /// It is deleted when it stops.
     #[serde(deserialize_with = "null_default")]
     pub ephemeral: bool,
     /// Null or absent: keep what there is (creation: `default`).
@@ -71,6 +90,7 @@ pub struct InstancePut {
     /// Snapshot to restore; every other field is then ignored.
     #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
     pub restore: String,
+    /// Ignored: a snapshot with a running state restores it.
     #[serde(deserialize_with = "null_default")]
     pub stateful: bool,
 }
@@ -78,26 +98,34 @@ pub struct InstancePut {
 /// Body of `POST /1.0/instances`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct InstancesPost {
+    /// Empty: one is made up.
     #[serde(deserialize_with = "null_default")]
     pub name: String,
+    /// Empty: that of the source.
     #[serde(deserialize_with = "null_default")]
     pub architecture: String,
+    /// Configuration, over that of a copied source.
     #[serde(deserialize_with = "null_default")]
     pub config: Config,
+    /// A text for people.
     #[serde(deserialize_with = "null_default")]
     pub description: String,
+    /// Devices, over those of a copied source.
     #[serde(deserialize_with = "null_default")]
     pub devices: Devices,
+    /// It is deleted when it stops.
     #[serde(deserialize_with = "null_default")]
     pub ephemeral: bool,
+    /// `c2-m4`: processors and GiB of memory, as limits.
     #[serde(deserialize_with = "null_default")]
     pub instance_type: String,
+    /// Null or absent: `default`, or those of a copied source.
     pub profiles: Option<Vec<String>>,
     /// Start it once it is made.
     #[serde(deserialize_with = "null_default", skip_serializing_if = "std::ops::Not::not")]
     pub start: bool,
+    /// Where it comes from.
     #[serde(deserialize_with = "null_default")]
     pub source: Source,
     /// `container` or empty.
@@ -108,25 +136,32 @@ pub struct InstancesPost {
 /// Where a new instance comes from.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Source {
     /// `image`, `none`, `copy` or `migration`.
     #[serde(rename = "type", deserialize_with = "null_default")]
     pub kind: String,
+    /// Of an image.
     #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
     pub alias: String,
+    /// Of an image; its beginning is enough.
     #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
     pub fingerprint: String,
+    /// That an image must have; the newest such is taken.
     #[serde(deserialize_with = "null_default", skip_serializing_if = "Config::is_empty")]
     pub properties: Config,
+    /// URL of an image server.
     #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
     pub server: String,
+    /// Of the image server.
     #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
     pub protocol: String,
+    /// With which a private image can be had.
     #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
     pub secret: String,
+    /// Of the other server, PEM.
     #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
     pub certificate: String,
+    /// `pull` or `push`.
     #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
     pub mode: String,
     /// For copies: `instance` or `instance/snapshot`.
@@ -193,26 +228,35 @@ fn minus_one<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<i64, D
 /// Body of `POST /1.0/instances/NAME/exec`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ExecPost {
+    /// The program and its arguments.
     #[serde(deserialize_with = "null_default")]
     pub command: Vec<String>,
+    /// Variables, over those of the instance.
     #[serde(deserialize_with = "null_default")]
     pub environment: Config,
+    /// Its streams are websockets, and it starts once they are connected; otherwise it reads and writes nothing.
     #[serde(deserialize_with = "null_default")]
     pub wait_for_websocket: bool,
+    /// It gets a terminal.
     #[serde(deserialize_with = "null_default")]
     pub interactive: bool,
+    /// Its output goes to log files of the instance.
     #[serde(deserialize_with = "null_default")]
     pub record_output: bool,
+    /// Columns of the terminal; 0: 80.
     #[serde(deserialize_with = "null_default")]
     pub width: u16,
+    /// Rows of the terminal; 0: 25.
     #[serde(deserialize_with = "null_default")]
     pub height: u16,
+    /// User id in the instance.
     #[serde(deserialize_with = "null_default")]
     pub user: u32,
+    /// Group id in the instance.
     #[serde(deserialize_with = "null_default")]
     pub group: u32,
+    /// Working directory; empty: the home.
     #[serde(deserialize_with = "null_default")]
     pub cwd: String,
 }
@@ -220,13 +264,13 @@ pub struct ExecPost {
 /// A message on the control websocket of an exec session.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ExecControl {
     /// `window-resize` or `signal`.
     pub command: String,
     /// `width` and `height`, numbers as strings.
     #[serde(deserialize_with = "null_default")]
     pub args: Config,
+    /// Number of the signal.
     #[serde(deserialize_with = "null_default")]
     pub signal: i32,
 }
@@ -234,12 +278,14 @@ pub struct ExecControl {
 /// Body of `POST /1.0/instances/NAME/console`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ConsolePost {
+    /// Columns of the terminal.
     #[serde(deserialize_with = "null_default")]
     pub width: u16,
+    /// Rows of the terminal.
     #[serde(deserialize_with = "null_default")]
     pub height: u16,
+    /// `console` or empty.
     #[serde(rename = "type", deserialize_with = "null_default")]
     pub kind: String,
 }
@@ -247,10 +293,11 @@ pub struct ConsolePost {
 /// Body of `POST /1.0/instances/NAME`: rename, or the start of a migration.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct InstancePost {
+    /// The new name.
     #[serde(deserialize_with = "null_default")]
     pub name: String,
+    /// Move to another server (not offered).
     #[serde(deserialize_with = "null_default")]
     pub migration: bool,
 }

@@ -9,21 +9,26 @@ use crate::{Config, null_default};
 /// One network.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Network {
+    /// Its keys.
     #[serde(deserialize_with = "null_default")]
     pub config: Config,
+    /// A text for people.
     #[serde(deserialize_with = "null_default")]
     pub description: String,
+    /// Its name, that of the interface.
     pub name: String,
     /// `bridge`, `physical`, `loopback`, `unknown`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// URLs of instances and profiles that use it.
     #[serde(deserialize_with = "null_default")]
     pub used_by: Vec<String>,
+    /// This server made it.
     pub managed: bool,
     /// `Created`, or `Unavailable` where it could not be brought up.
     pub status: String,
+    /// Servers: none but this.
     #[serde(deserialize_with = "null_default")]
     pub locations: Vec<String>,
 }
@@ -31,14 +36,17 @@ pub struct Network {
 /// Body of `POST /1.0/networks`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct NetworksPost {
+    /// 2 to 15 characters.
     #[serde(deserialize_with = "null_default")]
     pub name: String,
+    /// `bridge` or empty.
     #[serde(rename = "type", deserialize_with = "null_default")]
     pub kind: String,
+    /// A text for people.
     #[serde(deserialize_with = "null_default")]
     pub description: String,
+    /// Keys; addresses that are not given are chosen.
     #[serde(deserialize_with = "null_default")]
     pub config: Config,
 }
@@ -46,10 +54,11 @@ pub struct NetworksPost {
 /// Body of `PUT /1.0/networks/NAME`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct NetworkPut {
+    /// A text for people.
     #[serde(deserialize_with = "null_default")]
     pub description: String,
+    /// All keys.
     #[serde(deserialize_with = "null_default")]
     pub config: Config,
 }
@@ -91,13 +100,16 @@ pub struct NetworkStateBridge {
 /// One DHCP lease or static assignment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Lease {
+    /// Name of the guest.
     pub hostname: String,
+    /// Its hardware address.
     pub hwaddr: String,
+    /// What it got.
     pub address: String,
     /// `dynamic` or `static`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// Server: none but this.
     pub location: String,
 }

@@ -8,14 +8,17 @@ use crate::{Config, Devices, null_default};
 /// One profile.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Profile {
+    /// Configuration of the instances that use it.
     #[serde(deserialize_with = "null_default")]
     pub config: Config,
+    /// A text for people.
     #[serde(deserialize_with = "null_default")]
     pub description: String,
+    /// Devices of the instances that use it: name to keys.
     #[serde(deserialize_with = "null_default")]
     pub devices: Devices,
+    /// Its name.
     pub name: String,
     /// URLs of the instances that use it.
     #[serde(deserialize_with = "null_default")]
@@ -25,12 +28,14 @@ pub struct Profile {
 /// Body of `PUT /1.0/profiles/NAME`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ProfilePut {
+    /// The whole configuration.
     #[serde(deserialize_with = "null_default")]
     pub config: Config,
+    /// A text for people.
     #[serde(deserialize_with = "null_default")]
     pub description: String,
+    /// All devices.
     #[serde(deserialize_with = "null_default")]
     pub devices: Devices,
 }

@@ -33,33 +33,53 @@ pub struct Server {
 /// Facts about server and host.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Environment {
+    /// `ADDRESS:PORT` on which it listens.
     pub addresses: Vec<String>,
+    /// What it can run, its own first.
     pub architectures: Vec<String>,
+    /// Its certificate, PEM.
     pub certificate: String,
+    /// SHA-256 of that.
     pub certificate_fingerprint: String,
     /// Version of the CRIU that saves running states, `4.2.1` (extension `server_criu`); empty if there is none to use.
     pub criu: String,
     /// Why there is none to use and what to do about it (extension `server_criu`).
     #[serde(skip_serializing_if = "String::is_empty")]
     pub criu_problem: String,
+    /// `lxc`.
     pub driver: String,
+    /// Version of this program.
     pub driver_version: String,
+    /// `Linux`.
     pub kernel: String,
+    /// `x86_64` and so on.
     pub kernel_architecture: String,
+    /// Facility to `true` or `false`.
     pub kernel_features: std::collections::BTreeMap<String, String>,
+    /// Release of the kernel.
     pub kernel_version: String,
+    /// None.
     pub lxc_features: std::collections::BTreeMap<String, String>,
+    /// Of the host.
     pub os_name: String,
+    /// Of the host.
     pub os_version: String,
+    /// `default`.
     pub project: String,
+    /// `lxd`.
     pub server: String,
+    /// False.
     pub server_clustered: bool,
+    /// Name of the host.
     pub server_name: String,
+    /// Its process id.
     pub server_pid: u32,
+    /// Version of this program.
     pub server_version: String,
+    /// Drivers in use, separated by ` | `.
     pub storage: String,
+    /// Their versions, likewise.
     pub storage_version: String,
 }
 

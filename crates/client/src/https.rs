@@ -10,6 +10,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::error::{Error, Result};
+use crate::proxy::Proxy;
 use crate::tls::{ServerTrust, client_config};
 
 /// The port of servers whose address names none.
@@ -66,7 +67,12 @@ impl Https {
 
     async fn connect_patiently(&self) -> Result<TlsStream<TcpStream>> {
         let Inner { host, port, trust, identity, config, .. } = &*self.inner;
-        let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| self.failed(error))?;
+        let proxy = Proxy::from_environment(host).map_err(|error| self.failed(error))?;
+        let stream = match proxy {
+            Some(proxy) => proxy.connect(host, *port).await,
+            None => TcpStream::connect((host.as_str(), *port)).await,
+        };
+        let stream = stream.map_err(|error| self.failed(error))?;
         // What is sent is complete: nothing is gained by waiting for more.
         stream.set_nodelay(true).map_err(|error| self.failed(error))?;
         let config = config.get_or_init(|| client_config(trust, identity.as_ref()).map_err(|error| error.to_string()));

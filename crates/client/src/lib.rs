@@ -14,6 +14,7 @@ mod http;
 mod https;
 mod operations;
 mod path;
+mod proxy;
 mod tls;
 mod transport;
 mod websocket;

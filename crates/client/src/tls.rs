@@ -120,3 +120,37 @@ impl ServerCertVerifier for ByCertificate {
         self.algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const NOW: i64 = 1_700_000_000;
+
+    fn certificate(made: i64) -> pki::Certificate {
+        let pair = pki::generate(pki::Purpose::Server, "root@host", &["host".to_owned()], made).expect("generate");
+        pki::Certificate::from_pem(&pair.certificate_pem).expect("parse")
+    }
+
+    /// What a client that knows `pinned` says of a server that shows `shown`.
+    fn judge(pinned: Option<&pki::Certificate>, shown: &pki::Certificate) -> Result<(), String> {
+        let algorithms = ring::default_provider().signature_verification_algorithms;
+        let verifier = ByCertificate { pinned: pinned.cloned(), algorithms };
+        let name = ServerName::try_from("another.name").expect("name");
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(NOW.unsigned_abs()));
+        let judged = verifier.verify_server_cert(&CertificateDer::from(shown.der()), &[], &name, &[], now);
+        judged.map(drop).map_err(|error| explain(std::io::Error::other(error)).to_string())
+    }
+
+    #[test]
+    fn a_server_is_known_by_its_certificate_alone() {
+        let (ours, other, old) = (certificate(NOW), certificate(NOW), certificate(NOW - 11 * 365 * 86_400));
+        assert_eq!(judge(Some(&ours), &ours), Ok(()));
+        assert_eq!(judge(None, &other), Ok(()));
+        let text = judge(Some(&ours), &other).expect_err("another");
+        assert!(text.contains("another certificate") && text.contains(ours.fingerprint()) && text.contains(other.fingerprint()), "{text}");
+        assert_eq!(judge(Some(&old), &old), Err("the server's certificate has expired or is not valid yet".to_owned()));
+    }
+}

@@ -1,6 +1,8 @@
 //! Devices that come and go, on the host and in containers.
 
-use testkit::{Options, Sandbox};
+use std::time::Duration;
+
+use testkit::{Options, Sandbox, wait_until};
 
 #[test]
 fn device_nodes() {
@@ -96,5 +98,85 @@ fn a_profile_that_its_users_cannot_follow() {
     sandbox.lxc_ok(&["profile", "device", "set", "default", "root", "pool", "second"]);
     sandbox.lxc_ok(&["profile", "device", "set", "default", "root", "pool", "default"]);
     sandbox.lxc_ok(&["storage", "delete", "second"]);
+    sandbox.finish();
+}
+
+/// Nodes that come and go on the host come and go in the container.
+#[test]
+fn plugged_in_while_it_runs() {
+    let Some(sandbox) = Sandbox::start("plugged_in_while_it_runs", Options::storage("overlay")) else { return };
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    let source = format!("source={}", sandbox.dir().join("hub/stick").display());
+    sandbox.lxc_ok(&["config", "device", "add", "c1", "stick", "unix-char", &source, "path=/dev/stick", "required=false", "mode=0666"]);
+    let has = |wanted: bool| {
+        let what = if wanted { "the device in the container" } else { "no device in the container" };
+        wait_until(what, Duration::from_secs(20), || sandbox.lxc(&["exec", "c1", "--", "test", "-c", "/dev/stick"]).ok() == wanted);
+    };
+    has(false);
+    for round in ["first", "second"] {
+        sandbox.sh_ok("mkdir -p $SANDBOX_DIR/hub && mknod $SANDBOX_DIR/hub/stick c 1 5");
+        has(true);
+        assert_eq!(sandbox.exec_ok("c1", "head -c 3 /dev/stick | wc -c"), "3", "{round}");
+        sandbox.sh_ok("rm -r $SANDBOX_DIR/hub");
+        has(false);
+        // A new daemon watches, too.
+        sandbox.kill_daemon();
+        sandbox.start_daemon();
+    }
+    // What is not there when it starts comes later.
+    sandbox.lxc_ok(&["restart", "--force", "c1"]);
+    sandbox.sh_ok("mkdir -p $SANDBOX_DIR/hub && mknod $SANDBOX_DIR/hub/stick c 1 5");
+    has(true);
+    sandbox.lxc_ok(&["config", "device", "remove", "c1", "stick"]);
+    has(false);
+    sandbox.finish();
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    let Some(sandbox) = Sandbox::start("what_is_not_there_is_named", Options::storage("overlay")) else { return };
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    // The sandbox's view of the machine, whatever that has.
+    let said = sandbox.lxc_fails(&["config", "device", "add", "c1", "gpu", "gpu", "vendorid=ffff"]);
+    assert!(said.contains("device 'gpu': no such device") && said.contains("vendorid=ffff"), "{said}");
+    let said = sandbox.lxc_fails(&["config", "device", "add", "c1", "key", "usb", "vendorid=ffff", "productid=fffe", "required=true"]);
+    assert!(said.contains("device 'key': no such device") && said.contains("productid=fffe"), "{said}");
+    // One that may come later is no failure.
+    sandbox.lxc_ok(&["config", "device", "add", "c1", "key", "usb", "vendorid=ffff"]);
+    sandbox.lxc_ok(&["restart", "--force", "c1"]);
+    sandbox.lxc_ok(&["config", "device", "remove", "c1", "key"]);
+    sandbox.finish();
+}
+
+#[test]
+fn block_devices_are_mounted() {
+    let Some(sandbox) = Sandbox::start("block_devices_are_mounted", Options::storage("overlay")) else { return };
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    let attached = sandbox.sh("cd $SANDBOX_DIR && truncate -s 16M disk && mkfs.ext4 -q disk && losetup --find --show disk");
+    if !attached.ok() {
+        testkit::skip("block_devices_are_mounted", "no loop device");
+        return;
+    }
+    let device = attached.stdout.trim();
+    let source = format!("source={device}");
+    let add =
+        |options: &[&str]| sandbox.lxc(&[&["config", "device", "add", "c1", "data", "disk", &source, "path=/data"][..], options].concat());
+    assert!(add(&["shift=true"]).ok());
+    sandbox.exec_ok("c1", "echo kept > /data/file && test $(stat -c %u /data/file) = 0");
+    // It is nowhere on the host.
+    assert_eq!(sandbox.sh_ok(&format!("grep -c {device} /proc/self/mountinfo || true")), "0");
+    sandbox.lxc_ok(&["restart", "--force", "c1"]);
+    assert_eq!(sandbox.exec_ok("c1", "cat /data/file"), "kept");
+    sandbox.lxc_ok(&["config", "device", "remove", "c1", "data"]);
+    assert!(add(&["readonly=true"]).ok());
+    assert_eq!(sandbox.exec_ok("c1", "cat /data/file; touch /data/x 2>/dev/null || echo refused"), "kept\nrefused");
+    sandbox.lxc_ok(&["config", "device", "remove", "c1", "data"]);
+    sandbox.sh_ok(&format!("dd if=/dev/zero of={device} bs=1M count=1 2>/dev/null"));
+    let said = add(&[]);
+    assert!(!said.ok() && said.stderr.contains("no file system that is known"), "{}", said.report());
+    sandbox.sh_ok(&format!("losetup -d {device}"));
     sandbox.finish();
 }

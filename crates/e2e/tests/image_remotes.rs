@@ -156,6 +156,8 @@ fn images_of_another_daemon() {
     let info = on_second("lxc image info followed");
     assert!(info.contains(&new) && info.contains("os: Changed") && info.contains("    Protocol: lxd\n    Alias: busybox"), "{info}");
 
+    split_and_relayed(&sandbox, &on_second);
+
     // An instance of one server as an image of the other.
     on_second("lxc init followed c2");
     on_second("lxc publish work:c1 local: --alias moved os=Moved");
@@ -164,4 +166,28 @@ fn images_of_another_daemon() {
     on_second("lxc delete --force c2");
     on_second("lxd shutdown --timeout=30");
     sandbox.finish();
+}
+
+/// An image of two files, and one that goes through the client.
+fn split_and_relayed(sandbox: &Sandbox, on_second: &dyn Fn(&str) -> String) {
+    sandbox.sh_ok(
+        "mkdir -p $SANDBOX_DIR/s/x $SANDBOX_DIR/s/u && cd $SANDBOX_DIR/s && lxc image export busybox x && tar -C u -xf x/* &&
+         echo split > u/rootfs/version && tar -C u -cJf meta.tar.xz metadata.yaml $(cd u && ls -d templates 2> /dev/null) &&
+         mksquashfs u/rootfs root.squashfs -quiet -no-progress > /dev/null && lxc image import meta.tar.xz root.squashfs --alias split",
+    );
+    on_second("lxc launch work:split c4");
+    assert_eq!(on_second("lxc exec c4 -- cat /version"), "split");
+    on_second("lxc delete --force c4");
+    let fingerprint = sandbox.http("GET", "/1.0/images/aliases/split", None).metadata()["target"].as_str().expect("target").to_owned();
+    on_second(&format!("lxc image delete {fingerprint}"));
+    assert_eq!(on_second("lxc image copy work:split local: --mode=relay --alias relayed"), "Image copied successfully!");
+    assert!(on_second("lxc image info relayed").contains(&fingerprint));
+
+    // The other way round: who is to be fetched from must listen.
+    sandbox.lxc_ok(&["image", "delete", "split"]);
+    let refused = sandbox.sh(&format!("LXD_DIR={}/second lxc image copy relayed work:", sandbox.dir().display()));
+    assert!(!refused.ok() && refused.stderr.contains("isn't listening on the network"), "{}", refused.report());
+    on_second("lxc config set core.https_address 127.0.0.1:8444");
+    on_second("lxc image copy relayed work: --alias back");
+    assert!(sandbox.lxc_ok(&["image", "info", "back"]).contains(&fingerprint));
 }

@@ -1,6 +1,8 @@
 //! Snapshots, restore, copies and renames, the same on every storage driver.
 
-use testkit::{Options, Sandbox};
+use std::time::Duration;
+
+use testkit::{Options, Sandbox, wait_until};
 
 #[test]
 fn snapshots_on_dir() {
@@ -72,5 +74,28 @@ fn copies_share_nothing() {
     assert_eq!(sandbox.exec_ok("c1", "cat /root/file"), "mine");
     let mac = "cat /sys/class/net/eth0/address";
     assert_ne!(sandbox.exec_ok("c1", mac), sandbox.exec_ok("c2", mac), "a copy needs a hardware address of its own");
+    sandbox.finish();
+}
+
+/// Snapshots are taken and deleted by themselves.
+#[test]
+fn snapshots_by_themselves() {
+    let Some(sandbox) = Sandbox::start("snapshots_by_themselves", Options::storage("overlay")) else { return };
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["launch", "busybox", "c1", "-c", "snapshots.schedule=@startup", "-c", "snapshots.pattern=auto%d"]);
+    let names = || sandbox.lxc_ok(&["query", "/1.0/instances/c1/snapshots"]);
+    assert!(names().contains("/auto0"), "{}", names());
+    sandbox.lxc_ok(&["config", "set", "c1", "snapshots.expiry", "1S"]);
+    sandbox.lxc_ok(&["snapshot", "c1", "short"]);
+    sandbox.lxc_ok(&["config", "unset", "c1", "snapshots.expiry"]);
+    sandbox.lxc_ok(&["snapshot", "c1", "lasting"]);
+    std::thread::sleep(Duration::from_millis(1100));
+    // What has expired goes within a minute, and when the daemon starts.
+    sandbox.kill_daemon();
+    sandbox.start_daemon();
+    wait_until("the end of what has expired", Duration::from_secs(20), || !names().contains("/short"));
+    assert!(names().contains("/auto0") && names().contains("/lasting"), "{}", names());
+    let said = sandbox.lxc_fails(&["config", "set", "c1", "snapshots.schedule", "61 * * * *"]);
+    assert!(said.contains("Invalid schedule: 61 * * * *"), "{said}");
     sandbox.finish();
 }

@@ -4,8 +4,10 @@
 //! is to set up, complete, so that taking it away later needs nothing else.
 
 mod disk;
+mod gpu;
 mod nic;
 mod unix;
+mod usb;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,15 +18,16 @@ use runtime::{Bind, Container, ContainerSpec, DeviceNode, Nic};
 
 pub(crate) use nic::{BridgeFacts, generate_volatile, managed_network};
 
+use crate::Result;
 use crate::error::Context;
-use crate::{Error, Result};
 
 /// What a device amounts to.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Part {
     Nic(Nic),
     Disk(Bind),
-    Node(DeviceNode),
+    /// One at least.
+    Nodes(Vec<DeviceNode>),
 }
 
 impl Part {
@@ -48,6 +51,8 @@ pub(crate) struct Owner<'a> {
     pub config: &'a Config,
     /// Where device nodes are made: `$LXD_DIR/devices/NAME`.
     pub devices_dir: &'a Path,
+    /// Where the kernel tells of its devices: `/sys`.
+    pub sysfs: &'a Path,
     /// Managed networks.
     pub bridge: &'a dyn Fn(&str) -> Option<BridgeFacts>,
     /// Where the content of a custom volume is, by pool and name.
@@ -65,7 +70,9 @@ fn device(kind: DeviceType) -> Option<&'static dyn Device> {
         DeviceType::Nic => Some(&nic::NicDevice),
         DeviceType::Disk => Some(&disk::DiskDevice),
         DeviceType::UnixChar | DeviceType::UnixBlock => Some(&unix::UnixDevice),
-        DeviceType::None | DeviceType::Usb | DeviceType::Gpu => None,
+        DeviceType::Usb => Some(&usb::UsbDevice),
+        DeviceType::Gpu => Some(&gpu::GpuDevice),
+        DeviceType::None => None,
     }
 }
 
@@ -84,8 +91,41 @@ pub(crate) fn parts(devices: &Devices, owner: &Owner<'_>) -> Result<Parts> {
 pub(crate) fn parts_of(spec: &ContainerSpec) -> Parts {
     let nics = spec.nics.iter().map(|nic| (nic.device.clone(), Part::Nic(nic.clone())));
     let disks = spec.mounts.iter().map(|bind| (bind.device.clone(), Part::Disk(bind.clone())));
-    let nodes = spec.nodes.iter().map(|node| (node.device.clone(), Part::Node(node.clone())));
-    nics.chain(disks).chain(nodes).collect()
+    let mut parts: Parts = nics.chain(disks).collect();
+    for node in &spec.nodes {
+        if let Part::Nodes(nodes) = parts.entry(node.device.clone()).or_insert_with(|| Part::Nodes(Vec::new())) {
+            nodes.push(node.clone());
+        }
+    }
+    parts
+}
+
+/// Whether a device may come and go on the host while the instance runs.
+pub(crate) fn is_hotpluggable(config: &Config) -> bool {
+    match DeviceType::of(config) {
+        Some(DeviceType::UnixChar | DeviceType::UnixBlock) => !keys::devices::unix::REQUIRED.is_true(config),
+        Some(DeviceType::Usb) => true,
+        _ => false,
+    }
+}
+
+/// `MAJOR:MINOR`, as sysfs has it.
+fn parse_number(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// The node of a device as it is made for an instance.
+fn node_of(owner: &Owner<'_>, device: &str, target: &str, (block, (major, minor)): (bool, (u32, u32))) -> DeviceNode {
+    DeviceNode {
+        device: device.to_owned(),
+        source: owner.devices_dir.join(format!("unix.{}", target.trim_start_matches('/').replace('/', "-"))),
+        target: target.into(),
+        block,
+        major,
+        minor,
+        ..DeviceNode::default()
+    }
 }
 
 /// The parts of a running container after a change of its devices from `before`. One that stays as
@@ -115,33 +155,30 @@ pub(crate) fn part(name: &str, config: &Config, owner: &Owner<'_>) -> Result<Opt
     }
 }
 
-/// Refuses types of device that cannot be given to an instance here.
-pub(crate) fn check_supported(devices: &Devices) -> Result<()> {
-    for (name, config) in devices {
-        if let Some(kind @ (DeviceType::Usb | DeviceType::Gpu)) = DeviceType::of(config) {
-            return Err(Error::bad_request(format!("device '{name}': type {} is not supported by this server yet", kind.text()))
-                .hint("pass the device's node with a unix-char device"));
-        }
-    }
-    Ok(())
-}
-
 /// Gives a part to a running container.
 pub(crate) fn attach(container: &Container, name: &str, part: &Part) -> Result<()> {
     let result = match part {
         Part::Nic(nic) => container.attach_nic(nic),
         Part::Disk(bind) if bind.optional && !sys::fs::exists(&bind.source) => Ok(()),
         Part::Disk(bind) => container.attach_bind(bind),
-        Part::Node(node) => container.attach_node(node),
+        Part::Nodes(nodes) => attach_nodes(container, nodes),
     };
     result.context(format!("add device '{name}' to the running container"))
+}
+
+/// All of them or none.
+fn attach_nodes(container: &Container, nodes: &[DeviceNode]) -> runtime::Result<()> {
+    for (index, node) in nodes.iter().enumerate() {
+        container.attach_node(node).inspect_err(|_| nodes[..index].iter().for_each(|node| drop(container.detach_node(node))))?;
+    }
+    Ok(())
 }
 
 /// Gives a part that a running container has other limits.
 pub(crate) fn limit(container: &Container, name: &str, part: &Part) -> Result<()> {
     match part {
         Part::Nic(nic) => container.limit_nic(nic).context(format!("limit device '{name}' of the running container")),
-        Part::Disk(_) | Part::Node(_) => Ok(()),
+        Part::Disk(_) | Part::Nodes(_) => Ok(()),
     }
 }
 
@@ -150,7 +187,7 @@ pub(crate) fn detach(container: &Container, name: &str, part: &Part) -> Result<(
     let result = match part {
         Part::Nic(nic) => container.detach_nic(nic),
         Part::Disk(bind) => container.detach_bind(&bind.target),
-        Part::Node(node) => container.detach_node(node),
+        Part::Nodes(nodes) => nodes.iter().try_for_each(|node| container.detach_node(node)),
     };
     result.context(format!("remove device '{name}' from the running container"))
 }
@@ -168,7 +205,14 @@ pub(crate) mod tests {
         let disk = |source: &str| -> Config {
             [("type", "disk"), ("source", source), ("path", "/x")].map(|(key, value)| (key.to_owned(), value.to_owned())).into()
         };
-        let owner = Owner { name: "c1", config: &Config::new(), devices_dir: Path::new("/d"), bridge: &|_| None, volume: &no_volumes };
+        let owner = Owner {
+            name: "c1",
+            config: &Config::new(),
+            devices_dir: Path::new("/d"),
+            sysfs: Path::new("/sys"),
+            bridge: &|_| None,
+            volume: &no_volumes,
+        };
         let spec = ContainerSpec {
             mounts: vec![Bind { device: "gone".into(), source: "/not/there".into(), target: "/x".into(), ..Bind::default() }],
             ..ContainerSpec::default()

@@ -16,6 +16,7 @@ use crate::events::Events;
 use crate::expiry::Alarm;
 use crate::guest::{GuestState, Guests};
 use crate::host::Host;
+use crate::hotplug::Hotplug;
 use crate::https::{Edge, Https};
 use crate::images::{ImageState, Images};
 use crate::instances::admission::Gates;
@@ -44,6 +45,10 @@ pub struct Config {
     pub helper: PathBuf,
     /// Version shown to clients.
     pub version: String,
+    /// Confine containers by AppArmor, where the host has it.
+    pub apparmor: bool,
+    /// Control group in which those of containers are made, where it was delegated to this daemon; else empty.
+    pub cgroup_parent: PathBuf,
     /// Start the instances that should run, once ready.
     pub autostart: bool,
 }
@@ -63,6 +68,7 @@ pub struct Engine {
     pub(crate) networks: NetworkTable,
     pub(crate) image_state: ImageState,
     pub(crate) host: Host,
+    pub(crate) hotplug: Hotplug,
     pub(crate) criu: KnownCriu,
     pub(crate) https: Https,
     pub(crate) strangers: Strangers,
@@ -121,10 +127,14 @@ impl Engine {
     pub fn open(config: Config) -> Result<Arc<Self>> {
         make_layout(&config)?;
         let lock = LockFile::take(&config.dir)?;
-        let store = SqliteStore::open(config.dir.join("database/lxd.db")).context("open the database")?;
-        let records = Records::load(Arc::new(store))?;
         let host = Host::read();
-        let https = Https::open(&config.dir, &host.hostname);
+        // The server's certificate, when it has to be made, is on the disk while the database comes up.
+        let (https, store) = std::thread::scope(|scope| {
+            let https = scope.spawn(|| Https::open(&config.dir, &host.hostname));
+            let store = SqliteStore::open(config.dir.join("database/lxd.db")).context("open the database");
+            (https.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), store)
+        });
+        let records = Records::load(Arc::new(store?))?;
         let host_ids = read_host_ids();
         if let Err(reason) = &host_ids {
             tracing::warn!("only privileged containers can be made: {reason}");
@@ -145,6 +155,7 @@ impl Engine {
             networks: NetworkTable::default(),
             image_state: ImageState::default(),
             host,
+            hotplug: Hotplug::default(),
             criu: KnownCriu::default(),
             https,
             strangers: Strangers::default(),
@@ -163,6 +174,7 @@ impl Engine {
         engine.networks.expect(&engine.records.networks.ids());
         let unsettled = engine.instances().recover();
         engine.guests().sweep();
+        Hotplug::start(&engine);
         let leftovers = engine.images().leftovers();
         engine.sweep_backups();
         let worker = engine.clone();
@@ -182,9 +194,11 @@ impl Engine {
         crate::points::reach("settle");
         self.instances().settle_all(unsettled);
         self.instances().rebalance_cpus();
+        self.hotplug.look_again();
         if self.config.autostart {
             self.instances().autostart();
         }
+        crate::instances::schedule::start(&self);
         *lock(&self.ready.done) = true;
         self.ready.changed.notify_all();
         tracing::info!("ready");
@@ -324,7 +338,9 @@ fn start_runtime(config: &Config, target: Arc<OnceLock<Weak<Engine>>>) -> Result
         run_dir: config.dir.join("run"),
         log_dir: config.log_dir.clone(),
         cgroup_tag: cgroup_tag(&config.dir),
+        cgroup_parent: config.cgroup_parent.clone(),
         helper: config.helper.clone(),
+        apparmor_dir: config.apparmor.then(|| config.dir.join("security/apparmor")),
     };
     let on_exit = move |event: runtime::ExitEvent| {
         if let Some(engine) = target.get().and_then(Weak::upgrade) {

@@ -31,7 +31,9 @@ pub fn check(sent: Option<&str>, writable: &impl Serialize) -> Result<()> {
         return Ok(());
     };
     let actual = of(writable);
-    if actual == sent { Ok(()) } else { Err(Error::precondition(&actual, sent)) }
+    // HTTP allows several, any of which will do.
+    let mut tags = sent.split(',').map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"'));
+    if tags.any(|tag| tag == actual) { Ok(()) } else { Err(Error::precondition(&actual, sent)) }
 }
 
 #[cfg(test)]
@@ -45,6 +47,7 @@ mod tests {
         assert_ne!(of(&a), of(&b));
         assert!(check(None, &a).is_ok() && check(Some(""), &a).is_ok());
         assert!(check(Some(&format!("\"{}\"", of(&a))), &a).is_ok());
+        assert!(check(Some(&format!("\"x\", \"{}\"", of(&a))), &a).is_ok());
         assert_eq!(check(Some(&of(&b)), &a).expect_err("differs").http_status(), 412);
     }
 }

@@ -136,6 +136,11 @@ impl Guests {
         }
     }
 
+    /// Tells the instance of a device that was plugged in or out.
+    pub(crate) fn told(&self, name: &str, action: &str, device: &str, config: &api::Config) {
+        self.engine.guest_state.events.plugged(name, action, (device, config));
+    }
+
     /// Closes the port, with all connections, while the running state is saved: they lead to what is not.
     pub(crate) fn pause(&self, spec: &ContainerSpec) -> Option<Paused> {
         let was_open = lock(&self.engine.guest_state.ports).open.contains_key(&spec.name);

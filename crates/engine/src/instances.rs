@@ -25,6 +25,7 @@ mod processors;
 mod recovery;
 mod rename;
 mod restore;
+pub(crate) mod schedule;
 mod set_state;
 mod snapshot;
 mod spec;

@@ -18,6 +18,7 @@ pub mod events;
 mod expiry;
 pub mod guest;
 mod host;
+mod hotplug;
 mod https;
 pub mod images;
 pub mod instances;

@@ -280,14 +280,26 @@ impl Networks {
         if self.engine.records.networks.contains(new) || network::host_interface(new).ok().flatten().is_some() {
             return Err(Error::conflict(format!("The network {new} already exists")));
         }
+        check(new, &held.config)?;
         self.take_down(name);
-        let mut changes = self.engine.records.changes();
-        changes.delete::<NetworkRecord>(name);
-        changes.insert(new, NetworkRecord::clone(&held.record))?;
-        changes.commit()?;
+        self.move_record(name, new, &held)?;
+        if let Err(error) = self.engine.bring_up(new) {
+            self.engine.networks.slots.remove(new);
+            if let Err(undo) = self.move_record(new, name, &held).and_then(|()| self.engine.bring_up(name)) {
+                tracing::warn!("undo: keep the network's name: {}", undo.report());
+            }
+            return Err(error);
+        }
         self.forget_state(name);
         self.engine.lifecycle("network-renamed", "networks", new);
-        self.engine.bring_up(new)
+        Ok(())
+    }
+
+    fn move_record(&self, from: &str, to: &str, held: &Held<NetworkRecord>) -> Result<()> {
+        let mut changes = self.engine.records.changes();
+        changes.delete::<NetworkRecord>(from);
+        changes.insert(to, NetworkRecord::clone(&held.record))?;
+        changes.commit()
     }
 
     /// Takes a managed network that nothing uses down and forgets it.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::instances::expand::{Expanded, expand_record, expand_with};
 use crate::records::{Held, InstanceRecord, ProfileRecord};
-use crate::{Engine, Error, Result, Tagged, devices, etag, patch};
+use crate::{Engine, Error, Result, Tagged, etag, patch};
 
 /// The profiles of an engine.
 #[derive(Clone, Debug)]
@@ -165,7 +165,6 @@ fn checked(mut request: ProfilePut) -> Result<ProfileRecord> {
     request.devices.values_mut().for_each(|device| device.retain(|_, value| !value.is_empty()));
     keys::profile::validate(&request.config)?;
     keys::profile::validate_devices(&request.devices)?;
-    devices::check_supported(&request.devices)?;
     Ok(ProfileRecord { description: request.description, config: request.config, devices: request.devices })
 }
 

@@ -28,6 +28,8 @@ fn open(dir: &Path, helper: &Path) -> Arc<Engine> {
         group: None,
         helper: helper.to_owned(),
         version: "0".into(),
+        apparmor: true,
+        cgroup_parent: Default::default(),
         autostart: true,
     };
     Engine::open(config).unwrap_or_else(|error| panic!("{}", error.report()))

@@ -9,6 +9,7 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 
+use crate::error::shown;
 use crate::tls::{self, TlsConnector, Trust};
 use crate::{Error, Proxies, Result};
 
@@ -108,7 +109,7 @@ impl Stop {
 impl Reply {
     fn of(url: &str, result: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Self> {
         let (parts, body) = result.map_err(|error| Error::of_ureq(url, error))?.into_parts();
-        Ok(Self { url: url.to_owned(), status: parts.status.as_u16(), headers: parts.headers, body: body.into_reader() })
+        Ok(Self { url: shown(url), status: parts.status.as_u16(), headers: parts.headers, body: body.into_reader() })
     }
 
     fn success(self) -> Result<Self> {
@@ -167,7 +168,7 @@ fn parse_proxy(address: &str) -> Result<ureq::Proxy> {
 }
 
 fn check_url(url: &str) -> Result<Uri> {
-    let fail = |reason: &str| Error::Url { url: url.chars().take(200).collect(), reason: reason.to_owned() };
+    let fail = |reason: &str| Error::Url { url: shown(url), reason: reason.to_owned() };
     let uri: Uri = url.parse().map_err(|_| fail("not a URL"))?;
     match uri.scheme_str() {
         Some("https") => {}
@@ -216,7 +217,8 @@ mod tests {
         let address = listener.local_addr().expect("address");
         drop(listener);
         let url = format!("https://{address}/");
-        let error = Client::new(&url, &settings()).and_then(|client| client.get(&url)).expect_err("refused");
+        let error = Client::new(&url, &settings()).and_then(|client| client.get(&format!("{url}x?secret=s3cret"))).expect_err("refused");
+        assert!(!error.to_string().contains("s3cret"), "{error}");
         assert!(error.to_string().to_lowercase().contains("refused"), "{error}");
     }
 

@@ -66,13 +66,18 @@ impl Error {
     }
 
     pub(crate) fn of_ureq(url: &str, error: ureq::Error) -> Self {
-        Self::Transport { url: url.to_owned(), reason: explain(&error) }
+        Self::Transport { url: shown(url), reason: explain(&error) }
     }
 
     pub(crate) fn of_io(url: &str, error: io::Error) -> Self {
         // What the HTTP library means comes wrapped when it has to pass through a reader.
         Self::of_ureq(url, error.into())
     }
+}
+
+/// A URL for people: a query may hold a secret.
+pub(crate) fn shown(url: &str) -> String {
+    brief(url.split('?').next().unwrap_or(url))
 }
 
 fn explain(error: &ureq::Error) -> String {

@@ -2,7 +2,7 @@
 
 use crate::row::keys;
 use crate::types::{
-    Count, Cpu, CpuAllowance, Environment, Expiry, Memory, MemoryEnforce, Modules, Priority, RawIdmap, ResourceLimit, Size,
+    Count, Cpu, CpuAllowance, Environment, Expiry, Memory, MemoryEnforce, Modules, Priority, RawIdmap, ResourceLimit, Schedule, Size,
     SnapshotPattern, Text, Uint32,
 };
 use crate::{Config, KeyError, Refused, Table};
@@ -56,6 +56,9 @@ keys! { ROWS;
     /// unset means true, or false with `security.nesting`. Services of the guest then lose the sandboxing of systemd
     /// that needs such namespaces (`PrivateTmp=`, `ProtectSystem=`, `ProtectHostname=`, `PrivateUsers=` and the like).
     MIGRATION_STATEFUL: bool = "migration.stateful", "", Restart;
+    /// Rules added to the instance's AppArmor profile, each with its comma: `deny /srv/** w,`. A denial wins over what
+    /// is allowed. Without effect where `lxc info` shows that containers are not confined.
+    RAW_APPARMOR: Text = "raw.apparmor", "", Now;
     /// Extra entries of the id map.
     RAW_IDMAP: RawIdmap = "raw.idmap", "", Restart;
     /// Let the instance learn of itself through `/dev/lxd/sock`.
@@ -78,6 +81,10 @@ keys! { ROWS;
     SNAPSHOTS_EXPIRY: Expiry = "snapshots.expiry", "", Event;
     /// Name of snapshots made without a name; `%d` is the next free number.
     SNAPSHOTS_PATTERN: SnapshotPattern = "snapshots.pattern", "snap%d", Event;
+    /// When snapshots are taken by themselves (UTC); also of an instance that does not run if `snapshots.schedule.stopped` is true.
+    SNAPSHOTS_SCHEDULE: Schedule = "snapshots.schedule", "", Event;
+    /// Whether snapshots are taken by themselves while the instance does not run.
+    SNAPSHOTS_SCHEDULE_STOPPED: bool = "snapshots.schedule.stopped", "false", Event;
     /// Free for your own use; images' templates read some of them (`user.user-data`, `user.network_mode`).
     USER: Text = "user.*", "", Event;
     /// What the daemon remembers about the instance.
@@ -89,7 +96,6 @@ static REFUSED: &[Refused] = &[
     Refused { name: "limits.network.priority", reason: "priorities of network traffic are not implemented" },
     Refused { name: "migration.incremental.*", reason: "live migration chooses its rounds itself" },
     Refused { name: "nvidia.*", reason: "the NVIDIA container runtime is not supported; pass the card with a gpu device" },
-    Refused { name: "raw.apparmor", reason: "no AppArmor profile is generated that it could be added to" },
     Refused { name: "raw.lxc", reason: "containers are not run by liblxc; use devices and the limits.* and security.* keys" },
     Refused { name: "raw.qemu", reason: "it concerns virtual machines, and this server runs containers" },
     Refused { name: "raw.seccomp", reason: "the system call filter is fixed" },
@@ -97,8 +103,6 @@ static REFUSED: &[Refused] = &[
     Refused { name: "security.protection.shift", reason: "files are mapped at mount time, not rewritten" },
     Refused { name: "security.secureboot", reason: "it concerns virtual machines, and this server runs containers" },
     Refused { name: "security.sev*", reason: "it concerns virtual machines, and this server runs containers" },
-    Refused { name: "snapshots.schedule", reason: "snapshots are not taken by themselves; call `lxc snapshot` from a timer" },
-    Refused { name: "snapshots.schedule.*", reason: "snapshots are not taken by themselves; call `lxc snapshot` from a timer" },
     Refused {
         name: "security.syscalls.*",
         reason: "the system call filter is fixed; security.nesting permits what nested containers need",

@@ -15,6 +15,7 @@ pub mod names;
 pub mod network;
 pub mod profile;
 pub mod reference;
+pub mod schedule;
 pub mod server;
 pub mod storage_pool;
 pub mod storage_volume;

@@ -81,8 +81,8 @@ pub fn check_network(name: &str) -> Result<(), KeyError> {
     let bad = |reason: String| KeyError::other(format!("Invalid network name '{}': {reason}", printable(name)));
     check_interface(name).map_err(bad)?;
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if !name.bytes().all(plain) || name.starts_with('-') {
-        return Err(bad("only letters, digits, '-', '_' and '.' are allowed".into()));
+    if !name.bytes().all(plain) || name.starts_with(['-', '_', '.']) || name.len() < 2 {
+        return Err(bad("it must have at least 2 letters, digits, '-', '_' and '.', and begin with a letter or digit".into()));
     }
     Ok(())
 }

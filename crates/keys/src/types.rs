@@ -166,7 +166,7 @@ value_types! {
     /// Address of a PCI device.
     PciAddress -> String = "a PCI address such as 0000:01:00.0", pci_address;
     /// When to take snapshots.
-    Schedule -> String = "five cron fields, or @hourly, @daily, @weekly, @monthly, @yearly, @midnight or @never", schedule;
+    Schedule -> crate::schedule::Schedule = "five cron fields, or @hourly, @daily, @weekly, @monthly, @yearly, @midnight, @startup or @never", crate::schedule::Schedule::parse;
     /// Pattern of snapshot names.
     SnapshotPattern -> String = "a name without slashes, with %d for a number", snapshot_pattern;
     /// Where a pool keeps its files: a directory or a device.
@@ -373,18 +373,6 @@ fn pci_address(text: &str) -> Result<String, String> {
         [domain, bus, slot, function] if hex(domain, 4) && hex(bus, 2) && hex(slot, 2) && hex(function, 1) => Ok(full.to_ascii_lowercase()),
         _ => Err(format!("Invalid PCI address: {text}")),
     }
-}
-
-fn schedule(text: &str) -> Result<String, String> {
-    const ALIASES: &[&str] = &["@annually", "@daily", "@hourly", "@midnight", "@monthly", "@never", "@startup", "@weekly", "@yearly"];
-    let bad = || format!("Invalid schedule: {}", text.escape_debug());
-    if text.starts_with('@') {
-        let known = text.split(',').all(|alias| ALIASES.contains(&alias.trim()));
-        return if known { Ok(text.to_owned()) } else { Err(bad()) };
-    }
-    let fields: Vec<&str> = text.split_ascii_whitespace().collect();
-    let allowed = |c: char| c.is_ascii_digit() || "*/,-".contains(c);
-    if fields.len() == 5 && fields.iter().all(|field| field.chars().all(allowed)) { Ok(text.to_owned()) } else { Err(bad()) }
 }
 
 fn snapshot_pattern(text: &str) -> Result<String, String> {

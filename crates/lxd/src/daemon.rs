@@ -51,6 +51,8 @@ pub fn run(args: &DaemonArgs, paths: &Paths, inherited: Inherited) -> Result<()>
         group: args.group.clone(),
         helper,
         version: paths::VERSION.to_owned(),
+        apparmor: std::env::var_os("LXD_SECURITY_APPARMOR").is_none_or(|value| value != "false"),
+        cgroup_parent: paths::cgroup_parent(),
         autostart: true,
     };
     let engine = Engine::open(config).context("start")?;

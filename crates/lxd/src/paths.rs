@@ -21,6 +21,12 @@ pub struct Paths {
     pub log_dir: PathBuf,
 }
 
+/// The control group that the service manager keeps for containers, if it says so in the environment. Theirs
+/// must not be below the daemon's own, which a new daemon could not enter while they are there.
+pub fn cgroup_parent() -> PathBuf {
+    std::env::var_os("LXD_CGROUP_PARENT").map(PathBuf::from).unwrap_or_default()
+}
+
 impl Paths {
     /// From `LXD_DIR`, which also moves the logs below it.
     pub fn from_environment() -> Result<Self> {

@@ -147,6 +147,21 @@ mod tests {
         }
     }
 
+    /// Whatever byte is wrong, reading ends with an answer.
+    #[test]
+    fn damaged_certificates_are_survived() {
+        let sample = sample();
+        for index in 0..sample.der().len() {
+            for damage in [0x01, 0x80, 0xff] {
+                let mut damaged = sample.der().to_vec();
+                damaged[index] ^= damage;
+                if let Ok(read) = Certificate::from_der(&damaged) {
+                    assert_ne!(read.fingerprint(), sample.fingerprint());
+                }
+            }
+        }
+    }
+
     #[test]
     fn nonsense_is_refused() {
         let sample = sample();

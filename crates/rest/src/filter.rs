@@ -53,7 +53,7 @@ impl Filter {
                 false => match words.next().as_deref() {
                     Some("and") => false,
                     Some("or") => true,
-                    other => return Err(bad(&format!("expected `and` or `or`, not {other:?}"))),
+                    other => return Err(bad(&format!("expected `and` or `or`, not `{}`", other.unwrap_or_default()))),
                 },
             };
             let is_not = words.next_if(|word| word == "not").is_some();
@@ -61,7 +61,8 @@ impl Filter {
             let is_unequal = match words.next().as_deref() {
                 Some("eq") => false,
                 Some("ne") => true,
-                other => return Err(bad(&format!("expected `eq` or `ne`, not {other:?}"))),
+                Some(other) => return Err(bad(&format!("expected `eq` or `ne`, not `{other}`"))),
+                None => return Err(bad("it ends in the middle")),
             };
             let value = words.next().ok_or_else(|| bad("it ends in the middle"))?.to_lowercase();
             if clauses.len() == MAX_CLAUSES {

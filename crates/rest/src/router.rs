@@ -9,9 +9,9 @@ use axum::body::Body;
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use engine::Engine;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use futures_util::StreamExt;
 
 use crate::caller::Caller;
 use crate::contract::Route;
@@ -20,6 +20,7 @@ use crate::envelope;
 use crate::error::Error;
 use crate::request::{Flavour, Request};
 use crate::resources::ENDPOINTS;
+use crate::transfer;
 
 /// Most bytes of a JSON body.
 pub(crate) const MAX_JSON_BYTES: usize = 4 << 20;
@@ -134,15 +135,25 @@ pub(crate) async fn read_body(body: Body) -> Result<Bytes, Error> {
 }
 
 async fn read_bounded(body: Body, limit: usize) -> Result<Bytes, Error> {
-    let whole = Limited::new(body, limit).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, whole).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("The request body is larger than {limit} bytes")))
+    let mut stream = body.into_data_stream();
+    let whole = async {
+        let mut whole = BytesMut::new();
+        while let Some(piece) = stream.next().await {
+            let piece = piece.map_err(|error| Error::bad_request(format!("The request body could not be read: {error}")))?;
+            if whole.len() + piece.len() > limit {
+                let text = format!("The request body is larger than {limit} bytes, the most that is taken");
+                return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, text));
+            }
+            whole.extend_from_slice(&piece);
         }
-        Ok(Err(error)) => Err(Error::bad_request(format!("The request body could not be read: {error}"))),
-        Err(_) => Err(Error::new(StatusCode::REQUEST_TIMEOUT, "The request body did not come in time")),
+        Ok(whole.freeze())
+    };
+    let read = tokio::time::timeout(BODY_TIMEOUT, whole).await;
+    let read = read.unwrap_or_else(|_| Err(Error::new(StatusCode::REQUEST_TIMEOUT, "The request body did not come in time")));
+    if read.is_err() {
+        transfer::discard(stream).await;
     }
+    read
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub(crate) fn engine() -> (tempfile::TempDir, Arc<Engine>) {
         group: None,
         helper: PathBuf::from("/bin/true"),
         version: "test".to_owned(),
+        apparmor: true,
+        cgroup_parent: Default::default(),
         autostart: false,
     };
     for path in [&config.dir, &config.log_dir] {

@@ -18,8 +18,14 @@ fn main() {
     let rounds: usize = rounds.and_then(|text| text.parse().ok()).unwrap_or(10);
     let dir = tempfile::tempdir().expect("temporary directory");
     let helper = std::env::current_exe().expect("own path").parent().expect("dir").parent().expect("dir").join("lxd-runtime");
-    let config =
-        RuntimeConfig { run_dir: dir.path().join("run"), log_dir: dir.path().join("log"), cgroup_tag: "lxd-timing".into(), helper };
+    let config = RuntimeConfig {
+        run_dir: dir.path().join("run"),
+        log_dir: dir.path().join("log"),
+        cgroup_tag: "lxd-timing".into(),
+        cgroup_parent: Default::default(),
+        apparmor_dir: None,
+        helper,
+    };
     let runtime = Runtime::new(config, Box::new(|_| {})).expect("runtime");
     let spec = ContainerSpec {
         name: "t1".into(),

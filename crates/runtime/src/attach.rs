@@ -65,8 +65,12 @@ fn serve(socket: &OwnedFd) -> Failing<i32> {
 }
 
 fn enter(request: &AttachRequest, init: &OwnedFd) -> Result<()> {
+    if let Some(profile) = &request.apparmor {
+        // The command is a child of this process, which itself executes nothing.
+        crate::apparmor::confine_next_exec(profile)?;
+    }
     let groups = Groups::new(request.layout.clone(), &request.cgroup_tag, &request.name);
-    groups.enter(std::process::id() as i32)?;
+    groups.enter_beside(std::process::id() as i32)?;
     let mut kinds = namespaces::MOUNT | namespaces::UTS | namespaces::IPC | namespaces::NET | namespaces::PID | namespaces::CGROUP;
     if !request.privileged {
         kinds |= namespaces::USER;

@@ -40,6 +40,8 @@ pub struct Container {
     pub(crate) changing: Mutex<()>,
     pub(crate) run_dir: PathBuf,
     pub(crate) groups: Groups,
+    /// The profile that confines it.
+    pub(crate) apparmor: Option<String>,
     pub(crate) runtime: Weak<Runtime>,
     pub(crate) pid: i32,
     pidfd: OwnedFd,
@@ -53,14 +55,15 @@ pub struct Container {
 impl Container {
     pub(crate) fn new(
         runtime: &Arc<Runtime>,
-        spec: ContainerSpec,
+        (spec, groups, apparmor): (ContainerSpec, Groups, Option<String>),
         (pid, pidfd): (i32, OwnedFd),
         socket: OwnedFd,
         monitor: Option<Child>,
     ) -> Arc<Self> {
         Arc::new(Self {
             run_dir: runtime.run_dir(&spec.name),
-            groups: runtime.groups(&spec.name),
+            groups,
+            apparmor,
             runtime: Arc::downgrade(runtime),
             name: spec.name.clone(),
             spec: RwLock::new(Arc::new(spec)),
@@ -174,7 +177,7 @@ impl Container {
         let request = AttachRequest {
             name: self.name.clone(),
             layout: runtime.facts().layout.clone(),
-            cgroup_tag: runtime.cgroup_tag().to_owned(),
+            cgroup_tag: self.groups.tag().to_string_lossy().into_owned(),
             privileged: own.idmap.is_empty(),
             seccomp: runtime.policy(&own)?.to_vec(),
             cwd: spec.cwd.clone().filter(|cwd| !cwd.is_empty()).unwrap_or_else(home),
@@ -188,6 +191,7 @@ impl Container {
             },
             personality_32: own.personality_32,
             rlimits: own.rlimits.clone(),
+            apparmor: self.apparmor.clone(),
         };
         let streams = exec::open_streams(spec.stdio)?;
         let helper = runtime.spawn_helper("attach", ATTACH_PATIENCE)?;
@@ -299,6 +303,7 @@ impl Container {
         crate::nic::remove_shapers(&self.spec().nics);
         let runtime = self.runtime.upgrade();
         if let Some(runtime) = &runtime {
+            runtime.release(&self.name);
             runtime.retire(&self.name);
         }
         let ends = crate::nic::lasting_ends(&self.spec().nics);

@@ -27,6 +27,25 @@ impl Container {
         Ok(old)
     }
 
+    /// Loads its AppArmor profile anew with these added rules, in place of earlier ones. It holds from now on, for what
+    /// runs, too. Returns the old rules.
+    pub fn change_apparmor(&self, rules: &str) -> Result<String> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_running()?;
+        let old = self.spec();
+        let new = ContainerSpec { apparmor: rules.to_owned(), ..ContainerSpec::clone(&old) };
+        let runtime = self.runtime()?;
+        if let (Ok(apparmor), Some(_)) = (&runtime.facts().apparmor, &self.apparmor) {
+            apparmor.load(self.name(), new.confinement())?;
+        }
+        self.record(|spec| spec.apparmor = new.apparmor.clone()).inspect_err(|_| {
+            if let Ok(apparmor) = &runtime.facts().apparmor {
+                drop(apparmor.load(self.name(), old.confinement()));
+            }
+        })?;
+        Ok(old.apparmor.clone())
+    }
+
     /// Adds a network card.
     pub fn attach_nic(&self, nic: &Nic) -> Result<()> {
         let namespace = self.network_namespace()?;
@@ -86,7 +105,7 @@ impl Container {
         self.revise(|spec| spec.nodes.push(node.clone()))?;
         let bind = Bind { source: node.source.clone(), target: node.target.clone(), ..Bind::default() };
         let result = crate::nodes::create(std::slice::from_ref(node), &self.spec().idmap);
-        let result = result.and_then(|()| self.groups.allow_device(node));
+        let result = result.and_then(|()| self.groups.allow_device(node, &self.spec().nodes));
         result.and_then(|()| self.show(&bind, &self.tree(&bind)?)).inspect_err(|_| {
             drop(sys::fs::remove_file(&node.source));
             drop(self.revise(|spec| spec.nodes.retain(|other| other != node)));
@@ -105,7 +124,8 @@ impl Container {
     /// Forbids a device, if no node of the container stands for it any more.
     fn deny_node(&self, node: &DeviceNode) -> Result<()> {
         let number = |node: &DeviceNode| (node.block, node.major, node.minor);
-        if self.spec().nodes.iter().any(|other| number(other) == number(node)) { Ok(()) } else { self.groups.deny_device(node) }
+        let nodes = &self.spec().nodes;
+        if nodes.iter().any(|other| number(other) == number(node)) { Ok(()) } else { self.groups.deny_device(node, nodes) }
     }
 
     /// Fetches lent host interfaces out of a container whose monitor cannot do it any more.
@@ -130,7 +150,7 @@ impl Container {
     }
 
     fn show(&self, bind: &Bind, tree: &OwnedFd) -> Result<()> {
-        let directory = sys::fs::metadata(&bind.source)?.is_dir();
+        let directory = bind.file_system.is_some() || sys::fs::metadata(&bind.source)?.is_dir();
         self.inside_with(&[tree])?.ask(&FilesMessage::Attach { target: bind.target.clone(), directory }, &[]).map(drop)
     }
 

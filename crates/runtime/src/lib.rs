@@ -4,10 +4,12 @@
 //! The daemon side ([`Runtime`], [`Container`]) never forks. It starts a small helper program,
 //! `lxd-runtime`, which is single-threaded: as a *monitor* it is the parent of the container's
 //! init and outlives the daemon; as *attach* it carries one command into the container; as
-//! *files* it serves the guest's own view of its files.
+//! *files* it serves the guest's own view of its files. The service manager starts it as *keeper* of the
+//! containers' control groups.
 //!
 //! This crate knows nothing of records, profiles, images or HTTP.
 
+mod apparmor;
 pub mod attach;
 mod cgroup;
 pub mod checkpoint;
@@ -16,6 +18,7 @@ mod error;
 mod exec;
 pub mod files;
 mod hotplug;
+pub mod keeper;
 pub mod monitor;
 mod nic;
 mod nodes;
@@ -29,6 +32,7 @@ mod spec;
 mod staging;
 mod watcher;
 
+pub use apparmor::{AppArmor, Rules};
 pub use cgroup::{Counters, Hierarchy, Layout};
 pub use checkpoint::{After, Checkpoint, Criu, Obstacle, SavedState};
 pub use container::{Container, Usage};

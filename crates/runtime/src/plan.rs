@@ -26,6 +26,8 @@ pub struct Tree {
     pub read_only: bool,
     /// Refuse to open device nodes in it.
     pub no_devices: bool,
+    /// The source is a block device with this file system, which is mounted.
+    pub file_system: Option<String>,
     /// The guest must not be able to undo these two, see [`crate::staging`].
     pub locked: bool,
 }
@@ -39,6 +41,7 @@ impl Tree {
             optional: bind.optional,
             idmapped: bind.idmapped,
             read_only: bind.read_only,
+            file_system: bind.file_system.clone(),
             ..Self::default()
         }
     }
@@ -136,6 +139,12 @@ pub enum Step {
     DropCapabilities(Vec<u32>),
     /// Filter system calls.
     Seccomp,
+    /// Let init, once it is executed, be confined by AppArmor. While `/proc` is still the host's: the guest's
+    /// could be covered.
+    Confine {
+        /// Name of the profile.
+        profile: String,
+    },
 }
 
 /// What to do and with what.
@@ -209,6 +218,9 @@ pub fn plan(launch: &Launch) -> Plan {
     plan.steps.push(Step::UnshareCgroup);
     plan.cgroups(&launch.layout);
     plan.steps.push(Step::LinksUp);
+    if let Some(profile) = &launch.apparmor {
+        plan.steps.push(Step::Confine { profile: profile.clone() });
+    }
     plan.steps.push(Step::Pivot);
     plan.finish(spec, !launch.seccomp.is_empty());
     plan
@@ -401,6 +413,7 @@ mod tests {
             layout: Layout { hierarchies },
             cgroup_tag: "lxd".into(),
             seccomp: vec![0; 8],
+            apparmor: Some("lxd-c1".into()),
             lxcfs: None,
             resume: None,
         }
@@ -430,6 +443,7 @@ mod tests {
         let position = |wanted: &Step| plan.steps.iter().position(|step| step == wanted).expect("the step is there");
         assert!(position(&Step::AwaitPlacement) < position(&Step::UnshareCgroup));
         assert!(position(&Step::UnshareCgroup) < position(&Step::Pivot));
+        assert!(position(&Step::Confine { profile: "lxd-c1".into() }) < position(&Step::Pivot));
         assert_eq!(plan.steps.last(), Some(&Step::Seccomp), "nothing may follow the filter but exec");
     }
 

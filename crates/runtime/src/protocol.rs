@@ -31,6 +31,9 @@ pub struct Launch {
     pub cgroup_tag: String,
     /// Compiled system call filter, see [`crate::seccomp`].
     pub seccomp: Vec<u8>,
+    /// Name of the AppArmor profile that is loaded for it.
+    #[serde(default)]
+    pub apparmor: Option<String>,
     /// Mount point of lxcfs, if it runs.
     pub lxcfs: Option<PathBuf>,
     /// A saved state to go on from, in place of a fresh start.
@@ -151,6 +154,8 @@ pub struct AttachRequest {
     pub personality_32: bool,
     /// Resource limits of the command.
     pub rlimits: Vec<Rlimit>,
+    /// Name of the AppArmor profile that confines the container.
+    pub apparmor: Option<String>,
 }
 
 /// From an attach helper to the daemon.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use sys::helper::SealedProgram;
 use sys::idmap::Kind;
 
+use crate::apparmor::AppArmor;
 use crate::cgroup::{Groups, Layout};
 use crate::checkpoint::{Criu, PATIENCE, remove_waiting};
 use crate::container::Container;
@@ -29,15 +30,22 @@ pub struct RuntimeConfig {
     pub log_dir: PathBuf,
     /// Parent of all control groups: unique to this daemon on the host.
     pub cgroup_tag: String,
+    /// A control group that was delegated to this daemon, as a path below the root of the hierarchy, in which the
+    /// tag's is made; empty for the root itself. It counts where version 2 is the only one.
+    pub cgroup_parent: PathBuf,
     /// The helper program `lxd-runtime`.
     pub helper: PathBuf,
+    /// Where AppArmor profiles are kept; unset to use none.
+    pub apparmor_dir: Option<PathBuf>,
 }
 
 /// What the host can do.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct HostFacts {
     /// Control group hierarchies.
     pub layout: Layout,
+    /// Whether containers are confined by AppArmor, or why not.
+    pub apparmor: std::result::Result<AppArmor, String>,
 }
 
 /// A container ended.
@@ -80,9 +88,15 @@ pub struct Runtime {
 impl Runtime {
     /// Reads the host's facts and loads the helper. `on_exit` is called once for each container
     /// that ended, from a thread of its own, after everything of the container is gone.
-    pub fn new(config: RuntimeConfig, on_exit: OnExit) -> Result<Arc<Self>> {
+    pub fn new(mut config: RuntimeConfig, on_exit: OnExit) -> Result<Arc<Self>> {
         sys::fs::ensure_dir_all(&config.run_dir, 0o711)?;
-        let facts = HostFacts { layout: Layout::detect()? };
+        let owner = config.run_dir.parent().unwrap_or(&config.run_dir);
+        let facts = HostFacts { layout: Layout::detect()?, apparmor: AppArmor::find(config.apparmor_dir.as_deref(), owner) };
+        match &facts.apparmor {
+            Ok(_) => tracing::info!("Containers are confined by AppArmor"),
+            Err(reason) => tracing::info!("Containers are not confined by AppArmor: {reason}"),
+        }
+        config.cgroup_tag = place_groups(&config, &facts.layout);
         let helper = SealedProgram::load(&config.helper, "lxd-runtime")?;
         let watcher = Watcher::start()?;
         let calls = OnceLock::new();
@@ -150,7 +164,7 @@ impl Runtime {
     /// Removes what a start left, whoever died in the middle of it: processes, groups, and cards that
     /// nobody took. `dir` is where the run directory is.
     fn clear_away(&self, name: &str, dir: &Path) {
-        let groups = self.groups(name);
+        let groups = self.groups_of(name, dir);
         // CRIU first, which moves what it makes from the one to the other.
         for groups in [groups.workshop(), groups] {
             groups.kill();
@@ -164,6 +178,7 @@ impl Runtime {
                 remove_waiting(&launch);
             }
         }
+        self.release(name);
     }
 
     /// Finds out what became of a container while no daemon looked. Takes a few seconds at most, and
@@ -225,8 +240,10 @@ impl Runtime {
         Groups::new(self.facts.layout.clone(), &self.config.cgroup_tag, name)
     }
 
-    pub(crate) fn cgroup_tag(&self) -> &str {
-        &self.config.cgroup_tag
+    /// The groups of a container that another daemon may have started, which has its groups elsewhere.
+    fn groups_of(&self, name: &str, dir: &Path) -> Groups {
+        let tag = Launch::read(dir).map_or_else(|_| self.config.cgroup_tag.clone(), |launch| launch.cgroup_tag);
+        Groups::new(self.facts.layout.clone(), &tag, name)
     }
 
     pub(crate) fn watcher(&self) -> &Watcher {
@@ -283,6 +300,7 @@ impl Runtime {
             layout: self.facts.layout.clone(),
             cgroup_tag: self.config.cgroup_tag.clone(),
             seccomp: self.policy(spec)?.to_vec(),
+            apparmor: self.confine(spec)?,
             lxcfs: find_lxcfs(),
             resume,
         };
@@ -290,10 +308,7 @@ impl Runtime {
         crate::nodes::create(&spec.nodes, &spec.idmap)?;
         groups.create(&spec.limits, owner)?;
         if !groups.restrict_devices(&spec.nodes)? && spec.idmap.is_empty() {
-            tracing::warn!(
-                container = spec.name,
-                "without the devices controller of cgroup v1 device access of a privileged container is not restricted"
-            );
+            tracing::warn!(container = spec.name, "in a user namespace device access of a privileged container is not restricted");
         }
         Ok(())
     }
@@ -310,7 +325,8 @@ impl Runtime {
             Ok(Some((MonitorReply::Running { pid }, fds))) => {
                 let pidfd = fds.into_iter().next().ok_or_else(|| lost("sent no descriptor of init"))?;
                 let runtime = self.this.upgrade().ok_or_else(|| lost("outlived the runtime"))?;
-                Ok(Container::new(&runtime, spec.clone(), (pid, pidfd), socket, Some(child)))
+                let apparmor = self.facts.apparmor.as_ref().ok().map(|apparmor| apparmor.name(&spec.name));
+                Ok(Container::new(&runtime, (spec.clone(), self.groups(&spec.name), apparmor), (pid, pidfd), socket, Some(child)))
             }
             Ok(Some((MonitorReply::Failed(failure), _))) => {
                 drop(child.wait());
@@ -349,7 +365,8 @@ impl Runtime {
             Some((MonitorReply::Running { pid }, fds)) => {
                 let pidfd = fds.into_iter().next().ok_or_else(|| lost("sent no descriptor of init"))?;
                 let runtime = self.this.upgrade().ok_or_else(|| lost("outlived the runtime"))?;
-                Ok(Container::new(&runtime, launch.spec, (pid, pidfd), socket, None))
+                let groups = Groups::new(self.facts.layout.clone(), &launch.cgroup_tag, name);
+                Ok(Container::new(&runtime, (launch.spec, groups, launch.apparmor), (pid, pidfd), socket, None))
             }
             _ => Err(lost("gave no answer")),
         }
@@ -376,11 +393,45 @@ impl Runtime {
                 return Recovered::Nothing;
             }
         };
-        if let Err(error) = self.groups(name).remove() {
+        if let Err(error) = self.groups_of(name, &dir).remove() {
             tracing::warn!(container = name, %error, "control groups could not be removed");
         }
+        self.release(name);
         Recovered::Exited(exit)
     }
+
+    /// Loads the profile of a container, where there are any.
+    fn confine(&self, spec: &ContainerSpec) -> Result<Option<String>> {
+        self.facts.apparmor.as_ref().ok().map(|apparmor| apparmor.load(&spec.name, spec.confinement())).transpose()
+    }
+
+    /// Takes a container's profile out of the kernel: nothing of it runs any more.
+    pub(crate) fn release(&self, name: &str) {
+        if let Ok(apparmor) = &self.facts.apparmor {
+            apparmor.unload(name);
+        }
+    }
+
+    /// Removes the AppArmor profile that is kept of a container whose name is given up.
+    pub fn forget_profile(&self, name: &str) {
+        if let Ok(apparmor) = &self.facts.apparmor {
+            apparmor.forget(name);
+        }
+    }
+}
+
+/// Where the groups are: in the delegated one, if that is there and version 2 is the only one.
+fn place_groups(config: &RuntimeConfig, layout: &Layout) -> String {
+    let parent = config.cgroup_parent.strip_prefix("/").unwrap_or(&config.cgroup_parent);
+    let is_delegated = match &*layout.hierarchies {
+        [only] if only.unified && !parent.as_os_str().is_empty() => only.mount_point.join(parent).is_dir(),
+        _ => return config.cgroup_tag.clone(),
+    };
+    if !is_delegated {
+        tracing::warn!(group = %parent.display(), "the control group for containers is not there; theirs are made at the root");
+        return config.cgroup_tag.clone();
+    }
+    parent.join(&config.cgroup_tag).to_string_lossy().into_owned()
 }
 
 /// Whether an attempt to reach a monitor says that there is none: no socket, or nobody behind it.

@@ -43,6 +43,16 @@ pub struct ContainerSpec {
     pub checkpointable: bool,
     /// 32-bit personality.
     pub personality_32: bool,
+    /// Rules added to the container's AppArmor profile.
+    #[serde(default)]
+    pub apparmor: String,
+}
+
+impl ContainerSpec {
+    /// What its AppArmor profile depends on.
+    pub fn confinement(&self) -> crate::apparmor::Rules<'_> {
+        crate::apparmor::Rules { privileged: self.idmap.is_empty(), nesting: self.nesting, raw: &self.apparmor }
+    }
 }
 
 /// Where the root file system is.
@@ -88,6 +98,9 @@ pub struct Bind {
     pub optional: bool,
     /// Map the ids on disk like those of the root file system.
     pub idmapped: bool,
+    /// The source is a block device with this file system, which is mounted.
+    #[serde(default)]
+    pub file_system: Option<String>,
 }
 
 /// A device node shown inside. The node itself is made on the host at `source`, if it is not

@@ -24,7 +24,10 @@ const PLACE: &str = "/dev";
 /// Opens a tree of the host with the flags that it is to have.
 pub(crate) fn open(tree: &Tree) -> Result<OwnedFd> {
     let label = tree.source.display().to_string();
-    let fd = sys::mount::clone_tree(&tree.source, tree.recursive)?;
+    let fd = match &tree.file_system {
+        Some(kind) => mount_device(&tree.source, kind)?,
+        None => sys::mount::clone_tree(&tree.source, tree.recursive)?,
+    };
     sys::mount::set_private(&fd, &label)?;
     let mut flags = MountAttrFlags::empty();
     flags.set(MountAttrFlags::MOUNT_ATTR_RDONLY, tree.read_only);
@@ -34,6 +37,20 @@ pub(crate) fn open(tree: &Tree) -> Result<OwnedFd> {
         sys::mount::add_flags(&fd, flags, tree.recursive, &label)?;
     }
     Ok(fd)
+}
+
+/// A mount of the file system on a block device that is nowhere on the host.
+fn mount_device(device: &Path, kind: &str) -> Result<OwnedFd> {
+    let source = device.to_string_lossy();
+    let source = ("source", Some(&*source));
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID;
+    match sys::mount::new_fs(kind, &[source], attributes) {
+        // A device that cannot be written to.
+        Err(error) if matches!(error.errno, sys::Errno::ROFS | sys::Errno::ACCESS) => {
+            sys::mount::new_fs(kind, &[source, ("ro", None)], attributes)
+        }
+        other => other,
+    }
 }
 
 /// Leaves the mount namespace of this process, which has one thread, for a stage.

@@ -104,6 +104,8 @@ fn open(dir: &Path, tag: &str) -> (Arc<Runtime>, Receiver<ExitEvent>) {
         run_dir: dir.join("run"),
         log_dir: dir.join("logs"),
         cgroup_tag: tag.to_owned(),
+        cgroup_parent: Default::default(),
+        apparmor_dir: None,
         helper: env!("CARGO_BIN_EXE_lxd-runtime").into(),
     };
     let runtime = Runtime::new(config, Box::new(move |event| drop(sender.send(event)))).expect("runtime");

@@ -17,6 +17,31 @@ pub fn disk_of(path: impl AsRef<Path>) -> Result<(u32, u32)> {
     whole_disk(major, minor, Path::new("/sys/dev/block"))
 }
 
+/// What begins a file system, and where: name for mount(2), offset in bytes, bytes.
+const FILE_SYSTEMS: &[(&str, u64, &[u8])] = &[
+    ("xfs", 0, b"XFSB"),
+    ("squashfs", 0, b"hsqs"),
+    ("erofs", 1024, &[0xe2, 0xe1, 0xf5, 0xe0]),
+    ("f2fs", 1024, &[0x10, 0x20, 0xf5, 0xf2]),
+    ("ext4", 1080, &[0x53, 0xef]),
+    ("iso9660", 0x8001, b"CD001"),
+    ("btrfs", 0x1_0040, b"_BHRfS_M"),
+    ("exfat", 3, b"EXFAT   "),
+    ("vfat", 82, b"FAT32   "),
+    ("vfat", 54, b"FAT1"),
+];
+
+/// The file system on a block device (or in a file) by its name for mount(2); `None` for none that is known.
+pub fn file_system(path: impl AsRef<Path>) -> Result<Option<&'static str>> {
+    use std::os::unix::fs::FileExt;
+    let file = crate::fs::open(path.as_ref())?;
+    let holds = |offset: u64, magic: &[u8]| {
+        let mut found = vec![0; magic.len()];
+        file.read_exact_at(&mut found, offset).is_ok() && found == magic
+    };
+    Ok(FILE_SYSTEMS.iter().find(|(_, offset, magic)| holds(*offset, magic)).map(|(name, ..)| *name))
+}
+
 /// Major and minor of a device number, as the kernel packs them for user space.
 pub fn split(device: u64) -> (u32, u32) {
     let major = ((device >> 8) & 0xfff) | ((device >> 32) & !0xfff);
@@ -74,6 +99,20 @@ mod tests {
         assert_eq!(source_of(mountinfo, Path::new("/srv/x/y")), Some("/dev/sdb".into()));
         assert_eq!(source_of(mountinfo, Path::new("/srv/tmp/a")), Some("tmpfs".into()));
         assert_eq!(source_of(mountinfo, Path::new("/srvx")), Some("/dev/sda1".into()));
+    }
+
+    #[test]
+    fn file_systems_are_known_by_their_beginning() {
+        let dir = tempfile::tempdir().expect("dir");
+        let path = dir.path().join("disk");
+        let mut content = vec![0; 70_000];
+        std::fs::write(&path, &content).expect("write");
+        assert_eq!(file_system(&path).expect("read"), None);
+        content[0x1_0040..0x1_0048].copy_from_slice(b"_BHRfS_M");
+        std::fs::write(&path, &content).expect("write");
+        assert_eq!(file_system(&path).expect("read"), Some("btrfs"));
+        std::fs::write(&path, b"XFSB").expect("write");
+        assert_eq!(file_system(&path).expect("read"), Some("xfs"));
     }
 
     #[test]

@@ -12,10 +12,12 @@ pub mod root;
 
 pub mod archive_io;
 pub mod block;
+pub mod bpf;
 pub mod btrfs;
 pub mod copy;
 pub mod daemon;
 pub mod helper;
+pub mod hotplug;
 pub mod inotify;
 pub mod loopdev;
 pub mod mount;

@@ -15,6 +15,7 @@ for backing in /sys/block/loop*/loop/backing_file; do
     [ -e "$backing" ] && grep -F "$SANDBOX_DIR/" "$backing" | sed 's/^/loop /'
 done
 command -v nft >/dev/null && nft list tables | sed 's/^/nft /'
+grep -F "$SANDBOX_DIR/" /sys/kernel/security/apparmor/profiles 2>/dev/null | sed 's/^/apparmor /'
 for process in /proc/[0-9]*; do
     # Ended meanwhile, or one of ours.
     { [ -r "$process/environ" ] && ! grep -qz '^SANDBOX_FACTS=' "$process/environ"; } 2>/dev/null || continue
@@ -55,7 +56,7 @@ impl Facts {
         Self { counts }
     }
 
-    /// How many things of a kind there are (`mount`, `cgroup`, `link`, `loop`, `nft`, `process`, `fd`).
+    /// How many things of a kind there are (`mount`, `cgroup`, `link`, `loop`, `nft`, `apparmor`, `process`, `fd`).
     pub fn count(&self, kind: &str) -> usize {
         self.of(kind).map(|(_, count)| count).sum()
     }

@@ -123,3 +123,11 @@ fn checker() -> PathBuf {
     std::fs::rename(&unfinished, &program).expect("keep the guest program");
     program
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_guest_program_compiles() {
+        assert!(super::checker().is_file());
+    }
+}

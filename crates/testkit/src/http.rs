@@ -19,6 +19,11 @@ pub struct Response {
 }
 
 impl Response {
+    /// A header; empty if it is absent.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+
     /// The `metadata` of a standard answer.
     pub fn metadata(&self) -> &Value {
         &self.body["metadata"]
@@ -27,11 +32,20 @@ impl Response {
 
 /// One request on a connection of its own.
 pub fn request(socket: &Path, method: &str, path: &str, body: Option<&Value>) -> std::io::Result<Response> {
+    request_with(socket, &format!("{method} {path}"), &[], body)
+}
+
+/// The same with further headers; `line` is `METHOD PATH`.
+pub fn request_with(socket: &Path, line: &str, headers: &[(&str, &str)], body: Option<&Value>) -> std::io::Result<Response> {
     let body = body.map_or_else(String::new, Value::to_string);
-    let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: lxd\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+    let mut head = format!(
+        "{line} HTTP/1.1\r\nHost: lxd\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
         body.len()
     );
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
     let answer = exchange(socket, (head + &body).as_bytes())?;
     parse(&answer).ok_or_else(|| std::io::Error::other(format!("not HTTP: {}", String::from_utf8_lossy(&answer))))
 }

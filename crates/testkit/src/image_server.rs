@@ -88,6 +88,12 @@ impl<'a> ImageServer<'a> {
         both.to_owned()
     }
 
+    /// The source of an instance or image on this server, as requests name it.
+    pub fn source(&self, name: &str) -> Value {
+        json!({ "type": "image", "mode": "pull", "server": self.url, "protocol": "simplestreams", "alias": name,
+            "certificate": self.certificate })
+    }
+
     /// Changes what the server says of its products.
     ///
     /// # Panics

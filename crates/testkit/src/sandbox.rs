@@ -273,6 +273,37 @@ impl Sandbox {
         }
     }
 
+    /// A `POST` that starts an operation, and how that ended.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn post_and_wait(&self, path: &str, body: &Value) -> Value {
+        let answer = self.http("POST", path, Some(body));
+        assert_eq!(answer.status, 202, "{}: POST {path}: {}", self.test, answer.body);
+        self.wait_operation(answer.body["operation"].as_str().expect("an operation"))
+    }
+
+    /// How an operation ended.
+    pub fn wait_operation(&self, operation: &str) -> Value {
+        self.http("GET", &format!("{operation}/wait"), None).metadata().clone()
+    }
+
+    /// Makes and starts an instance of a source through the API, and how that ended.
+    pub fn launch_from(&self, name: &str, source: &Value) -> Value {
+        self.post_and_wait("/1.0/instances", &serde_json::json!({ "name": name, "source": source, "start": true }))
+    }
+
+    /// One with headers of its own; `line` is `METHOD PATH`.
+    ///
+    /// # Panics
+    /// When the daemon does not answer in HTTP.
+    pub fn http_with(&self, line: &str, headers: &[(&str, &str)], body: Option<&Value>) -> Response {
+        match http::request_with(&self.socket(), line, headers, body) {
+            Ok(response) => response,
+            Err(error) => panic!("{}: {line}: {error}\n{}", self.test, self.daemon_log()),
+        }
+    }
+
     /// Raw bytes over the unix socket; what came back until the daemon closed.
     pub fn raw_http(&self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
         http::exchange(&self.socket(), bytes)
@@ -307,6 +338,14 @@ impl Sandbox {
     /// When there is no such program.
     pub fn spawn_daemon_with_point(&self, point: &str) {
         self.spawn_daemon_in(&[], &[("LXD_TEST_POINT", point)]);
+    }
+
+    /// Starts `lxd` told to leave AppArmor alone. Does not wait until it is ready.
+    ///
+    /// # Panics
+    /// When there is no such program.
+    pub fn spawn_daemon_without_apparmor(&self) {
+        self.spawn_daemon_in(&[], &[("LXD_SECURITY_APPARMOR", "false")]);
     }
 
     /// Waits until the daemon is ready.

@@ -123,6 +123,7 @@ mod tests {
             name: "c1",
             config: &config,
             devices_dir: std::path::Path::new("/d"),
+            sysfs: std::path::Path::new("/sys"),
             bridge: &bridge,
             volume: &super::super::tests::no_volumes,
         };

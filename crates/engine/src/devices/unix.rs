@@ -1,7 +1,6 @@
 //! Character and block devices of the host as nodes inside.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::PathBuf;
 
 use api::Config;
 use keys::devices::unix as key;
@@ -20,24 +19,19 @@ impl Device for UnixDevice {
             (Some(major), Some(minor)) => Some((major, minor)),
             _ => host_number(key::host_path(config).unwrap_or(target), block)?,
         };
-        let Some((major, minor)) = number else {
+        let Some(number) = number else {
             if !key::REQUIRED.is_true(config) {
                 return Ok(None);
             }
             return Err(Error::bad_request("The device path doesn't exist on the host and major/minor wasn't specified.")
                 .hint(format!("device '{name}' of {}; plug it in, or set required=false", owner.name)));
         };
-        Ok(Some(Part::Node(DeviceNode {
-            device: name.to_owned(),
-            source: owner.devices_dir.join(format!("unix.{}", target.trim_start_matches('/').replace('/', "-"))),
-            target: PathBuf::from(target),
-            block,
-            major,
-            minor,
+        Ok(Some(Part::Nodes(vec![DeviceNode {
             mode: key::MODE.get(config).unwrap_or(0o660),
             uid: key::UID.get(config).unwrap_or(0),
             gid: key::GID.get(config).unwrap_or(0),
-        })))
+            ..super::node_of(owner, name, target, (block, number))
+        }])))
     }
 }
 
@@ -55,6 +49,8 @@ fn host_number(path: &str, block: bool) -> Result<Option<(u32, u32)>> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn map(pairs: &[(&str, &str)]) -> Config {
@@ -67,6 +63,7 @@ mod tests {
             name: "c1",
             config: &config,
             devices_dir: std::path::Path::new("/d/c1"),
+            sysfs: std::path::Path::new("/sys"),
             bridge: &|_| None,
             volume: &super::super::tests::no_volumes,
         };
@@ -75,11 +72,13 @@ mod tests {
 
     #[test]
     fn number_comes_from_the_host_or_the_keys() {
-        let Some(Part::Node(node)) = part(&[("type", "unix-char"), ("path", "/dev/zero")]).expect("part") else { panic!("no node") };
+        let Some(Part::Nodes(nodes)) = part(&[("type", "unix-char"), ("path", "/dev/zero")]).expect("part") else { panic!("no node") };
+        let node = &nodes[0];
         assert_eq!((node.major, node.minor, node.mode), (1, 5, 0o660));
         assert_eq!(node.source, PathBuf::from("/d/c1/unix.dev-zero"));
         let given = part(&[("type", "unix-block"), ("path", "/dev/x"), ("major", "8"), ("minor", "300"), ("mode", "0600")]).expect("part");
-        assert!(matches!(given, Some(Part::Node(DeviceNode { block: true, major: 8, minor: 300, mode: 0o600, .. }))));
+        let Some(Part::Nodes(nodes)) = given else { panic!("no node") };
+        assert!(matches!(nodes[..], [DeviceNode { block: true, major: 8, minor: 300, mode: 0o600, .. }]));
     }
 
     #[test]

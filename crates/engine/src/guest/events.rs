@@ -48,16 +48,22 @@ impl GuestEvents {
             return;
         }
         for (kind, metadata) in differences(before, after) {
-            let event = json!({ "timestamp": Timestamp::now(), "type": kind, "metadata": metadata });
-            self.send(instance, kind, &event.to_string().into());
+            self.send(instance, kind, &metadata);
         }
+    }
+
+    /// Tells an instance of a device that came or went by itself.
+    pub(super) fn plugged(&self, instance: &str, action: &str, (name, config): (&str, &api::Config)) {
+        self.send(instance, DEVICE, &json!({ "name": name, "action": action, "config": config }));
     }
 
     pub(super) fn drop_listeners_of(&self, instance: &str) {
         write(&self.listeners).retain(|entry| entry.instance != instance);
     }
 
-    fn send(&self, instance: &str, kind: &str, frame: &GuestFrame) {
+    fn send(&self, instance: &str, kind: &str, metadata: &Value) {
+        let event = json!({ "timestamp": Timestamp::now(), "type": kind, "metadata": metadata });
+        let frame: &GuestFrame = &event.to_string().into();
         let gone: Vec<u64> = {
             let listeners = read(&self.listeners);
             let wanting = listeners.iter().filter(|entry| entry.instance == instance && entry.types.contains(&kind));

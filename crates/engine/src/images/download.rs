@@ -94,6 +94,10 @@ impl Images {
         cancel.covers(&client)?;
         let max_age = if keep.is_fresh { Duration::ZERO } else { LIST_LIFETIME };
         let offer = self.resolve(remote, &client, max_age, cancel)?;
+        if keep.cached {
+            // Only for an instance, which would then not run.
+            self.check_architecture(&offer.image.architecture)?;
+        }
         let state = &self.engine.image_state;
         let _seat = state.audience.join(&offer.fingerprint, operation);
         // Whoever wants the same image at the same time waits, and has it then.
@@ -101,6 +105,7 @@ impl Images {
         cancel.check()?;
         if self.engine.records.images.contains(&offer.fingerprint) {
             operation.seal()?;
+            self.follow_name(&offer.fingerprint, remote, keep)?;
             return Ok(Arrived { fingerprint: offer.fingerprint.clone(), result: None });
         }
         let dir = self.upload_dir()?;
@@ -122,6 +127,27 @@ impl Images {
             result => result?,
         };
         Ok(Arrived { fingerprint: offer.fingerprint.clone(), result })
+    }
+
+    fn check_architecture(&self, name: &str) -> Result<()> {
+        let runs = &self.engine.host.architectures;
+        if name.is_empty() || runs.contains(&name) {
+            return Ok(());
+        }
+        let shown: String = name.chars().filter(|c| !c.is_control()).take(40).collect();
+        Err(Error::bad_request(format!("the image is for architecture {shown}, which does not run on this host"))
+            .hint(format!("it runs {}", runs.join(", "))))
+    }
+
+    /// A cached image follows the first name that it is asked for by.
+    fn follow_name(&self, fingerprint: &str, remote: &RemoteImage, keep: &Keep) -> Result<()> {
+        let change = |record: &mut ImageRecord| {
+            if keep.cached && record.cached && record.source.is_none() {
+                record.source = remote.record(fingerprint);
+                record.auto_update = keep.auto_update && record.source.is_some();
+            }
+        };
+        self.engine.records.modify(fingerprint, change).map(drop)
     }
 
     /// An image that was asked for by somebody who wants to keep it was here already.

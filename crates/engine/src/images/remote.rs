@@ -188,9 +188,9 @@ impl RemoteImage {
         if self.protocol == Protocol::Direct { self.server.clone() } else { format!("{} from {}", self.name, self.server) }
     }
 
-    /// What to record, if the name may mean another image later.
+    /// What to record, if the name may mean another image later: the beginning of a fingerprint does not.
     pub(super) fn record(&self, fingerprint: &str) -> Option<SourceRecord> {
-        (self.name != fingerprint).then(|| SourceRecord {
+        (!fingerprint.starts_with(&self.name.to_ascii_lowercase())).then(|| SourceRecord {
             server: self.server.clone(),
             protocol: self.protocol.name().to_owned(),
             certificate: self.certificate.clone(),
@@ -314,6 +314,7 @@ mod tests {
         assert_eq!(RemoteImage::of_record(&record).expect("valid"), remote);
         let fixed = RemoteImage::of_image(&source("https://x", &fingerprint)).expect("valid");
         assert_eq!(fixed.record(&fingerprint), None);
+        assert_eq!(RemoteImage::of_image(&source("https://x", "AAAA")).expect("valid").record(&fingerprint), None);
         assert!(fixed.is_surely(&fingerprint));
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use api::instances::{InstancesPost, Source};
 use api::{Config, Devices, Timestamp};
 use keys::devices::{Scope, disk};
-use keys::instance::volatile;
+use keys::instance::{RAW_APPARMOR, SECURITY_NESTING, SECURITY_PRIVILEGED, volatile};
 use keys::server::IMAGES_AUTO_UPDATE_CACHED;
+use runtime::Rules;
 use storage::{Pool, VolumeRef};
 
 use super::admission::Action;
@@ -17,7 +18,7 @@ use crate::error::Context;
 use crate::images::{Keep, RemoteImage};
 use crate::operations::{New, Operation};
 use crate::records::{Held, ImageRecord, InstanceRecord, IntentRecord};
-use crate::{Error, ErrorKind, Result, devices, host, points};
+use crate::{Error, ErrorKind, Result, host, points};
 
 /// What the new volume is made of.
 pub(super) enum Origin {
@@ -294,7 +295,16 @@ impl Instances {
         keys::devices::validate_devices(&record.devices, Scope::Instance)?;
         let expanded = expand_record(&self.engine.records, record);
         check_expanded(&expanded)?;
+        self.check_apparmor(&expanded)?;
         Ok(expanded)
+    }
+
+    /// Lets the parser look at rules for the AppArmor profile, where there is one to load them.
+    pub(super) fn check_apparmor(&self, expanded: &Expanded) -> Result<()> {
+        let config = &expanded.config;
+        let (Some(raw), Ok(apparmor)) = (RAW_APPARMOR.text(config), &self.engine.runtime.facts().apparmor) else { return Ok(()) };
+        let rules = Rules { privileged: SECURITY_PRIVILEGED.is_true(config), nesting: SECURITY_NESTING.is_true(config), raw };
+        apparmor.check("check", rules).context_as(ErrorKind::BadRequest, "check the AppArmor profile")
     }
 
     fn pool_of(&self, expanded: &Expanded) -> Result<String> {
@@ -310,8 +320,7 @@ impl Instances {
 
 /// Checks what an instance is to run with.
 pub(super) fn check_expanded(expanded: &Expanded) -> Result<()> {
-    keys::devices::validate_devices(&expanded.devices, Scope::Expanded)?;
-    devices::check_supported(&expanded.devices)
+    Ok(keys::devices::validate_devices(&expanded.devices, Scope::Expanded)?)
 }
 
 /// Sets or lifts the size limit of the root disk. `lift` also where there was never one.

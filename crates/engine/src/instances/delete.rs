@@ -62,6 +62,7 @@ impl Instances {
         changes.commit()?;
         backups.iter().for_each(|path| engine.remove_backup_file(path));
         engine.live.set_unsettled(name, None);
+        engine.runtime.forget_profile(name);
         for (network, host) in engine.hosts_of(name, &expanded.config, &expanded.devices) {
             engine.withdraw_host(&network, &host.hwaddr);
         }

@@ -70,6 +70,7 @@ impl Instances {
 
     /// What is named after the instance but is not worth failing for.
     fn move_belongings(&self, old: &str, new: &str, record: &InstanceRecord) {
+        self.engine.runtime.forget_profile(old);
         let logs = &self.engine.config.log_dir;
         if sys::fs::exists(logs.join(old)) {
             let moved = sys::fs::remove_tree(logs.join(new)).and_then(|()| sys::fs::rename(logs.join(old), logs.join(new)));

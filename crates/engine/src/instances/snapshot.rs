@@ -74,9 +74,14 @@ impl Instances {
     }
 
     fn take_snapshot(&self, name: &str, request: SnapshotsPost) -> Result<()> {
+        let action = if request.stateful { Action::Save } else { Action::Snapshot };
+        let _permit = self.engine.gates.permit(name, action)?;
+        self.take_snapshot_held(name, request)
+    }
+
+    /// The same for who holds the permit.
+    pub(super) fn take_snapshot_held(&self, name: &str, request: SnapshotsPost) -> Result<()> {
         let (engine, wanted, stateful) = (&self.engine, request.name, request.stateful);
-        let action = if stateful { Action::Save } else { Action::Snapshot };
-        let _permit = engine.gates.permit(name, action)?;
         let held = self.record(name)?;
         let expanded = expand_record(&engine.records, &held);
         let snapshot =

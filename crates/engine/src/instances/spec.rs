@@ -33,7 +33,7 @@ pub(crate) fn build(input: Input<'_>) -> ContainerSpec {
         match part {
             Part::Nic(nic) => nics.push(nic.clone()),
             Part::Disk(bind) => mounts.push(bind.clone()),
-            Part::Node(node) => nodes.push(node.clone()),
+            Part::Nodes(own) => nodes.extend(own.iter().cloned()),
         }
     }
     // Parents come before what is mounted inside them.
@@ -62,6 +62,7 @@ pub(crate) fn build(input: Input<'_>) -> ContainerSpec {
             None => !key::SECURITY_NESTING.is_true(input.config),
         },
         personality_32: input.personality_32,
+        apparmor: key::RAW_APPARMOR.text(input.config).unwrap_or_default().to_owned(),
     }
 }
 

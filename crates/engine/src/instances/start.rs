@@ -85,6 +85,10 @@ impl Instances {
         if keys::instance::LIMITS_CPU.text(&prepared.expanded.config).is_some() {
             self.rebalance_cpus();
         }
+        self.engine.hotplug.look_again();
+        if origin.is_none() {
+            self.take_startup_snapshot(name, &prepared.expanded.config);
+        }
         self.engine.lifecycle("instance-started", "instances", name);
         Ok(())
     }
@@ -129,11 +133,18 @@ impl Instances {
     }
 
     /// Calls with what the devices of an instance may know.
-    pub(super) fn with_owner<T>(&self, name: &str, config: &Config, call: impl FnOnce(&Owner<'_>) -> T) -> T {
+    pub(crate) fn with_owner<T>(&self, name: &str, config: &Config, call: impl FnOnce(&Owner<'_>) -> T) -> T {
         let engine = &self.engine;
         let devices_dir = engine.config.dir.join("devices").join(name);
         let volume = |pool: &str, volume: &str| engine.volume_content(pool, volume);
-        call(&Owner { name, config, devices_dir: &devices_dir, bridge: &|network| engine.bridge_facts(network), volume: &volume })
+        call(&Owner {
+            name,
+            config,
+            devices_dir: &devices_dir,
+            sysfs: std::path::Path::new("/sys"),
+            bridge: &|network| engine.bridge_facts(network),
+            volume: &volume,
+        })
     }
 
     /// The one durable change of a start. It comes first: a container never runs with values that

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use api::Config;
 use api::instances::InstancePut;
 use keys::devices::disk;
-use keys::instance::{LIMITS_CPU, volatile};
+use keys::instance::{LIMITS_CPU, RAW_APPARMOR, volatile};
 use serde_json::Value;
 
 use super::Instances;
@@ -14,12 +14,13 @@ use super::admission::Action;
 use super::create::{check_expanded, clean, set_quota};
 use super::expand::{Expanded, expand_record};
 use crate::devices::{self, Part, Parts};
+use crate::error::Context;
 use crate::live::Run;
 use crate::operations::{New, Operation};
 use crate::records::{Held, InstanceRecord};
 use crate::sync::lock;
 use crate::undo::Undo;
-use crate::{Error, Result, etag, host, patch};
+use crate::{Error, ErrorKind, Result, etag, host, patch};
 
 /// Volatile keys that a request cannot lose by leaving them out: without them the instance would
 /// forget what it is.
@@ -128,6 +129,7 @@ impl Instances {
     /// Checks what an instance would run with after a change of a profile.
     pub(crate) fn check_expanded(&self, held: &InstanceRecord, after: &Expanded) -> Result<()> {
         check_expanded(after)?;
+        self.check_apparmor(after)?;
         self.check_pool_unchanged(held, after)
     }
 
@@ -180,7 +182,19 @@ impl Instances {
             devices::attach(container, &name, &part)?;
             undo.push("take a device away again", move || devices::detach(&run.container, &name, &part));
         }
+        self.change_apparmor(run, (&before.config, &after.config), undo)?;
         self.change_limits(run, (before, after), undo)
+    }
+
+    /// Rules of the AppArmor profile.
+    fn change_apparmor<'a>(&self, run: &'a Run, (before, after): (&Config, &Config), undo: &mut Undo<'a>) -> Result<()> {
+        if RAW_APPARMOR.text(before) == RAW_APPARMOR.text(after) {
+            return Ok(());
+        }
+        let changed = run.container.change_apparmor(RAW_APPARMOR.text(after).unwrap_or_default());
+        let old = changed.context_as(ErrorKind::BadRequest, "change the AppArmor profile of the running container")?;
+        undo.push("put the old AppArmor profile back", move || run.container.change_apparmor(&old).map(drop));
+        Ok(())
     }
 
     /// All limits or, on failure, none. It keeps its processors unless others are asked for.
@@ -217,6 +231,9 @@ impl Instances {
         }
         if let Some(run) = engine.live.get(name) {
             engine.guests().changed(&run.container.spec(), before, after);
+            if before.devices != after.devices {
+                engine.hotplug.look_again();
+            }
         }
     }
 }
@@ -264,7 +281,7 @@ fn idmap_keys(config: &Config) -> Vec<Option<&String>> {
 fn ordered(parts: &Parts) -> Vec<(String, Part)> {
     let mut list: Vec<_> = parts.iter().map(|(name, part)| (name.clone(), part.clone())).collect();
     list.sort_by_key(|(_, part)| match part {
-        Part::Node(node) => (0, node.target.clone()),
+        Part::Nodes(nodes) => (0, nodes.first().map(|node| node.target.clone()).unwrap_or_default()),
         Part::Nic(nic) => (1, nic.name.clone().into()),
         Part::Disk(bind) => (2, bind.target.clone()),
     });

@@ -214,7 +214,7 @@ fn parameters(endpoint: &Endpoint, path: &str) -> Vec<Value> {
     }
     if matches!(endpoint.gives, Gives::List(_)) {
         let doc = "0 or absent: URLs. 1: the elements themselves.";
-        parameters.push(one("recursion", "query", doc, &json!({ "type": "integer", "minimum": 0, "maximum": 2 })));
+        parameters.push(one("recursion", "query", doc, &json!({ "type": "integer", "minimum": 0 })));
     }
     parameters.extend(endpoint.query.iter().map(|(name, doc)| one(name, "query", doc, &text)));
     parameters.extend(endpoint.headers.iter().map(|(name, doc)| one(name, "header", doc, &text)));

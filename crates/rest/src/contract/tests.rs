@@ -106,6 +106,94 @@ async fn the_document_is_served() {
     assert_eq!((served.status, &served.body), (200, &openapi()));
 }
 
+// ---- paths, verbs and headers, for every row -------------------------------------------------------
+
+/// Where there is nothing by the names in it.
+fn example(path: &str) -> String {
+    path.replace("{*", "{").split('/').map(|part| if part.starts_with('{') { "absent" } else { part }).collect::<Vec<_>>().join("/")
+}
+
+/// A failure as every one leaves the server.
+fn assert_failure(line: &str, reply: &Reply, status: u16) {
+    let fields: Vec<&str> = reply.body.as_object().into_iter().flat_map(Map::keys).map(String::as_str).collect();
+    assert_eq!((reply.status, fields), (status, vec!["error", "error_code", "type"]), "{line}: {}", reply.body);
+    assert_eq!((&reply.body["error_code"], &reply.body["type"]), (&json!(status), &json!("error")), "{line}");
+    assert_eq!(reply.headers["content-type"], "application/json", "{line}");
+    assert_eq!(reply.headers["x-content-type-options"], "nosniff", "{line}");
+}
+
+#[tokio::test]
+async fn paths_and_verbs_that_are_not_there() {
+    let (_dir, engine) = testing::engine();
+    let router = crate::router(engine);
+    let paths: HashSet<String> = rows().flat_map(|row| names_of(row.path)).collect();
+    for path in &paths {
+        let url = example(path);
+        for verb in [Verb::Get, Verb::Put, Verb::Post, Verb::Patch, Verb::Delete] {
+            let is_there = rows().any(|row| row.verb == verb && names_of(row.path).any(|name| name == *path));
+            let line = format!("{} {url}", verb.method());
+            if !is_there {
+                let reply = send(&router, &line, &[], "{}").await;
+                assert_failure(&line, &reply, 501);
+                assert_eq!(reply.body["error"], "not implemented", "{line}");
+            }
+        }
+        for verb in ["HEAD", "TRACE", "PROPFIND"] {
+            let reply = send(&router, &format!("{verb} {url}"), &[], "").await;
+            assert_eq!(reply.status, 404, "{verb} {url}");
+        }
+        let options = send(&router, &format!("OPTIONS {url}"), &[], "").await;
+        assert_eq!((options.status, &options.body), (200, &Value::Null), "{url}");
+        // An alias may hold slashes, also at its end.
+        if path != "/" && !path.contains("{*") {
+            let line = format!("GET {url}/");
+            let reply = send(&router, &line, &[], "").await;
+            let is_alias = rows().any(|row| row.path == format!("{path}/{{*name}}"));
+            assert_failure(&line, &reply, 404);
+            assert!(reply.body["error"] == "not found" || is_alias, "{line}: {}", reply.body);
+        }
+    }
+}
+
+/// Everything that can be changed can be changed without losing what somebody else changed.
+#[test]
+fn whatever_can_be_changed_has_an_etag() {
+    // These act; there is nothing to lose.
+    let actions = ["/1.0/instances/{name}/state", "/internal/shutdown"];
+    for row in rows().filter(|row| matches!(row.verb, Verb::Put | Verb::Patch) && !actions.contains(&row.path)) {
+        assert!(
+            super::openapi::is_tagged(row.path),
+            "{:?} {}: GET of it must give an ETag (`.gives_tagged`), and this must pass `request.if_match()` on",
+            row.verb,
+            row.path
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_absent_is_404_and_what_is_listed_is_listed() {
+    let (_dir, engine) = testing::engine();
+    let router = crate::router(engine);
+    for row in rows().filter(|row| row.verb == Verb::Get) {
+        for path in names_of(row.path) {
+            let line = format!("GET {}?path=x", example(&path));
+            let is_volume_list = matches!(row.gives, Gives::List(_)) && path.contains('{');
+            if path.contains('{') && !is_volume_list {
+                let reply = send(&router, &line, &[], "").await;
+                // A log's name is looked at before the instance's.
+                assert_failure(&line, &reply, if path.contains("{file}") { 400 } else { 404 });
+            }
+        }
+        if matches!(row.gives, Gives::List(_)) && !row.path.contains('{') {
+            for recursion in ["", "0", "1", "2", "3", "-1", "much"] {
+                let line = format!("GET {}?recursion={recursion}", row.path);
+                let reply = send(&router, &line, &[], "").await;
+                assert_eq!((reply.status, reply.body["metadata"].is_array()), (200, true), "{line}: {}", reply.body);
+            }
+        }
+    }
+}
+
 // ---- every body that must be refused, for every row ------------------------------------------------
 
 /// One changed body and what is to happen.
@@ -275,14 +363,7 @@ async fn every_body_is_what_its_row_says_or_refused() {
     for row in rows().filter(|row| row.takes.object.is_some()) {
         let schema = body::schema(row).expect("a schema");
         // Nothing is there by this name, so that what is accepted has no effect.
-        let path = row
-            .path
-            .replace("{*", "{")
-            .split('/')
-            .map(|part| if part.starts_with('{') { "absent" } else { part })
-            .collect::<Vec<_>>()
-            .join("/");
-        let line = format!("{} {path}", row.verb.method());
+        let line = format!("{} {}", row.verb.method(), example(row.path));
         let mut mutations: Vec<Mutation> = not_objects().into_iter().map(|body| Mutation { body, named: Some(String::new()) }).collect();
         if !row.takes.bytes.is_empty() {
             // Anything but an object is the other kind of body.

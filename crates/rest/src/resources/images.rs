@@ -37,6 +37,9 @@ const UPLOAD_HEADERS: &[Parameter] = &[
     ("X-LXD-fingerprint", "The SHA-256 that the upload must have."),
 ];
 
+/// Of sources that are no local instance; clients send them empty.
+const SOURCE_UNSERVED: &[&str] = &["source.image_type", "source.project"];
+
 pub(super) static ENDPOINTS: &[Endpoint] = &[
     row(Get, URL, Public, Quick(list), "List the images").lists::<Image>().query(&[FILTER]),
     row(Post, URL, Trusted, Streaming(|request, http| Box::pin(create(request, http))), "Upload, publish or build an image")
@@ -44,7 +47,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         .requires(&["source.type"])
         .takes_bytes("the image: a tar archive, or multipart/form-data with `metadata` and `rootfs`")
         .ignores::<Image>()
-        .unserved(&["source.project", "source.image_type"])
+        .unserved(SOURCE_UNSERVED)
         .headers(UPLOAD_HEADERS)
         .begins("`fingerprint` and `size`"),
     row(Get, ONE, Public, Quick(get), "Show an image").gives_tagged::<Image>(),

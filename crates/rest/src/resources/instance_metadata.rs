@@ -29,10 +29,6 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         .takes_bytes("the template")
         .query(PATH)
         .confirms(),
-    row(Put, TEMPLATES, Trusted, Blocking(write), "Write the template of an instance that path names")
-        .takes_bytes("the template")
-        .query(PATH)
-        .confirms(),
     row(Delete, TEMPLATES, Trusted, Blocking(delete), "Delete the template of an instance that path names").query(PATH).confirms(),
 ];
 

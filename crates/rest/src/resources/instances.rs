@@ -2,6 +2,7 @@
 
 use api::instances::{Instance, InstanceFull, InstancePost, InstancePut, InstancesPost};
 use axum::http::header::CONTENT_TYPE;
+use schemars::JsonSchema;
 
 use crate::caller::Access::Trusted;
 use crate::endpoint::Handler::{Blocking, Streaming};
@@ -43,7 +44,9 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     .ignores_fields(&["restore", "source.base-image", "source.live", "source.operation", "source.secrets", "source.allow_inconsistent"])
     .unserved(&["source.refresh", "source.project"])
     .begins("progress of what it takes"),
-    row(Get, ONE, Trusted, Streaming(|request, _| Box::pin(get(request))), "Show an instance").gives_tagged::<Instance>(),
+    row(Get, ONE, Trusted, Streaming(|request, _| Box::pin(get(request))), "Show an instance")
+        .query(&[("recursion", "1: with state and snapshots, and then without ETag.")])
+        .gives_tagged::<Shown>(),
     row(Put, ONE, Trusted, Blocking(update), "Replace the configuration of an instance, or restore a snapshot")
         .takes::<InstancePut>()
         .ignores::<Instance>()
@@ -59,6 +62,15 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         .begins(""),
     row(Delete, ONE, Trusted, Blocking(delete), "Delete an instance and its snapshots").begins(""),
 ];
+
+/// What GET of one gives, for the description alone.
+#[derive(JsonSchema)]
+#[schemars(untagged, rename = "InstanceOrFull")]
+#[expect(dead_code, reason = "only described")]
+enum Shown {
+    Plain(Box<Instance>),
+    Full(Box<InstanceFull>),
+}
 
 fn list(request: &Request) -> Outcome {
     let instances = request.engine.instances();

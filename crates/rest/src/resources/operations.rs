@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use api::operations::Operation as Shown;
 use engine::operations::Operation;
+use schemars::JsonSchema;
 use tokio::sync::oneshot;
 
 use crate::caller::Access::{Public, Trusted};
@@ -20,7 +21,7 @@ use crate::streams::{self, Upgrade, Use};
 pub(super) static ENDPOINTS: &[Endpoint] = &[
     row(Get, "/1.0/operations", Trusted, Quick(list), "List the operations by status")
         .query(&[("recursion", "1: the operations themselves instead of their URLs.")])
-        .gives::<BTreeMap<String, Vec<Shown>>>(),
+        .gives::<BTreeMap<String, Vec<Listed>>>(),
     row(Get, "/1.0/operations/{id}", Trusted, Quick(get), "Show an operation").gives::<Shown>(),
     row(Delete, "/1.0/operations/{id}", Trusted, Blocking(cancel), "Cancel an operation").confirms(),
     row(
@@ -43,6 +44,15 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     .query(&[("secret", "Which stream.")])
     .opens("bytes in binary messages, control messages as text; an empty text message ends a stream"),
 ];
+
+/// One of a list, for the description alone.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only described")]
+enum Listed {
+    Url(String),
+    Whole(Box<Shown>),
+}
 
 fn find(request: &Request) -> Result<Arc<Operation>, Error> {
     Ok(request.engine.operations().get(request.param("id"))?)

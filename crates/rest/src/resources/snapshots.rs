@@ -18,7 +18,10 @@ const ONE: &str = "/1.0/instances/{name}/snapshots/{snapshot}";
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
     row(Get, URL, Trusted, Quick(list), "List the snapshots of an instance").lists::<Snapshot>(),
-    row(Post, URL, Trusted, Blocking(create), "Take a snapshot of an instance").takes::<SnapshotsPost>().ignores::<Snapshot>().begins(""),
+    row(Post, URL, Trusted, Blocking(create), "Take a snapshot of an instance")
+        .takes::<SnapshotsPost>()
+        .unserved(&["expires_at"])
+        .begins(""),
     row(Get, ONE, Trusted, Quick(get), "Show a snapshot").gives_tagged::<Snapshot>(),
     row(Put, ONE, Trusted, Blocking(update), "Change when a snapshot expires").takes::<SnapshotPut>().ignores::<Snapshot>().begins(""),
     row(Patch, ONE, Trusted, Blocking(update), "Change when a snapshot expires").takes::<SnapshotPut>().ignores::<Snapshot>().begins(""),

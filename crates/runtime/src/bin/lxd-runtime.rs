@@ -1,5 +1,5 @@
-//! The helper program of the runtime: monitor, attach, files, hook of CRIU. Started by the daemon only, with
-//! its socket as standard input.
+//! The helper program of the runtime: monitor, attach, files, hook of CRIU. Started by the daemon, with
+//! its socket as standard input; as keeper of control groups by the service manager.
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -24,6 +24,7 @@ fn main() {
         // CRIU calls its hooks without arguments.
         [] => runtime::checkpoint::run_hook(),
         ["files"] => runtime::files::run(&socket),
+        ["keeper"] => runtime::keeper::run(),
         _ => 2,
     };
     std::process::exit(code);

@@ -1,66 +1,103 @@
-//! Which devices a container may use, by the devices controller of cgroup v1.
+//! Which devices a container may use: by the devices controller of cgroup v1, or by a program on the
+//! container's group of v2.
 //!
 //! An unprivileged guest cannot make nodes, but its root file system may hold some from when it was
 //! privileged, and a shared directory may hold some; so the list is for every container.
+
+use sys::bpf::Device;
 
 use super::Groups;
 use crate::error::Result;
 use crate::spec::DeviceNode;
 
-/// Any node may be made, these may be used: null, zero, full, random, urandom, tty, console, ptmx,
-/// pts, fuse, tun.
-const ALLOWED: &[&str] = &[
-    "b *:* m",
-    "c *:* m",
-    "c 1:3 rwm",
-    "c 1:5 rwm",
-    "c 1:7 rwm",
-    "c 1:8 rwm",
-    "c 1:9 rwm",
-    "c 5:0 rwm",
-    "c 5:1 rwm",
-    "c 5:2 rwm",
-    "c 136:* rwm",
-    "c 10:229 rwm",
-    "c 10:200 rwm",
+/// What every container may use, major and minor numbers of character devices: null, zero, full, random, urandom,
+/// tty, console, ptmx, pts, fuse, tun. Nodes may be made of any device.
+const COMMON: &[(u32, Option<u32>)] = &[
+    (1, Some(3)),
+    (1, Some(5)),
+    (1, Some(7)),
+    (1, Some(8)),
+    (1, Some(9)),
+    (5, Some(0)),
+    (5, Some(1)),
+    (5, Some(2)),
+    (136, None),
+    (10, Some(229)),
+    (10, Some(200)),
 ];
+
+/// How this host restricts devices.
+enum Means {
+    Controller,
+    Program,
+    /// In a user namespace neither is to be had from anyone, and this manager is itself a guest, held to its own list.
+    None,
+}
+
+fn means(groups: &Groups) -> Means {
+    match (groups.controller("devices"), groups.unified_dir()) {
+        _ if !sys::process::has_all_ids() => Means::None,
+        (Some((_, false)), _) => Means::Controller,
+        (_, Some(_)) => Means::Program,
+        _ => Means::None,
+    }
+}
 
 /// Allows the common devices and the container's own, and nothing else; false where that cannot be.
 pub(super) fn restrict(groups: &Groups, nodes: &[DeviceNode]) -> Result<bool> {
-    if !is_enforced(groups) {
-        return Ok(false);
+    match means(groups) {
+        Means::Controller => {
+            write(groups, false, "a")?;
+            ["b *:* m", "c *:* m"].iter().try_for_each(|rule| write(groups, true, rule))?;
+            common().try_for_each(|device| write(groups, true, &rule(&device)))?;
+            nodes.iter().try_for_each(|node| write(groups, true, &rule(&device(node))))?;
+        }
+        Means::Program => load(groups, nodes)?,
+        Means::None => return Ok(false),
     }
-    write(groups, false, "a")?;
-    ALLOWED.iter().try_for_each(|rule| write(groups, true, rule))?;
-    nodes.iter().try_for_each(|node| write(groups, true, &rule(node)))?;
     Ok(true)
 }
 
-/// Allows one more device.
-pub(super) fn allow(groups: &Groups, node: &DeviceNode) -> Result<()> {
-    if is_enforced(groups) { write(groups, true, &rule(node)) } else { Ok(()) }
-}
-
-/// Takes one back, unless every container has it. Nodes for it may still be made, as all may.
-pub(super) fn deny(groups: &Groups, node: &DeviceNode) -> Result<()> {
-    let is_common = ALLOWED.contains(&rule(node).as_str()) || (!node.block && node.major == PTS);
-    if is_common || !is_enforced(groups) {
-        return Ok(());
+/// Allows one more device; `nodes` are all that the container has with it.
+pub(super) fn allow(groups: &Groups, node: &DeviceNode, nodes: &[DeviceNode]) -> Result<()> {
+    match means(groups) {
+        Means::Controller => write(groups, true, &rule(&device(node))),
+        Means::Program => load(groups, nodes),
+        Means::None => Ok(()),
     }
-    write(groups, false, &rule(node).replace("rwm", "rw"))
 }
 
-/// Major number of the slave terminals.
-const PTS: u32 = 136;
-
-/// On cgroup v2 there are no such files. In a user namespace they take no rules from anyone, and this
-/// manager is itself a guest, held to its own list.
-fn is_enforced(groups: &Groups) -> bool {
-    matches!(groups.controller("devices"), Some((_, false))) && sys::process::has_all_ids()
+/// Takes one back, unless every container has it; `nodes` are all that the container has without it. Nodes for it
+/// may still be made, as all may.
+pub(super) fn deny(groups: &Groups, node: &DeviceNode, nodes: &[DeviceNode]) -> Result<()> {
+    let denied = device(node);
+    let is_common = |device: Device| device == denied || (!denied.block && device.minor.is_none() && device.major == denied.major);
+    match means(groups) {
+        Means::Controller if !common().any(is_common) => write(groups, false, &rule(&denied).replace("rwm", "rw")),
+        Means::Program => load(groups, nodes),
+        Means::Controller | Means::None => Ok(()),
+    }
 }
 
-fn rule(node: &DeviceNode) -> String {
-    format!("{} {}:{} rwm", if node.block { 'b' } else { 'c' }, node.major, node.minor)
+fn common() -> impl Iterator<Item = Device> {
+    COMMON.iter().map(|(major, minor)| Device { block: false, major: *major, minor: *minor })
+}
+
+fn device(node: &DeviceNode) -> Device {
+    Device { block: node.block, major: node.major, minor: Some(node.minor) }
+}
+
+fn load(groups: &Groups, nodes: &[DeviceNode]) -> Result<()> {
+    let Some(dir) = groups.unified_dir() else { return Ok(()) };
+    let mut devices: Vec<Device> = common().chain(nodes.iter().map(device)).collect();
+    devices.sort_unstable();
+    devices.dedup();
+    Ok(sys::bpf::restrict_devices(&dir, &devices)?)
+}
+
+fn rule(device: &Device) -> String {
+    let minor = device.minor.map_or_else(|| "*".to_owned(), |minor| minor.to_string());
+    format!("{} {}:{minor} rwm", if device.block { 'b' } else { 'c' }, device.major)
 }
 
 fn write(groups: &Groups, allowed: bool, rule: &str) -> Result<()> {

@@ -48,9 +48,12 @@ static ROWS: &[Row] = &[
     Row {
         controller: "cpuset",
         asked: |limits| limits.cpus.is_some().then_some("limits.cpu"),
-        v1: |limits| vec![cpuset(limits, None)],
-        // An empty list is the parent's.
-        v2: |limits| vec![cpuset(limits, Some("\n"))],
+        v1: |limits| vec![cpuset(limits)],
+        // An empty list is the parent's, but some kernels refuse it while there are processes.
+        v2: |limits| match limits.cpus {
+            Some(_) => vec![cpuset(limits)],
+            None => vec![cpuset(limits), write_if_there("cpuset.cpus", "\n")],
+        },
     },
     Row { controller: "blkio", asked: asked_of_disks, v1: blkio_v1, v2: |_| Vec::new() },
     Row { controller: "io", asked: |_| None, v1: |_| Vec::new(), v2: io_v2 },
@@ -112,7 +115,7 @@ fn perform(dir: &Path, write: &Write) -> Result<()> {
     let path = dir.join(file);
     let result = match (&write.value, dir.parent()) {
         (Some(value), _) => sys::fs::write_kernel(&path, value),
-        (None, Some(parent)) => sys::fs::read_to_string(parent.join(file)).and_then(|value| sys::fs::write_kernel(&path, value.trim())),
+        (None, Some(parent)) => parents_value(parent, file).and_then(|value| sys::fs::write_kernel(&path, value.trim())),
         (None, None) => Ok(()),
     };
     match (result, &write.need) {
@@ -123,6 +126,12 @@ fn perform(dir: &Path, write: &Write) -> Result<()> {
         }
         (result, _) => Ok(result?),
     }
+}
+
+/// What the parent has; where nothing is set there, what it comes to.
+fn parents_value(parent: &Path, file: &str) -> sys::Result<String> {
+    let own = sys::fs::read_to_string(parent.join(file))?;
+    if own.trim().is_empty() { sys::fs::read_to_string(parent.join(format!("{file}.effective"))) } else { Ok(own) }
 }
 
 fn write(file: &'static str, value: impl ToString) -> Write {
@@ -156,20 +165,18 @@ fn memory_v1(limits: &Limits) -> Vec<Write> {
     ]
 }
 
+/// A hard limit has no mark below it: above `memory.high` a process without swap is slowed down without end, where
+/// it is to be killed. Swap is counted apart, so that as much again may be swapped out at most.
 fn memory_v2(limits: &Limits) -> Vec<Write> {
-    let max = || "max".to_owned();
-    let bytes = limits.memory_bytes.map(|bytes| bytes.to_string());
-    let (hard, high) = match (&bytes, limits.memory_soft, limits.memory_bytes) {
-        (Some(text), true, _) => (max(), text.clone()),
-        (Some(text), false, Some(bytes)) => (text.clone(), (bytes / 10 * 9).to_string()),
-        _ => (max(), max()),
-    };
-    let swap = if limits.swap == Some(false) { "0".to_owned() } else { max() };
-    let need = || if bytes.is_some() { Need::Asked } else { Need::None };
+    let text = |bytes: Option<u64>| bytes.map_or_else(|| "max".to_owned(), |bytes| bytes.to_string());
+    let hard = limits.memory_bytes.filter(|_| !limits.memory_soft);
+    let soft = limits.memory_bytes.filter(|_| limits.memory_soft);
+    let swap = if limits.swap == Some(false) { Some(0) } else { hard };
+    let need = || if limits.memory_bytes.is_some() { Need::Asked } else { Need::None };
     vec![
-        Write { file: "memory.max", value: Some(hard), need: need() },
-        Write { file: "memory.high", value: Some(high), need: need() },
-        write_if_there("memory.swap.max", swap),
+        Write { file: "memory.max", value: Some(text(hard)), need: need() },
+        Write { file: "memory.high", value: Some(text(soft)), need: need() },
+        write_if_there("memory.swap.max", text(swap)),
     ]
 }
 
@@ -269,10 +276,10 @@ fn huge_pages(limits: &Limits, unlimited: &str, file: fn(&HugePages) -> &'static
     HUGE_PAGES.iter().map(one).collect()
 }
 
-fn cpuset(limits: &Limits, unset: Option<&str>) -> Write {
+fn cpuset(limits: &Limits) -> Write {
     match &limits.cpus {
         Some(cpus) => write("cpuset.cpus", cpus),
-        None => Write { file: "cpuset.cpus", value: unset.map(str::to_owned), need: Need::None },
+        None => Write { file: "cpuset.cpus", value: None, need: Need::None },
     }
 }
 
@@ -292,7 +299,9 @@ mod tests {
             [("memory.limit_in_bytes", "1000"), ("memory.memsw.limit_in_bytes", "1000"), ("memory.soft_limit_in_bytes", "900")]
         );
         assert!(values(&memory_v1(&limits)).iter().all(|(_, value)| *value != "-1"), "nothing is lifted on the way");
-        assert_eq!(values(&memory_v2(&limits)), [("memory.max", "1000"), ("memory.high", "900"), ("memory.swap.max", "max")]);
+        assert_eq!(values(&memory_v2(&limits)), [("memory.max", "1000"), ("memory.high", "max"), ("memory.swap.max", "1000")]);
+        let unswapped = Limits { swap: Some(false), ..limits };
+        assert_eq!(values(&memory_v2(&unswapped)).last(), Some(&("memory.swap.max", "0")));
     }
 
     #[test]
@@ -329,14 +338,14 @@ mod tests {
             values(&memory_v1(&limits))[2..5],
             [("memory.limit_in_bytes", "-1"), ("memory.memsw.limit_in_bytes", "-1"), ("memory.soft_limit_in_bytes", "1000")]
         );
-        assert_eq!(values(&memory_v2(&limits))[..2], [("memory.max", "max"), ("memory.high", "1000")]);
+        assert_eq!(values(&memory_v2(&limits)), [("memory.max", "max"), ("memory.high", "1000"), ("memory.swap.max", "max")]);
     }
 
     #[test]
     fn what_is_unset_becomes_the_parents() {
         let row = |controller: &str| ROWS.iter().find(|row| row.controller == controller).expect("row");
         assert_eq!(values(&(row("cpuset").v1)(&Limits::default())), [("cpuset.cpus", "parent's")]);
-        assert_eq!(values(&(row("cpuset").v2)(&Limits::default())), [("cpuset.cpus", "\n")]);
+        assert_eq!(values(&(row("cpuset").v2)(&Limits::default())), [("cpuset.cpus", "parent's"), ("cpuset.cpus", "\n")]);
         assert_eq!(values(&(row("blkio").v1)(&Limits::default())), [("blkio.weight|blkio.bfq.weight", "parent's")]);
         assert_eq!(values(&(row("io").v2)(&Limits::default())), [("io.weight|io.bfq.weight", "100")]);
         assert_eq!(values(&memory_v1(&Limits::default())).last(), Some(&("memory.swappiness", "parent's")));

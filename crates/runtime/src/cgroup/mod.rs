@@ -131,7 +131,8 @@ impl Groups {
             let parent = hierarchy.mount_point.join(self.tag());
             sys::fs::ensure_dir(&parent, 0o755)?;
             if hierarchy.unified {
-                enable_controllers(&hierarchy.mount_point, &hierarchy.controllers);
+                // What is above the parent's parent is someone else's.
+                enable_controllers(parent.parent().unwrap_or(&parent), &hierarchy.controllers);
                 enable_controllers(&parent, &hierarchy.controllers);
             }
             let dir = self.dir(hierarchy);
@@ -144,19 +145,38 @@ impl Groups {
         self.layout.hierarchies.iter().try_for_each(|hierarchy| delegate(&self.dir(hierarchy), owner))
     }
 
-    /// Leaves a container only the devices that it is shown. False on cgroup v2, where nothing is restricted.
+    /// Leaves a container only the devices that it is shown. False where that cannot be: in a user namespace.
     pub fn restrict_devices(&self, nodes: &[DeviceNode]) -> Result<bool> {
         devices::restrict(self, nodes)
     }
 
-    /// Lets it use one device more.
-    pub fn allow_device(&self, node: &DeviceNode) -> Result<()> {
-        devices::allow(self, node)
+    /// Lets it use one device more; `nodes` are all that it has then.
+    pub fn allow_device(&self, node: &DeviceNode, nodes: &[DeviceNode]) -> Result<()> {
+        devices::allow(self, node, nodes)
     }
 
-    /// Takes one device back.
-    pub fn deny_device(&self, node: &DeviceNode) -> Result<()> {
-        devices::deny(self, node)
+    /// Takes one device back; `nodes` are all that it has then.
+    pub fn deny_device(&self, node: &DeviceNode, nodes: &[DeviceNode]) -> Result<()> {
+        devices::deny(self, node, nodes)
+    }
+
+    /// Moves the calling process to the keeper of the delegated group that these are in, if they are in one: away from
+    /// the group of the daemon's unit, with which it would be killed.
+    pub(crate) fn join_keeper(&self) -> Result<()> {
+        let Some(keeper) = self.only_dir().and_then(|dir| Some(dir.parent()?.with_file_name(crate::keeper::LEAF))) else { return Ok(()) };
+        match sys::fs::write_kernel(keeper.join("cgroup.procs"), "0") {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Moves a process in that brings a command along. Where version 2 is alone, into a leaf: the guest may hand
+    /// controllers on only while no process is in the group itself, and it cannot move one that it does not see.
+    pub fn enter_beside(&self, pid: i32) -> Result<()> {
+        match self.only_dir() {
+            Some(dir) => enter_leaf(&dir, pid),
+            None => self.enter(pid),
+        }
     }
 
     /// Moves a process in.
@@ -165,11 +185,7 @@ impl Groups {
             let dir = self.dir(hierarchy);
             match sys::fs::write_kernel(dir.join("cgroup.procs"), &pid.to_string()) {
                 // The guest hands controllers on to groups of its own: then v2 takes processes in leaves only.
-                Err(error) if error.errno == sys::Errno::BUSY => {
-                    let leaf = dir.join(LEAF);
-                    sys::fs::ensure_dir(&leaf, 0o755)?;
-                    sys::fs::write_kernel(leaf.join("cgroup.procs"), &pid.to_string())?;
-                }
+                Err(error) if error.errno == sys::Errno::BUSY => enter_leaf(&dir, pid)?,
                 other => other?,
             }
         }
@@ -312,9 +328,24 @@ impl Groups {
         self.layout.unified().map(|hierarchy| self.dir(hierarchy))
     }
 
-    fn tag(&self) -> &Path {
+    /// The directory, where there is no other: the unified hierarchy is the only one.
+    pub(crate) fn only_dir(&self) -> Option<PathBuf> {
+        match &*self.layout.hierarchies {
+            [only] if only.unified => Some(self.dir(only)),
+            _ => None,
+        }
+    }
+
+    /// The parent's path below each mount point.
+    pub(crate) fn tag(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
     }
+}
+
+fn enter_leaf(dir: &Path, pid: i32) -> Result<()> {
+    let leaf = dir.join(LEAF);
+    sys::fs::ensure_dir(&leaf, 0o755)?;
+    Ok(sys::fs::write_kernel(leaf.join("cgroup.procs"), &pid.to_string())?)
 }
 
 /// Lets children use the controllers. One that cannot be enabled is missing below, and the limits
@@ -345,7 +376,10 @@ fn delegate(dir: &Path, (uid, gid): (u32, u32)) -> Result<()> {
         return Ok(());
     }
     sys::fs::chown(dir, uid, gid)?;
-    for file in ["cgroup.procs", "tasks", "cgroup.threads", "cgroup.subtree_control"] {
+    // What this kernel's version 2 has beside those that all have.
+    let listed = sys::fs::read_to_string("/sys/kernel/cgroup/delegate").unwrap_or_default();
+    let known = ["cgroup.procs", "tasks", "cgroup.threads", "cgroup.subtree_control"];
+    for file in listed.lines().filter(|file| !file.contains('/')).chain(known) {
         match sys::fs::chown(dir.join(file), uid, gid) {
             Err(error) if !error.is_not_found() => return Err(error.into()),
             _ => {}

@@ -110,6 +110,7 @@ impl Child<'_> {
                 Ok(sys::process::keep_capabilities_without(capabilities)?)
             }
             Step::Seccomp => Ok(sys::seccomp::install(&self.launch.seccomp)?),
+            Step::Confine { profile } => crate::apparmor::confine_next_exec(profile),
         }
     }
 
@@ -282,5 +283,6 @@ fn describe(step: &Step, plan: &Plan) -> String {
         Step::Personality32 => "set the 32-bit personality".into(),
         Step::DropCapabilities(_) => "drop capabilities".into(),
         Step::Seccomp => "install the system call filter".into(),
+        Step::Confine { profile } => format!("choose the AppArmor profile `{profile}`"),
     }
 }

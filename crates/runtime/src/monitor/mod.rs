@@ -113,6 +113,7 @@ fn prepare(run_dir: &Path) -> Result<Launch> {
     sys::process::become_subreaper()?;
     sys::process::set_guest_limits();
     let launch = Launch::read(run_dir)?;
+    Groups::new(launch.layout.clone(), &launch.cgroup_tag, &launch.spec.name).join_keeper()?;
     sys::process::set_name(&format!("lxd:{}", launch.spec.name.chars().take(11).collect::<String>()))?;
     Ok(launch)
 }
@@ -159,7 +160,8 @@ fn make(launch: &Launch, plan: &Plan, trees: Vec<Option<OwnedFd>>, console: Pty)
         flags |= namespaces::MOUNT;
         None
     };
-    match sys::process::clone_process(flags).map_err(Error::from).map_err(failed("make the container's namespaces"))? {
+    let groups = Groups::new(launch.layout.clone(), &launch.cgroup_tag, &launch.spec.name);
+    match clone_child(flags, &groups).map_err(failed("make the container's namespaces"))? {
         Clone::Child => {
             drop(ours);
             child::run(launch, plan, (trees, terminal), &theirs)
@@ -190,6 +192,14 @@ fn make(launch: &Launch, plan: &Plan, trees: Vec<Option<OwnedFd>>, console: Pty)
     }
 }
 
+/// Clones the child, into its control group where that is the only one and of version 2.
+fn clone_child(flags: u64, groups: &Groups) -> Result<Clone> {
+    match groups.only_dir() {
+        Some(dir) => Ok(sys::process::clone_process_into(flags, sys::fs::open(dir)?.as_fd())?),
+        None => Ok(sys::process::clone_process(flags)?),
+    }
+}
+
 /// One-byte signals to the child.
 const GO: &[u8] = b"go";
 
@@ -216,7 +226,11 @@ fn fill_stage(plan: &Plan, trees: &[Option<OwnedFd>], home: &OwnedFd) -> Result<
 fn lead(launch: &Launch, (pid, network): (i32, &OwnedFd), socket: &OwnedFd) -> std::result::Result<(), StepFailure> {
     let failed = |step: &'static str| move |error: Error| StepFailure { step: step.into(), reason: error.to_string() };
     let groups = Groups::new(launch.layout.clone(), &launch.cgroup_tag, &launch.spec.name);
-    let enter = || groups.enter(pid).map_err(failed("enter the control groups"));
+    let enter = || match groups.only_dir() {
+        // It was born there.
+        Some(_) => Ok(()),
+        None => groups.enter(pid).map_err(failed("enter the control groups")),
+    };
     // On v1 only the real root may move a process of another user, which the child becomes next.
     // Everywhere else, moving it meanwhile saves the time that it takes.
     let is_real_root = sys::process::has_all_ids();

@@ -77,6 +77,10 @@ fn run_criu(
     flags.pair("--root", Path::new(STAGE).join("root"));
     flags.pair("--inherit-fd", format!("fd[0]:{}", state.console));
     flags.pair("--action-script", &resume.hook);
+    if let Some(profile) = &launch.apparmor {
+        // Not the one that it was saved with, which may be another container's.
+        flags.pair("--lsm-profile", format!("apparmor:{profile}"));
+    }
     let context = context(launch, state, ports).to_environment().map_err(|error| failed(error.to_string()))?;
     let environment: Vec<String> =
         [TOOLS.to_owned()].into_iter().chain(context.into_iter().map(|(name, value)| format!("{name}={value}"))).collect();

@@ -3,9 +3,14 @@
 use anyhow::{Result, bail};
 use api::images::{ImageSource, ImagesPost};
 use clap::{Args, ValueEnum};
+use client::Client;
+
+use super::relay::relay;
 
 use crate::app::App;
 use crate::commands::image_servers::{self, ImageServer};
+use crate::names::Target;
+use crate::progress::Progress;
 use crate::{images, outln};
 
 /// Copy images between servers
@@ -14,7 +19,8 @@ use crate::{images, outln};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 lxc image copy images:debian/12 local: --alias debian/12 --auto-update
-lxc image copy web work: --copy-aliases --public")]
+lxc image copy web work: --copy-aliases --public
+lxc image copy web work: --mode=relay # where work cannot reach this server")]
 pub struct Copy {
     /// The image
     #[arg(value_name = "[REMOTE:]IMAGE")]
@@ -44,11 +50,12 @@ pub struct Copy {
 enum Mode {
     /// The target server fetches it.
     Pull,
+    /// Through this program, for servers that cannot reach each other.
+    Relay,
 }
 
 impl Copy {
     pub async fn run(self, app: &App) -> Result<()> {
-        let Mode::Pull = self.mode;
         let (source, target) = (app.target(&self.image)?, app.target(&self.target)?);
         if !target.is_explicit || !target.name.is_empty() {
             bail!("The target is a server: a remote with a colon at its end, such as `local:`");
@@ -63,15 +70,31 @@ impl Copy {
             let image = ImageServer::of(app, &source.remote)?.load(&source.name).await?;
             aliases.extend(image.aliases.into_iter().map(|alias| alias.name));
         }
+        let fingerprint = match self.mode {
+            Mode::Pull => self.pull(app, &client, &source).await?,
+            Mode::Relay => self.relay(app, &client, &source).await?,
+        };
+        images::set_aliases(&client, &aliases, &fingerprint).await?;
+        outln!("Image copied successfully!");
+        Ok(())
+    }
+
+    async fn pull(&self, app: &App, client: &Client, source: &Target) -> Result<String> {
         let mut sources = image_servers::sources(app, &source.remote, &source.name).await?;
         if self.auto_update {
             sources.iter_mut().for_each(|known| follow(known, &source.name));
         }
         let post = ImagesPost { public: self.public, auto_update: self.auto_update, ..ImagesPost::default() };
-        let fingerprint = image_servers::fetch(app, &client, (sources, post)).await?;
-        images::set_aliases(&client, &aliases, &fingerprint).await?;
-        outln!("Image copied successfully!");
-        Ok(())
+        image_servers::fetch(app, client, (sources, post)).await
+    }
+
+    async fn relay(&self, app: &App, client: &Client, source: &Target) -> Result<String> {
+        if self.auto_update {
+            bail!("An image that is relayed can't be kept up to date: the target server doesn't know where it comes from");
+        }
+        let from = app.client(&source.remote)?;
+        let image = images::load(&from, &source.name).await?;
+        relay((&from, client), &image, (self.public, Progress::new("Copying the image", app.quiet))).await
     }
 }
 

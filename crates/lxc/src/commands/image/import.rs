@@ -57,8 +57,7 @@ impl Import {
         let progress = Progress::new("Transferring image", app.quiet);
         let mut request = Request::new(Method::POST, path(&["images"])).header("X-LXD-public", if self.public { "1" } else { "0" });
         if !plan.properties.is_empty() {
-            let query: Vec<String> = plan.properties.iter().map(|(key, value)| format!("{}={}", client::encode(key), client::encode(value))).collect();
-            request = request.header("X-LXD-properties", query.join("&"));
+            request = request.header("X-LXD-properties", properties(plan.properties.iter().map(|(key, value)| (key, value))));
         }
         let request = match plan.files.as_slice() {
             [tarball] => unified(request, tarball, progress)?,
@@ -71,9 +70,7 @@ impl Import {
         outln!("Image imported with fingerprint: {fingerprint}");
         Ok(())
     }
-}
 
-impl Import {
     /// Has the server fetch the image.
     async fn import_url(&self, app: &App, client: &Client, (url, properties): (String, Vec<Pair>)) -> Result<()> {
         let source = ImageSource { kind: "url".to_owned(), url, ..ImageSource::default() };
@@ -117,8 +114,13 @@ fn open(file: &str) -> Result<(File, u64)> {
     Ok((opened, metadata.size()))
 }
 
+/// Properties as a header has them.
+pub(super) fn properties<'a>(pairs: impl Iterator<Item = (&'a String, &'a String)>) -> String {
+    pairs.map(|(key, value)| format!("{}={}", client::encode(key), client::encode(value))).collect::<Vec<_>>().join("&")
+}
+
 /// A file's name for a header: quotes and control characters would end it.
-fn header_name(file: &str) -> String {
+pub(super) fn header_name(file: &str) -> String {
     names::base_name(file).chars().filter(|c| !c.is_control() && !matches!(c, '"' | '\\') && c.is_ascii()).collect()
 }
 

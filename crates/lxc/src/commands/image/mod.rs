@@ -1,5 +1,7 @@
 //! `lxc image`.
 
+mod relay;
+
 commands! {
     /// Manage images
     group Image {
