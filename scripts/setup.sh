@@ -39,9 +39,11 @@ curl curl
 openssl openssl
 script bsdutils
 lxcfs lxcfs
-curl curl
-openssl openssl
 python3 python3
+/usr/lib/python3/dist-packages/pip python3-pip
+curl curl
+jq jq
+openssl openssl
 "
 
 fail() {
@@ -100,6 +102,7 @@ fi
 if [ "$1" != build ]; then
     # Tests need it; without it, all but saving the running state works.
     LXD_NEEDS_CRIU=$([ "$1" = test ] && echo 1 || echo 0) "$(dirname "$0")/criu.sh"
+    [ "$1" != test ] || "$(dirname "$0")/clients.sh"
     [ -e /dev/net/tun ] || fail "/dev/net/tun is missing: the kernel needs the module tun (modprobe tun)"
     grep -q cgroup /proc/filesystems || fail "this kernel has no cgroups"
     [ "$(cat /proc/sys/user/max_user_namespaces 2> /dev/null || echo 1)" != 0 ] ||

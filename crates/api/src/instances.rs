@@ -58,8 +58,8 @@ pub struct InstanceFull {
     /// The instance.
     #[serde(flatten)]
     pub instance: Instance,
-    /// Backups (none yet).
-    pub backups: Option<Vec<serde_json::Value>>,
+    /// Its backups.
+    pub backups: Option<Vec<crate::instance_backups::InstanceBackup>>,
     /// Its state now.
     pub state: Option<crate::state::InstanceState>,
     /// Its snapshots.

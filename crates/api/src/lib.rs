@@ -6,16 +6,20 @@
 pub mod certificates;
 pub mod events;
 pub mod images;
+pub mod instance_backups;
 pub mod instances;
+pub mod metadata;
 pub mod networks;
 pub mod operations;
 pub mod profiles;
+pub mod resources;
 pub mod response;
 pub mod server;
 pub mod snapshots;
 pub mod state;
 pub mod status;
 pub mod storage_pools;
+pub mod storage_volumes;
 pub mod time;
 
 use std::collections::BTreeMap;

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::state::{Address, Counters};
 use crate::{Config, null_default};
 
 /// One network.
@@ -60,6 +61,40 @@ pub struct NetworkPut {
     /// All keys.
     #[serde(deserialize_with = "null_default")]
     pub config: Config,
+}
+
+/// Reply to `GET /1.0/networks/NAME/state`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the names are those of the API and say it")]
+pub struct NetworkState {
+    #[serde(deserialize_with = "null_default")]
+    pub addresses: Vec<Address>,
+    pub counters: Counters,
+    pub hwaddr: String,
+    pub mtu: i64,
+    /// `up` or `down`.
+    pub state: String,
+    /// `loopback`, `broadcast`, `point-to-point`, `unknown`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Of a bridge.
+    pub bridge: Option<NetworkStateBridge>,
+}
+
+/// What only a bridge has.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+#[allow(missing_docs, reason = "the names are those of the API and say it")]
+pub struct NetworkStateBridge {
+    pub id: String,
+    pub stp: bool,
+    /// In hundredths of a second.
+    pub forward_delay: u64,
+    pub vlan_default: u64,
+    pub vlan_filtering: bool,
+    #[serde(deserialize_with = "null_default")]
+    pub upper_devices: Vec<String>,
 }
 
 /// One DHCP lease or static assignment.

@@ -52,4 +52,15 @@ pub struct SnapshotsPost {
     /// Save the running state, too.
     #[serde(deserialize_with = "null_default")]
     pub stateful: bool,
+    /// Null: as `snapshots.expiry` of the instance says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Body of `PUT /1.0/instances/NAME/snapshots/SNAPSHOT`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct SnapshotPut {
+    /// Null: never.
+    pub expires_at: Option<Timestamp>,
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Config, null_default};
+use crate::{Config, Timestamp, null_default};
 
 /// One pool.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -89,11 +89,12 @@ pub struct StorageVolume {
     #[serde(deserialize_with = "null_default")]
     pub description: String,
     pub name: String,
-    /// `container` or `image`.
+    /// `container`, `image` or `custom`.
     #[serde(rename = "type")]
     pub kind: String,
     #[serde(deserialize_with = "null_default")]
     pub used_by: Vec<String>,
     pub location: String,
     pub content_type: String,
+    pub created_at: Timestamp,
 }

@@ -55,6 +55,8 @@ pub(crate) struct Owner<'a> {
     pub sysfs: &'a Path,
     /// Managed networks.
     pub bridge: &'a dyn Fn(&str) -> Option<BridgeFacts>,
+    /// Where the content of a custom volume is, by pool and name.
+    pub volume: &'a dyn Fn(&str, &str) -> Result<std::path::PathBuf>,
 }
 
 /// A type of device.
@@ -191,15 +193,26 @@ pub(crate) fn detach(container: &Container, name: &str, part: &Part) -> Result<(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    pub(super) fn no_volumes(_pool: &str, name: &str) -> Result<std::path::PathBuf> {
+        Err(crate::Error::bad_request(name))
+    }
 
     #[test]
     fn what_stays_keeps_its_part() {
         let disk = |source: &str| -> Config {
             [("type", "disk"), ("source", source), ("path", "/x")].map(|(key, value)| (key.to_owned(), value.to_owned())).into()
         };
-        let owner = Owner { name: "c1", config: &Config::new(), devices_dir: Path::new("/d"), sysfs: Path::new("/sys"), bridge: &|_| None };
+        let owner = Owner {
+            name: "c1",
+            config: &Config::new(),
+            devices_dir: Path::new("/d"),
+            sysfs: Path::new("/sys"),
+            bridge: &|_| None,
+            volume: &no_volumes,
+        };
         let spec = ContainerSpec {
             mounts: vec![Bind { device: "gone".into(), source: "/not/there".into(), target: "/x".into(), ..Bind::default() }],
             ..ContainerSpec::default()

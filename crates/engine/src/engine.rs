@@ -13,6 +13,7 @@ use crate::certificates::{Certificates, Strangers};
 use crate::criu::KnownCriu;
 use crate::error::Context;
 use crate::events::Events;
+use crate::expiry::Alarm;
 use crate::guest::{GuestState, Guests};
 use crate::host::Host;
 use crate::hotplug::Hotplug;
@@ -76,6 +77,8 @@ pub struct Engine {
     pub(crate) id_allocation: Mutex<()>,
     /// Read by each start from its check for a shutdown until its container is published.
     pub(crate) starts: RwLock<()>,
+    /// Rings when something gets another date of expiry.
+    pub(crate) expiry_alarm: Arc<Alarm>,
     ready: Ready,
     shutting_down: AtomicBool,
     /// Keeps other daemons off the state directory.
@@ -106,6 +109,7 @@ struct Ready {
 
 /// Directories of the state directory and their modes.
 const LAYOUT: &[(&str, u32)] = &[
+    ("backups", 0o700),
     ("database", 0o700),
     ("devices", 0o711),
     // Users of the host have no business with the sockets of guests.
@@ -158,6 +162,7 @@ impl Engine {
             host_ids,
             id_allocation: Mutex::default(),
             starts: RwLock::default(),
+            expiry_alarm: Arc::default(),
             ready: Ready::default(),
             shutting_down: AtomicBool::new(false),
             config,
@@ -171,6 +176,7 @@ impl Engine {
         engine.guests().sweep();
         Hotplug::start(&engine);
         let leftovers = engine.images().leftovers();
+        engine.sweep_backups();
         let worker = engine.clone();
         let start = std::thread::Builder::new().name("start-up".into()).spawn(move || worker.finish_start(unsettled, leftovers));
         start.map(drop).context_as(crate::ErrorKind::Unavailable, "start a thread")?;
@@ -196,6 +202,7 @@ impl Engine {
         *lock(&self.ready.done) = true;
         self.ready.changed.notify_all();
         tracing::info!("ready");
+        self.watch_expiry();
         self.images().sweep(leftovers);
         self.images().start_upkeep();
         // The first to ask shall not wait for it.

@@ -63,12 +63,11 @@ pub struct Events {
 }
 
 impl Events {
-    /// Adds a listener for the kinds named in `types` (`operation,logging`; empty: operation and
-    /// logging, as LXD does; unknown names never match). Dropping the guard removes it.
+    /// Adds a listener for the kinds named in `types` (`operation,logging`; empty: all, as LXD does
+    /// since there are life cycle events; unknown names never match). Dropping the guard removes it.
     pub fn subscribe(self: &Arc<Self>, types: &str, listener: Listener) -> crate::Result<Subscription> {
-        let types = if types.is_empty() { "operation,logging" } else { types };
         let all = [EventKind::Operation, EventKind::Logging, EventKind::Lifecycle];
-        let kinds = all.into_iter().filter(|kind| types.split(',').any(|name| name.trim() == kind.name())).collect();
+        let kinds = all.into_iter().filter(|kind| types.is_empty() || types.split(',').any(|name| name.trim() == kind.name())).collect();
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut listeners = write(&self.listeners);
         if listeners.len() >= MAX_LISTENERS {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use api::networks::{Lease, Network, NetworkPut, NetworksPost};
+use api::networks::{Lease, Network, NetworkPut, NetworkState, NetworkStateBridge, NetworksPost};
 use keys::devices::nic;
 use network::{BridgeSpec, Host};
 use serde_json::Value;
@@ -168,6 +168,35 @@ impl Networks {
         let interface = found.ok_or_else(|| Error::not_found(format!("Network '{name}' not found")))?;
         let value = self.render_host(&interface);
         Ok(Tagged { etag: etag::of(&(&value.name, &value.config)), value })
+    }
+
+    /// Addresses and counters of a network's interface.
+    pub fn state(&self, name: &str) -> Result<NetworkState> {
+        let found = network::interface_state(name).context(format!("look at interface {name}"))?;
+        let is_known = self.engine.records.networks.contains(name);
+        let network::InterfaceState { interface, bridge } = match found {
+            Some(found) => found,
+            None if is_known => return Ok(NetworkState { state: "down".into(), kind: "broadcast".into(), ..NetworkState::default() }),
+            None => return Err(Error::not_found(format!("Network '{name}' not found"))),
+        };
+        let (_, shown) = crate::instances::state::interface(interface);
+        let bridge = bridge.map(|bridge| NetworkStateBridge {
+            id: bridge.id,
+            stp: bridge.stp,
+            forward_delay: bridge.forward_delay,
+            vlan_default: bridge.vlan_default,
+            vlan_filtering: bridge.vlan_filtering,
+            upper_devices: bridge.ports,
+        });
+        Ok(NetworkState {
+            addresses: shown.addresses,
+            counters: shown.counters,
+            hwaddr: shown.hwaddr,
+            mtu: shown.mtu,
+            state: shown.state,
+            kind: shown.kind,
+            bridge,
+        })
     }
 
     /// Makes a managed bridge and brings it up.

@@ -72,6 +72,11 @@ impl New {
         Self { description, resources: vec![("images", vec![fingerprint.to_owned()])], metadata: None }
     }
 
+    pub(crate) fn volume(description: &'static str, pool: &str, name: &str) -> Self {
+        let path = format!("{pool}/volumes/custom/{name}");
+        Self { description, resources: vec![("storage-pools", vec![path])], metadata: None }
+    }
+
     pub(crate) fn plain(description: &'static str) -> Self {
         Self { description, ..Self::default() }
     }
@@ -115,6 +120,13 @@ struct State {
 impl Operations {
     pub(crate) fn new(events: Arc<Events>) -> Self {
         Self { all: Mutex::default(), events, unconnected: Arc::default() }
+    }
+
+    /// Forgets the operations that cannot be read any more, and closes what they hold.
+    pub(crate) fn forget_ended(&self) {
+        let stale: Vec<_> = lock(&self.all).extract_if(|_, operation| operation.is_stale()).collect();
+        // Dropping them may do anything.
+        drop(stale);
     }
 
     /// All operations that can be read now, oldest first.

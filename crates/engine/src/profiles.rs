@@ -43,6 +43,7 @@ impl Profiles {
             return Err(Error::bad_request("The profile already exists"));
         }
         let record = checked(ProfilePut { config: request.config, description: request.description, devices: request.devices })?;
+        let _volumes = self.engine.use_volumes(&record.devices)?;
         let mut changes = self.engine.records.changes();
         changes.insert(&request.name, record)?;
         changes.commit()?;
@@ -55,6 +56,7 @@ impl Profiles {
         let held = self.record(name)?;
         etag::check(if_match, &tagged_parts(&held))?;
         let record = checked(request)?;
+        let _volumes = self.engine.use_volumes(&record.devices)?;
         let users = self.users(name);
         self.check_users(name, &users, &record)?;
         let before: Vec<Expanded> = users.iter().map(|(_, user)| expand_record(&self.engine.records, user)).collect();

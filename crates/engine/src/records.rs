@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, RwLock};
 use store::{CommitError, Guard, Record, Revision, Store, Table, Write};
 
 pub(crate) use kinds::{
-    AliasRecord, CertificateRecord, ImageRecord, InstanceRecord, IntentRecord, NetworkRecord, PoolRecord, ProfileRecord, ServerRecord,
-    SnapshotRecord, SourceRecord,
+    AliasRecord, BackupRecord, CertificateRecord, ImageRecord, InstanceRecord, IntentRecord, NetworkRecord, PoolRecord, ProfileRecord,
+    ServerRecord, SnapshotRecord, SourceRecord, VolumeIntentRecord, VolumeRecord, VolumeSnapshotRecord,
 };
 
 use crate::error::Context;
@@ -124,6 +124,10 @@ pub(crate) struct Records {
     pub aliases: Kind<AliasRecord>,
     pub networks: Kind<NetworkRecord>,
     pub pools: Kind<PoolRecord>,
+    pub backups: Kind<BackupRecord>,
+    pub volumes: Kind<VolumeRecord>,
+    pub volume_snapshots: Kind<VolumeSnapshotRecord>,
+    pub volume_intents: Kind<VolumeIntentRecord>,
     pub server: Kind<ServerRecord>,
     pub certificates: Kind<CertificateRecord>,
 }
@@ -139,6 +143,10 @@ impl Records {
             aliases: Kind::load(&store)?,
             networks: Kind::load(&store)?,
             pools: Kind::load(&store)?,
+            backups: Kind::load(&store)?,
+            volumes: Kind::load(&store)?,
+            volume_snapshots: Kind::load(&store)?,
+            volume_intents: Kind::load(&store)?,
             server: Kind::load(&store)?,
             certificates: Kind::load(&store)?,
             store,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::storage_pools::{Resources, StoragePool, StoragePoolPut, StoragePoolsPost, StorageVolume, Usage};
 use serde_json::Value;
-use storage::{Pool, PoolSpec};
+use storage::{CustomVolumes, Pool, PoolSpec};
 
 use crate::error::Context;
 use crate::instances::expand::expand_record;
@@ -16,14 +16,29 @@ use crate::{Engine, Error, ErrorKind, Result, Tagged, etag, patch};
 /// What the errors call it.
 const KIND: &str = "storage pool";
 
+/// A pool that is open.
+#[derive(Clone)]
+struct Opened {
+    pool: Arc<dyn Pool>,
+    custom: Arc<dyn CustomVolumes>,
+}
+
+impl Opened {
+    fn open(spec: &PoolSpec) -> storage::Result<Self> {
+        Ok(Self { pool: storage::open(spec)?, custom: storage::open_custom(spec)? })
+    }
+}
+
 /// The pools that are open.
 #[derive(Default)]
 pub(crate) struct PoolTable {
-    slots: Slots<Arc<dyn Pool>>,
+    slots: Slots<Opened>,
     /// Shared by whoever makes something on a pool, held alone by whoever makes or removes the pool.
     leases: Leases,
     /// Held while a pool is opened: it is mounted once, and there is one object of it with its locks.
     opening: Leases,
+    /// Of custom volumes, by `POOL/VOLUME`: held alone by whoever changes one.
+    pub(crate) volumes: Leases,
 }
 
 impl PoolTable {
@@ -33,7 +48,8 @@ impl PoolTable {
 
     /// Any pool that is open, for the server's facts.
     pub(crate) fn drivers(&self) -> Vec<(String, String)> {
-        let mut drivers: Vec<_> = self.slots.all_ready().iter().map(|pool| (pool.driver().to_owned(), pool.version())).collect();
+        let mut drivers: Vec<_> =
+            self.slots.all_ready().iter().map(|Opened { pool, .. }| (pool.driver().to_owned(), pool.version())).collect();
         drivers.sort();
         drivers.dedup();
         drivers
@@ -55,6 +71,15 @@ pub struct StoragePools {
 impl Engine {
     /// An open pool. One that failed to open is tried again: the disk may be there by now.
     pub(crate) fn pool(&self, name: &str) -> Result<Arc<dyn Pool>> {
+        self.opened_pool(name).map(|opened| opened.pool)
+    }
+
+    /// The custom volumes of an open pool.
+    pub(crate) fn custom_volumes(&self, name: &str) -> Result<Arc<dyn CustomVolumes>> {
+        self.opened_pool(name).map(|opened| opened.custom)
+    }
+
+    fn opened_pool(&self, name: &str) -> Result<Opened> {
         match self.pools.slots.get(KIND, name) {
             Err(error) if error.kind() == ErrorKind::Unavailable => self.open_pool(name).map_err(|_| error),
             other => other,
@@ -69,24 +94,24 @@ impl Engine {
 
     /// A pool that is open now.
     pub(crate) fn ready_pool(&self, name: &str) -> Option<Arc<dyn Pool>> {
-        self.pools.slots.ready(name)
+        self.pools.slots.ready(name).map(|opened| opened.pool)
     }
 
-    fn open_pool(&self, name: &str) -> Result<Arc<dyn Pool>> {
+    fn open_pool(&self, name: &str) -> Result<Opened> {
         let _turn = self.pools.opening.hold(name);
         // Another thread may have opened it meanwhile.
-        match self.ready_pool(name) {
-            Some(pool) => Ok(pool),
+        match self.pools.slots.ready(name) {
+            Some(opened) => Ok(opened),
             None => self.open_pool_held(name),
         }
     }
 
     /// The caller has its turn to open it.
-    fn open_pool_held(&self, name: &str) -> Result<Arc<dyn Pool>> {
+    fn open_pool_held(&self, name: &str) -> Result<Opened> {
         let record = self.records.pools.get(name).ok_or_else(|| Error::not_found(format!("Storage pool '{name}' not found")))?;
-        let result = storage::open(&self.pool_spec(name, &record));
+        let result = Opened::open(&self.pool_spec(name, &record));
         let kept = match &result {
-            Ok(pool) => Ok(pool.clone()),
+            Ok(opened) => Ok(opened.clone()),
             Err(error) => Err(chain(error)),
         };
         self.pools.slots.set(name, kept);
@@ -127,10 +152,9 @@ impl StoragePools {
     pub(crate) fn open_all(&self) {
         std::thread::scope(|scope| {
             for name in self.names() {
-                scope.spawn(move || {
-                    if let Err(error) = self.engine.open_pool(&name) {
-                        tracing::error!(pool = name, "{}", error.report());
-                    }
+                scope.spawn(move || match self.engine.open_pool(&name).and_then(|_| self.engine.storage_volumes(&name)) {
+                    Ok(volumes) => volumes.settle_all(),
+                    Err(error) => tracing::error!(pool = name, "{}", error.report()),
                 });
             }
         });
@@ -168,18 +192,20 @@ impl StoragePools {
         }
         let mut record = PoolRecord { driver, description, config, id: uuid::Uuid::new_v4().to_string() };
         let mut spec = self.engine.pool_spec(&name, &record);
-        let pool = storage::create(&mut spec).context(format!("make storage pool `{name}`"))?;
+        let what = format!("make storage pool `{name}`");
+        let pool = storage::create(&mut spec).context(what.as_str())?;
+        let custom = storage::open_custom(&spec).context(what)?;
         record.config = spec.config.clone();
         let mut changes = self.engine.records.changes();
         changes.insert(&name, record)?;
         if let Err(error) = changes.commit() {
-            drop(pool);
+            drop((pool, custom));
             if let Err(undo) = storage::destroy(&spec) {
                 tracing::warn!("undo: remove storage pool: {undo}");
             }
             return Err(error);
         }
-        self.engine.pools.slots.set(&name, Ok(pool));
+        self.engine.pools.slots.set(&name, Ok(Opened { pool, custom }));
         self.engine.lifecycle("storage-pool-created", "storage-pools", &name);
         Ok(())
     }
@@ -250,16 +276,20 @@ impl StoragePools {
         let users: Vec<String> = self.used_by(name).into_iter().filter(|url| !url.starts_with("/1.0/images/")).collect();
         if !users.is_empty() {
             return Err(Error::bad_request(format!("The storage pool is currently in use by {}", users.join(", ")))
-                .hint("delete these instances, or move their root disk to another pool"));
+                .hint("delete these instances and volumes, or move them to another pool"));
         }
         let records = &self.engine.records;
-        if let Some(damaged) = records.instances.damaged().iter().chain(records.snapshots.damaged()).next() {
-            return Err(Error::bad_request("The storage pool may hold the volume of an instance whose record cannot be read")
-                .caused_by(std::io::Error::other(damaged.clone()))
-                .hint("a newer version of the daemon may be able to read it"));
+        if let Some(damaged) = records.instances.damaged().iter().chain(records.snapshots.damaged()).chain(records.volumes.damaged()).next()
+        {
+            return Err(Error::bad_request(
+                "The storage pool may hold the volume of an instance or a custom volume whose record cannot be read",
+            )
+            .caused_by(std::io::Error::other(damaged.clone()))
+            .hint("a newer version of the daemon may be able to read it"));
         }
         let Some(pool) = self.engine.ready_pool(name) else { return Ok(()) };
         let found = pool.list().context(format!("look at the volumes of storage pool `{name}`"))?.instances;
+        self.check_no_unknown_volumes(name)?;
         let unknown: Vec<String> = found.into_iter().filter(|instance| !records.instances.contains(instance)).collect();
         if let Some(first) = unknown.first() {
             let dir = pool.dir(&storage::VolumeRef::instance(first));
@@ -269,6 +299,20 @@ impl StoragePools {
         Ok(())
     }
 
+    /// The caller has seen that no custom volume is recorded.
+    fn check_no_unknown_volumes(&self, name: &str) -> Result<()> {
+        let custom = self.engine.custom_volumes(name)?;
+        let found = custom.list().context(format!("look at the volumes of storage pool `{name}`"))?;
+        match found.first() {
+            None => Ok(()),
+            Some(first) => {
+                let dir = custom.dir(&storage::VolumeRef::instance(first));
+                Err(Error::bad_request(format!("The storage pool holds unknown custom volumes: {}", found.join(", ")))
+                    .hint(format!("if they are not needed any more, remove them first: {}", dir.display())))
+            }
+        }
+    }
+
     /// Space of a pool.
     pub fn resources(&self, name: &str) -> Result<Resources> {
         self.record(name)?;
@@ -276,7 +320,7 @@ impl StoragePools {
         Ok(Resources { space: Usage { used: space.used_bytes, total: space.total_bytes }, inodes: Usage::default() })
     }
 
-    /// Volumes of a pool: containers and images.
+    /// Volumes of a pool: containers, custom ones and images.
     pub fn volumes(&self, name: &str) -> Result<Vec<StorageVolume>> {
         self.record(name)?;
         let volume = |kind: &str, volume: String, url: String| StorageVolume {
@@ -290,12 +334,13 @@ impl StoragePools {
         let instances = self.engine.records.instances.all().into_iter().filter(|(_, record)| record.pool == name);
         let mut volumes: Vec<_> = instances.map(|(id, _)| volume("container", id.clone(), format!("/1.0/instances/{id}"))).collect();
         let pool = self.engine.pool(name)?;
+        volumes.extend(self.engine.storage_volumes(name)?.list());
         let images = self.engine.records.images.ids().into_iter().filter(|fingerprint| pool.has_image(fingerprint));
         volumes.extend(images.map(|id| volume("image", id.clone(), format!("/1.0/images/{id}"))));
         Ok(volumes)
     }
 
-    fn record(&self, name: &str) -> Result<crate::records::Held<PoolRecord>> {
+    pub(crate) fn record(&self, name: &str) -> Result<crate::records::Held<PoolRecord>> {
         self.engine.records.pools.get(name).ok_or_else(|| Error::not_found(format!("Storage pool '{name}' not found")))
     }
 
@@ -316,17 +361,19 @@ impl StoragePools {
         }
     }
 
-    /// URLs of the images, instances and profiles on a pool.
+    /// URLs of the images, instances, custom volumes and profiles on a pool.
     fn used_by(&self, name: &str) -> Vec<String> {
         let records = &self.engine.records;
         let uses = |devices: &api::Devices| devices.values().any(|device| device.get("pool").is_some_and(|pool| pool == name));
         let mut urls = Vec::new();
-        if let Some(pool) = self.engine.pools.slots.ready(name) {
+        if let Some(pool) = self.engine.ready_pool(name) {
             urls.extend(records.images.ids().into_iter().filter(|id| pool.has_image(id)).map(|id| format!("/1.0/images/{id}")));
         }
         let instances = records.instances.all().into_iter();
         let on_pool = instances.filter(|(_, record)| record.pool == name || uses(&expand_record(records, record).devices));
         urls.extend(on_pool.map(|(id, _)| format!("/1.0/instances/{id}")));
+        let volumes = records.volumes.below(&format!("{name}/"));
+        urls.extend(volumes.into_iter().map(|(id, _)| format!("/1.0/storage-pools/{name}/volumes/custom/{id}")));
         urls.extend(
             records.profiles.all().into_iter().filter(|(_, record)| uses(&record.devices)).map(|(id, _)| format!("/1.0/profiles/{id}")),
         );

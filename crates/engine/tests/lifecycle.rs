@@ -176,8 +176,11 @@ fn devices(engine: &Arc<Engine>) {
 
 fn snapshots(engine: &Arc<Engine>) {
     let instances = engine.instances();
-    done(instances.create_snapshot("c1", SnapshotsPost { name: "one".into(), stateful: false }));
-    assert!(fails(instances.create_snapshot("c1", SnapshotsPost { name: "one".into(), stateful: false })).contains("already exists"));
+    done(instances.create_snapshot("c1", SnapshotsPost { name: "one".into(), stateful: false, expires_at: None }));
+    assert!(
+        fails(instances.create_snapshot("c1", SnapshotsPost { name: "one".into(), stateful: false, expires_at: None }))
+            .contains("already exists")
+    );
     instances.delete_file("c1", "/root/hello").expect("delete");
     done(instances.update("c1", InstancePut { restore: "one".into(), ..InstancePut::default() }, None));
     assert_eq!(instances.get("c1").expect("get").value.status, "Running");

@@ -54,6 +54,12 @@ pub enum Error {
         /// The bound.
         limit: u64,
     },
+    /// No `backup/index.yaml` at the beginning.
+    #[error("{file} is not a backup of an instance: it does not begin with backup/index.yaml")]
+    MissingIndex {
+        /// The archive.
+        file: String,
+    },
     /// No `metadata.yaml` at the top.
     #[error("Could not extract image metadata.yaml from tar: no such member in {file}")]
     MissingMetadata {

@@ -6,6 +6,7 @@
 //! opened directory. This crate knows nothing of records, pools or the API.
 
 mod archive;
+mod backup;
 mod build;
 mod error;
 mod formats;
@@ -17,6 +18,7 @@ mod stream;
 mod templates;
 mod unpack;
 
+pub use backup::{BackupConfig, BackupIndex, BackupWriter, read_backup_index, unpack_backup};
 pub use build::{BuiltImage, Distribution, Recipe, build};
 pub use error::Error;
 pub use formats::{Compression, Format};

@@ -85,7 +85,7 @@ pub(crate) fn with_properties(bytes: &[u8], properties: &BTreeMap<String, String
     Ok(text.into_bytes())
 }
 
-fn parse_yaml<T: de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+pub(crate) fn parse_yaml<T: de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     if bytes.len() > MAX_METADATA_BYTES {
         return Err(Error::Limit { what: "bytes of metadata.yaml", limit: MAX_METADATA_BYTES as u64 });
     }
@@ -110,7 +110,7 @@ fn brief(text: &str) -> String {
 }
 
 /// Absent and null are the same.
-fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> std::result::Result<T, D::Error> {
+pub(crate) fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> std::result::Result<T, D::Error> {
     Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 

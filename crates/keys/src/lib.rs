@@ -18,6 +18,7 @@ pub mod reference;
 pub mod schedule;
 pub mod server;
 pub mod storage_pool;
+pub mod storage_volume;
 pub mod subid;
 pub mod types;
 pub mod values;

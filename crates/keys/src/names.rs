@@ -57,6 +57,22 @@ pub fn check_pool(name: &str) -> Result<(), KeyError> {
     Ok(())
 }
 
+/// Checks a custom storage volume's name.
+pub fn check_volume(name: &str) -> Result<(), KeyError> {
+    if name.is_empty() {
+        return Err(KeyError::other("No name provided"));
+    }
+    if name.contains('/') {
+        return Err(KeyError::other("Storage volume names may not contain slashes"));
+    }
+    check_component("storage volume", name)?;
+    // What begins with a dot is the pool's own; devices and commands name volumes in one word.
+    if name.len() > 200 || name.starts_with(['-', '.']) || name.chars().any(char::is_whitespace) {
+        return Err(KeyError::other(format!("Invalid storage volume name '{}'", printable(name))));
+    }
+    Ok(())
+}
+
 /// Checks a network's name, which is also the name of its bridge.
 pub fn check_network(name: &str) -> Result<(), KeyError> {
     if name.is_empty() {
@@ -162,6 +178,10 @@ mod tests {
         }
         assert_eq!(check_snapshot("before upgrade"), Ok(()));
         assert!(check_pool("-rf").is_err());
+        for bad in ["", ".hidden", "-rf", "a/b", "a b", "..", &"v".repeat(201)] {
+            assert!(check_volume(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(check_volume("data.v1"), Ok(()));
         assert_eq!(check_profile("..").expect_err("dots").to_string(), "Invalid profile name '..'");
     }
 

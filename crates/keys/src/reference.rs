@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::{Row, Table, devices, instance, network, server, storage_pool};
+use crate::{Row, Table, devices, instance, network, server, storage_pool, storage_volume};
 
 /// A heading, an introduction and the rows below it.
 struct Section {
@@ -23,7 +23,8 @@ pub fn render() -> String {
     }
     text.push_str("\n## Keys that are refused\n\nKnown from LXD, answered with the reason.\n\n| key | of | reason |\n|---|---|---|\n");
     let network = ("networks", &network::TABLE);
-    let tables = [("instances, profiles", &instance::TABLE), ("server", &server::TABLE), network];
+    let volumes = ("storage volumes", &storage_volume::TABLE);
+    let tables = [("instances, profiles", &instance::TABLE), ("server", &server::TABLE), network, volumes];
     for (of, table) in tables {
         render_refused(&mut text, of, table);
     }
@@ -48,6 +49,11 @@ fn sections() -> Vec<Section> {
             rows,
         });
     }
+    sections.push(Section {
+        title: "Storage volumes".into(),
+        intro: "Of custom volumes; set with `lxc storage volume create` or `lxc storage volume set`.",
+        rows: storage_volume::ROWS,
+    });
     for (title, rows) in devices::tables() {
         sections.push(Section {
             title: format!("Devices: {title}"),

@@ -5,6 +5,8 @@ use crate::types::{Compression, Count, Expiry, Line, ListenAddress, Secret, Text
 use crate::{Config, KeyError, Refused, Table};
 
 keys! { ROWS;
+    /// How backups are compressed.
+    BACKUPS_COMPRESSION_ALGORITHM: Compression = "backups.compression_algorithm", "gzip", Event;
     /// Address for clients on the network (port 8443 unless given); unset for none.
     CORE_HTTPS_ADDRESS: ListenAddress = "core.https_address", "", Now;
     /// Value of the CORS header Access-Control-Allow-Credentials.

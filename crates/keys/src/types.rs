@@ -153,6 +153,8 @@ value_types! {
     Domain -> String = "a DNS domain such as lxd", |text: &str| names::check_domain(text).map(|()| text.to_owned());
     /// An absolute path.
     AbsolutePath -> String = "an absolute path", absolute_path;
+    /// What a disk shows: a path of the host, or the name of a custom volume.
+    DiskSource -> String = "an absolute path, or with `pool` the name of a volume", disk_source;
     /// A path in an instance; relative ones start at its root.
     GuestPath -> String = "a path in the instance, without ..", guest_path;
     /// Mount options of btrfs.
@@ -279,6 +281,14 @@ fn ranges<A: std::str::FromStr + PartialOrd + Copy>(text: &str) -> Result<Vec<(A
         (first <= last).then_some((first, last))
     };
     text.split(',').map(|part| parse(part).ok_or_else(|| format!("Invalid address range: {part}"))).collect()
+}
+
+fn disk_source(text: &str) -> Result<String, String> {
+    if text.starts_with('/') {
+        return absolute_path(text);
+    }
+    let name = text.strip_prefix("custom/").unwrap_or(text);
+    names::check_volume(name).map(|()| name.to_owned()).map_err(|_| format!("Invalid path or volume: {text}"))
 }
 
 fn absolute_path(text: &str) -> Result<String, String> {

@@ -30,6 +30,6 @@ pub use defaults::{fill_defaults, in_use};
 pub use error::{Error, Result};
 pub use filter::{CardFilter, remove_card_filter};
 pub use hosts::Host;
-pub use interfaces::{HostInterface, InterfaceKind, host_interface, host_interfaces};
+pub use interfaces::{BridgeState, HostInterface, InterfaceKind, InterfaceState, host_interface, host_interfaces, interface_state};
 pub use leases::{Lease, parse as parse_leases};
 pub use plan::{Plan, plan};

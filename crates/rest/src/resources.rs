@@ -2,12 +2,15 @@
 
 mod certificates;
 mod events;
+mod hardware;
 mod images;
 mod images_aliases;
+mod instance_backups;
 mod instance_console;
 mod instance_exec;
 mod instance_files;
 mod instance_logs;
+mod instance_metadata;
 mod instance_state;
 mod instances;
 mod internal;
@@ -17,6 +20,7 @@ mod profiles;
 mod server;
 mod snapshots;
 mod storage_pools;
+mod storage_volumes;
 
 use crate::endpoint::Endpoint;
 pub(crate) use images::export_reply;
@@ -26,13 +30,16 @@ pub static ENDPOINTS: &[&[Endpoint]] = &[
     server::ENDPOINTS,
     certificates::ENDPOINTS,
     events::ENDPOINTS,
+    hardware::ENDPOINTS,
     images::ENDPOINTS,
     images_aliases::ENDPOINTS,
     instances::ENDPOINTS,
+    instance_backups::ENDPOINTS,
     instance_console::ENDPOINTS,
     instance_exec::ENDPOINTS,
     instance_files::ENDPOINTS,
     instance_logs::ENDPOINTS,
+    instance_metadata::ENDPOINTS,
     instance_state::ENDPOINTS,
     internal::ENDPOINTS,
     networks::ENDPOINTS,
@@ -40,6 +47,7 @@ pub static ENDPOINTS: &[&[Endpoint]] = &[
     profiles::ENDPOINTS,
     snapshots::ENDPOINTS,
     storage_pools::ENDPOINTS,
+    storage_volumes::ENDPOINTS,
 ];
 
 /// The list of URLs that a collection shows without recursion.

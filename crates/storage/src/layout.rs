@@ -14,20 +14,29 @@ const INSTANCES: &str = "containers";
 const SNAPSHOTS: &str = "containers-snapshots";
 const IMAGES: &str = "images";
 const DELETED_IMAGES: &str = "deleted-images";
+const CUSTOM: &str = "custom";
+const CUSTOM_SNAPSHOTS: &str = "custom-snapshots";
 /// Something that is being made or removed. No name that a user gives begins with a dot.
 const TEMPORARY: &str = ".tmp-";
 /// A link that says where the snapshots of a container are being renamed to.
 const RENAMING: &str = ".renaming-";
 
-/// The paths of one pool.
+/// The paths of one pool: of its images and its containers, or of its custom volumes, which lie the same way.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     root: PathBuf,
+    volumes: &'static str,
+    snapshots: &'static str,
 }
 
 impl Layout {
     pub(crate) fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self { root: root.into(), volumes: INSTANCES, snapshots: SNAPSHOTS }
+    }
+
+    /// The same pool's custom volumes: where a container's volume is expected, there is a custom one.
+    pub(crate) fn of_custom(&self) -> Self {
+        Self { root: self.root.clone(), volumes: CUSTOM, snapshots: CUSTOM_SNAPSHOTS }
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -35,11 +44,11 @@ impl Layout {
     }
 
     pub(crate) fn instances(&self) -> PathBuf {
-        self.root.join(INSTANCES)
+        self.root.join(self.volumes)
     }
 
     pub(crate) fn snapshots(&self) -> PathBuf {
-        self.root.join(SNAPSHOTS)
+        self.root.join(self.snapshots)
     }
 
     pub(crate) fn snapshots_of(&self, name: &str) -> PathBuf {
@@ -73,15 +82,15 @@ impl Layout {
     /// Makes the directories, with the modes that keep users of the host out.
     pub(crate) fn prepare(&self) -> Result<()> {
         sys::fs::set_mode(&self.root, 0o711)?;
-        for (name, mode) in [(INSTANCES, 0o711), (SNAPSHOTS, 0o700), (IMAGES, 0o700), (DELETED_IMAGES, 0o700)] {
+        for (name, mode) in [(self.volumes, 0o711), (self.snapshots, 0o700), (IMAGES, 0o700), (DELETED_IMAGES, 0o700)] {
             sys::fs::ensure_dir(self.root.join(name), mode)?;
         }
         Ok(())
     }
 
-    /// The directories that [`Layout::prepare`] makes.
-    pub(crate) fn top_level() -> [&'static str; 4] {
-        [INSTANCES, SNAPSHOTS, IMAGES, DELETED_IMAGES]
+    /// The directories that [`Layout::prepare`] makes, for both kinds of volume.
+    pub(crate) fn top_level() -> [&'static str; 6] {
+        [INSTANCES, SNAPSHOTS, CUSTOM, CUSTOM_SNAPSHOTS, IMAGES, DELETED_IMAGES]
     }
 
     /// A new name beside the final one: a read-only subvolume can be renamed only within its

@@ -13,6 +13,8 @@
 //!       metadata.yaml templates/ rootfs/                        (dir, btrfs)
 //!       metadata.yaml templates/ upper/ work/ plain/ image ->   (overlay)
 //!   containers-snapshots/NAME/SNAPSHOT/    0100, in directories of 0700
+//!   custom/NAME/rootfs/          volumes that belong to no container, like containers
+//!   custom-snapshots/NAME/SNAPSHOT/
 //!   images/FINGERPRINT/          0100
 //!   deleted-images/FINGERPRINT/  0100, images that containers still stand on
 //! ```
@@ -25,6 +27,7 @@
 //! that is needed.
 
 mod btrfs;
+mod custom;
 mod dir;
 mod durable;
 mod error;
@@ -39,11 +42,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use custom::CustomVolumes;
 pub use error::{Error, Result};
-pub use pool::{BoxError, Contents, Pool, PoolSpec, Rest, Rootfs, Space, VolumeRef};
+pub use pool::{BoxError, Contents, Fill, Pool, PoolSpec, Rest, Rootfs, Space, VolumeRef};
 pub use shift::{ShiftState, shift_tree};
 
 use btrfs::BtrfsDriver;
+use custom::Custom;
 use dir::DirDriver;
 use layout::Layout;
 use overlay::OverlayDriver;
@@ -93,6 +98,19 @@ pub fn open(spec: &PoolSpec) -> Result<Arc<dyn Pool>> {
             let driver = OverlayDriver::open(layout.clone())?;
             Arc::new(Volumes::open(&spec.name, layout, driver)?)
         }
+    })
+}
+
+/// Opens the custom volumes of a pool. The same holds as for [`open`].
+pub fn open_custom(spec: &PoolSpec) -> Result<Arc<dyn CustomVolumes>> {
+    validate(&spec.driver, &spec.config)?;
+    layout::check_name("a storage pool", &spec.name)?;
+    let layout = Layout::new(place::ensure_mounted(spec)?).of_custom();
+    Ok(if spec.driver == BtrfsDriver::NAME {
+        let driver = BtrfsDriver::new(layout.root());
+        Arc::new(Custom(Volumes::open_custom(&spec.name, layout, driver)?))
+    } else {
+        Arc::new(Custom(Volumes::open_custom(&spec.name, layout, DirDriver)?))
     })
 }
 

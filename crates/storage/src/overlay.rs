@@ -86,6 +86,11 @@ impl Driver for OverlayDriver {
         Ok(())
     }
 
+    fn prepare_rootfs(&self, dir: &Path) -> Result<&'static str> {
+        self.make_empty_rootfs(dir)?;
+        Ok(UPPER)
+    }
+
     fn derive(&self, image: &Path, to: &Path) -> Result<()> {
         self.make(to)?;
         let (from, into) = (Root::open(image)?, Root::open(to)?);

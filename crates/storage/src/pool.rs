@@ -51,6 +51,9 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// See [`Pool::snapshot_at_rest`].
 pub type Rest<'a> = &'a mut dyn FnMut(&mut (dyn FnMut() -> Result<()> + Send)) -> std::result::Result<(), BoxError>;
 
+/// See [`Pool::create_filled`].
+pub type Fill<'a> = &'a mut dyn FnMut(&Path, &str) -> Result<()>;
+
 /// How the root file system of a volume is to be mounted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -114,6 +117,11 @@ pub trait Pool: Send + Sync {
     fn create_from_image(&self, name: &str, fingerprint: &str) -> Result<()>;
     /// Makes a container's volume with an empty `rootfs`.
     fn create_empty(&self, name: &str) -> Result<()>;
+    /// Makes a container's volume that `fill` fills: it gets the volume's directory and the name of the root
+    /// file system's directory in it, which may be there.
+    fn create_filled(&self, name: &str, fill: Fill<'_>) -> Result<()>;
+    /// The same for a snapshot of a container.
+    fn create_snapshot_filled(&self, name: &str, snapshot: &str, fill: Fill<'_>) -> Result<()>;
     /// Makes a container's volume as a copy of another or of a snapshot.
     fn copy(&self, from: &VolumeRef, name: &str) -> Result<()>;
     /// Removes a container's volume with its snapshots; fine if absent.
@@ -122,6 +130,8 @@ pub trait Pool: Send + Sync {
     fn rename(&self, from: &str, to: &str) -> Result<()>;
     /// Takes a snapshot of the files.
     fn snapshot(&self, name: &str, snapshot: &str) -> Result<()>;
+    /// Makes a snapshot of a container as a copy of a snapshot of another, without a saved state.
+    fn copy_snapshot(&self, from: &VolumeRef, name: &str, snapshot: &str) -> Result<()>;
     /// Takes a snapshot, with the saved state, of a container that runs. What takes long is done first; then
     /// `rest` is called, which brings the container to rest, has the snapshot completed by calling what it
     /// is given, and lets the container go on.

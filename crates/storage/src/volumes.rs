@@ -12,7 +12,7 @@ use sys::tree::FileType;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, check_name, list, list_visible, logged};
-use crate::pool::{BoxError, Contents, Pool, Rest, Rootfs, Space, VolumeRef};
+use crate::pool::{BoxError, Contents, Fill, Pool, Rest, Rootfs, Space, VolumeRef};
 
 /// What a driver supplies: primitives on the directories of volumes. A directory that is to be
 /// made does not exist yet; on an error its half-made state is removed with [`Driver::remove`].
@@ -31,6 +31,10 @@ pub(crate) trait Driver: Send + Sync + 'static {
     /// Puts an empty root file system into a new volume.
     fn make_empty_rootfs(&self, dir: &Path) -> Result<()> {
         Ok(sys::fs::create_dir(dir.join("rootfs"), 0o755)?)
+    }
+    /// Prepares a new volume for a root file system that comes from elsewhere: the name of its directory.
+    fn prepare_rootfs(&self, _dir: &Path) -> Result<&'static str> {
+        Ok("rootfs")
     }
     /// Makes the directory for a saved running state.
     fn make_state(&self, dir: &Path) -> Result<()> {
@@ -109,6 +113,8 @@ pub(crate) fn checked_dir(dir: &Path, name: &str) -> Result<PathBuf> {
 /// A pool: a driver on a directory.
 pub(crate) struct Volumes<D> {
     pool: String,
+    /// What the errors call a volume.
+    kind: &'static str,
     layout: Layout,
     driver: D,
     /// Written while an image comes back or goes away, read while a container is made from one.
@@ -118,11 +124,24 @@ pub(crate) struct Volumes<D> {
 impl<D: Driver> Volumes<D> {
     /// Prepares the directories and sweeps what a crash left.
     pub(crate) fn open(pool: &str, layout: Layout, driver: D) -> Result<Self> {
-        layout.prepare()?;
-        layout.sweep(&|path| driver.remove(path));
-        let volumes = Self { pool: pool.to_owned(), layout, driver, images: RwLock::new(()) };
+        let volumes = Self::prepare(pool, "instance", layout, driver)?;
         volumes.drop_suspect_images()?;
         Ok(volumes)
+    }
+
+    /// The same for the pool's custom volumes, with their layout.
+    pub(crate) fn open_custom(pool: &str, layout: Layout, driver: D) -> Result<Self> {
+        Self::prepare(pool, "volume", layout, driver)
+    }
+
+    fn prepare(pool: &str, kind: &'static str, layout: Layout, driver: D) -> Result<Self> {
+        layout.prepare()?;
+        layout.sweep(&|path| driver.remove(path));
+        Ok(Self { pool: pool.to_owned(), kind, layout, driver, images: RwLock::new(()) })
+    }
+
+    pub(crate) fn driver(&self) -> &D {
+        &self.driver
     }
 
     /// Images that a power failure may have damaged are to be made again, but for those that
@@ -159,13 +178,13 @@ impl<D: Driver> Volumes<D> {
     }
 
     /// The directory of a volume that is there.
-    fn existing(&self, volume: &VolumeRef) -> Result<PathBuf> {
+    pub(crate) fn existing(&self, volume: &VolumeRef) -> Result<PathBuf> {
         let dir = self.layout.volume(volume);
         if sys::fs::exists(&dir) {
             return Ok(dir);
         }
         Err(match &volume.snapshot {
-            None => self.missing("instance", &volume.instance),
+            None => self.missing(self.kind, &volume.instance),
             Some(snapshot) => self.missing("snapshot", &format!("{}/{snapshot}", volume.instance)),
         })
     }
@@ -185,13 +204,32 @@ impl<D: Driver> Volumes<D> {
         })
     }
 
-    fn build_instance(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    pub(crate) fn build_instance(&self, name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         check_name("an instance", name)?;
         let target = self.layout.instances().join(name);
-        self.build(&target, self.exists("instance", name), |dir| {
+        self.build(&target, self.exists(self.kind, name), |dir| {
             make(dir)?;
             keep_out(dir)
         })
+    }
+
+    /// Makes a snapshot of a volume that is there.
+    pub(crate) fn build_snapshot(&self, name: &str, snapshot: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        check_name("a snapshot", snapshot)?;
+        self.existing(&VolumeRef::instance(name))?;
+        let parent = self.layout.snapshots_of(name);
+        sys::fs::ensure_dir(&parent, 0o700)?;
+        let already = self.exists("snapshot", &format!("{name}/{snapshot}"));
+        self.build(&parent.join(snapshot), already, make)
+    }
+
+    /// Makes a volume with what `fill` puts there, on the disk when it returns.
+    fn fill(&self, dir: &Path, fill: Fill<'_>) -> Result<()> {
+        self.driver.make(dir)?;
+        let rootfs = self.driver.prepare_rootfs(dir)?;
+        fill(dir, rootfs)?;
+        checked_dir(dir, rootfs)?;
+        Ok(sys::copy::sync_fs(dir)?)
     }
 
     /// Takes a directory away at once and then removes it. It is gone for everybody when this
@@ -351,6 +389,17 @@ impl<D: Driver> Pool for Volumes<D> {
         })
     }
 
+    fn create_filled(&self, name: &str, fill: Fill<'_>) -> Result<()> {
+        self.build_instance(name, |dir| self.fill(dir, fill))
+    }
+
+    fn create_snapshot_filled(&self, name: &str, snapshot: &str, fill: Fill<'_>) -> Result<()> {
+        self.build_snapshot(name, snapshot, |dir| {
+            self.fill(dir, fill)?;
+            self.driver.seal(dir)
+        })
+    }
+
     fn copy(&self, from: &VolumeRef, name: &str) -> Result<()> {
         let from = self.existing(from)?;
         self.build_instance(name, |dir| self.driver.duplicate(&from, dir, Access::ReadWrite))
@@ -373,7 +422,7 @@ impl<D: Driver> Pool for Volumes<D> {
         // An empty directory may be left of snapshots that are gone.
         let snapshots = self.layout.snapshots_of(to);
         if sys::fs::exists(self.layout.instances().join(to)) || !list(&snapshots).is_empty() {
-            return Err(self.exists("instance", to));
+            return Err(self.exists(self.kind, to));
         }
         sys::fs::remove_dir(&snapshots)?;
         self.layout.rename_instance(from, to)
@@ -382,10 +431,12 @@ impl<D: Driver> Pool for Volumes<D> {
     fn snapshot(&self, name: &str, snapshot: &str) -> Result<()> {
         check_name("a snapshot", snapshot)?;
         let from = self.existing(&VolumeRef::instance(name))?;
-        let parent = self.layout.snapshots_of(name);
-        sys::fs::ensure_dir(&parent, 0o700)?;
-        let already = self.exists("snapshot", &format!("{name}/{snapshot}"));
-        self.build(&parent.join(snapshot), already, |dir| self.driver.duplicate(&from, dir, Access::ReadOnly))
+        self.build_snapshot(name, snapshot, |dir| self.driver.duplicate(&from, dir, Access::ReadOnly))
+    }
+
+    fn copy_snapshot(&self, from: &VolumeRef, name: &str, snapshot: &str) -> Result<()> {
+        let from = self.existing(from)?;
+        self.build_snapshot(name, snapshot, |dir| self.driver.duplicate(&from, dir, Access::ReadOnly))
     }
 
     fn snapshot_at_rest(&self, name: &str, snapshot: &str, rest: Rest<'_>) -> std::result::Result<(), BoxError> {

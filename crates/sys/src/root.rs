@@ -73,6 +73,26 @@ impl Root {
         Ok(File::from(fd))
     }
 
+    /// Replaces a file as a whole: whoever reads it sees the old content or the new. What is not a file there
+    /// is replaced, too, never followed.
+    pub fn replace_file(&self, path: impl AsRef<Path>, content: &[u8], mode: u32) -> Result<()> {
+        use std::io::Write;
+        let path = path.as_ref();
+        let (parent, name) = self.parent_of("write", path)?;
+        let mut temporary = std::ffi::OsString::from(".new-");
+        temporary.push(&name);
+        // One that a crash left; where there is none, or it cannot be removed, the next call says what matters.
+        let _ = rustix::fs::unlinkat(&parent, &temporary, AtFlags::empty());
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&parent, &temporary, flags, Mode::from_raw_mode(mode)).context("create", self.show(path))?;
+        let mut file = File::from(file);
+        let written = file.write_all(content).and_then(|()| file.sync_all());
+        let replace = |()| rustix::fs::renameat(&parent, &temporary, &parent, &name).context("replace", self.show(path));
+        written.map_err(|error| Error::io("write", self.show(path), &error)).and_then(replace).inspect_err(|_| {
+            let _ = rustix::fs::unlinkat(&parent, &temporary, AtFlags::empty());
+        })
+    }
+
     /// Opens a directory beneath.
     pub fn open_dir(&self, path: impl AsRef<Path>) -> Result<OwnedFd> {
         self.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY, 0)

@@ -5,6 +5,7 @@
 //! says what exists in it, which is how a test shows that nothing leaked. Nothing here knows how
 //! the product works inside: only its programs, its socket, and what the kernel shows.
 
+mod clients;
 mod facts;
 mod guest;
 mod http;
@@ -13,6 +14,7 @@ mod images;
 mod outcome;
 mod sandbox;
 
+pub use clients::has_clients;
 pub use facts::Facts;
 pub use guest::Figures;
 pub use http::{Response, request};

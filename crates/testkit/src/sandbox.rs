@@ -498,7 +498,7 @@ exec setsid -f bash -c 'echo $$ > "$SANDBOX_DIR/daemon.pid"; exec "$@" < /dev/nu
         assert!(cgroups.is_empty(), "{}: cgroups after shutdown: {cgroups:?}", self.test);
     }
 
-    fn expect_ok(&self, outcome: Outcome) -> String {
+    pub(crate) fn expect_ok(&self, outcome: Outcome) -> String {
         assert!(outcome.ok(), "{}: {}", self.test, self.report(&outcome));
         outcome.stdout.trim().to_owned()
     }

@@ -1,4 +1,5 @@
-//! Disks other than the root disk: directories and files of the host shown inside, and block devices mounted there.
+//! Disks other than the root disk: directories and files of the host and custom volumes shown inside, and block devices
+//! mounted there.
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -14,11 +15,19 @@ use crate::{Error, Result};
 pub(super) struct DiskDevice;
 
 impl Device for DiskDevice {
-    fn part(&self, name: &str, config: &Config, _owner: &Owner<'_>) -> Result<Option<Part>> {
-        let Some(source) = key::SOURCE.text(config).map(PathBuf::from) else {
-            return Err(Error::bad_request(format!("Disk entry '{name}' is missing the required \"source\" property.")));
-        };
+    fn part(&self, name: &str, config: &Config, owner: &Owner<'_>) -> Result<Option<Part>> {
+        let volume = key::volume(config);
         let optional = key::is_optional(config);
+        let source = match volume {
+            Some((pool, volume)) => match (owner.volume)(pool, volume) {
+                Err(_) if optional => return Ok(None),
+                other => other?,
+            },
+            None => key::SOURCE
+                .text(config)
+                .map(PathBuf::from)
+                .ok_or_else(|| Error::bad_request(format!("Disk entry '{name}' is missing the required \"source\" property.")))?,
+        };
         let file_system = match sys::fs::metadata(&source) {
             Ok(facts) if facts.file_type().is_block_device() => Some(file_system_on(name, &source)?),
             Ok(_) => None,
@@ -36,7 +45,8 @@ impl Device for DiskDevice {
             read_only: key::READONLY.is_true(config),
             recursive: key::RECURSIVE.is_true(config),
             optional,
-            idmapped: key::SHIFT.is_true(config),
+            // On a volume, ids are those of the guests.
+            idmapped: volume.is_some() || key::SHIFT.is_true(config),
             file_system,
         })))
     }

@@ -125,6 +125,7 @@ mod tests {
             devices_dir: std::path::Path::new("/d"),
             sysfs: std::path::Path::new("/sys"),
             bridge: &bridge,
+            volume: &super::super::tests::no_volumes,
         };
         let part = NicDevice.part("eth0", &map(&[("type", "nic"), ("network", "lxdbr0")]), &owner).expect("part");
         let Some(Part::Nic(nic)) = part else { panic!("not a nic") };

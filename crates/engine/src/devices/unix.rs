@@ -65,6 +65,7 @@ mod tests {
             devices_dir: std::path::Path::new("/d/c1"),
             sysfs: std::path::Path::new("/sys"),
             bridge: &|_| None,
+            volume: &super::super::tests::no_volumes,
         };
         UnixDevice.part("dev", &map(pairs), &owner)
     }

@@ -12,6 +12,7 @@ use storage::{Pool, VolumeRef};
 
 use super::admission::Action;
 use super::expand::{Expanded, check_profiles, expand_record};
+use super::import::BackupSource;
 use super::{Instances, names};
 use crate::error::Context;
 use crate::images::{Keep, RemoteImage};
@@ -23,7 +24,13 @@ use crate::{Error, ErrorKind, Result, host, points};
 pub(super) enum Origin {
     Image(String),
     Nothing,
-    Copy { from: VolumeRef, pool: String },
+    /// With the snapshots of these names.
+    Copy {
+        from: VolumeRef,
+        pool: String,
+        snapshots: Vec<String>,
+    },
+    Backup(BackupSource),
 }
 
 impl Instances {
@@ -56,7 +63,7 @@ impl Instances {
             let _permit = this.engine.gates.permit(&request.name, Action::Create)?;
             let _source = match &origin {
                 Origin::Copy { from, .. } => Some(this.engine.gates.permit(&from.instance, Action::Copy)?),
-                Origin::Image(_) | Origin::Nothing => None,
+                Origin::Image(_) | Origin::Nothing | Origin::Backup(_) => None,
             };
             this.make(&request.name, record, origin, operation)?;
             if request.start {
@@ -165,6 +172,7 @@ impl Instances {
         clean(&mut record.config, &mut record.devices);
         self.choose_root(&mut record)?;
         let expanded = self.checked(&record)?;
+        let _volumes = engine.use_volumes(&expanded.devices)?;
         record.pool = self.pool_of(&expanded)?;
         record.created_at = Timestamp::now();
         volatile::UUID.set(&mut record.config, uuid::Uuid::new_v4().to_string());
@@ -207,7 +215,12 @@ impl Instances {
                 pool.create_from_image(name, fingerprint).context(what)
             }
             Origin::Nothing => pool.create_empty(name).context(what),
-            Origin::Copy { from, pool: from_pool } if from_pool == pool_name => pool.copy(from, name).context(what),
+            Origin::Backup(source) => source.unpack(pool, name).context(what),
+            Origin::Copy { from, pool: from_pool, snapshots } if from_pool == pool_name => {
+                pool.copy(from, name).context(what.as_str())?;
+                let copy = |snapshot: &String| pool.copy_snapshot(&VolumeRef::snapshot(&from.instance, snapshot.as_str()), name, snapshot);
+                snapshots.iter().try_for_each(copy).context(what)
+            }
             Origin::Copy { pool: from_pool, .. } => {
                 Err(Error::not_implemented(format!("copying from storage pool {from_pool} to {pool_name}"))
                     .hint(format!("copy within the pool: -s {from_pool}, or publish the source as an image")))
@@ -225,6 +238,9 @@ impl Instances {
         let mut changes = engine.records.changes();
         changes.insert(name, record.clone())?;
         changes.delete::<IntentRecord>(name);
+        for (snapshot, record) in self.first_snapshots(origin)? {
+            changes.insert(&format!("{name}/{snapshot}"), record)?;
+        }
         if let Origin::Image(fingerprint) = origin
             && let Some(image) = engine.records.images.get(fingerprint)
         {

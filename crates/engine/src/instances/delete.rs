@@ -58,7 +58,9 @@ impl Instances {
         for (snapshot, _) in engine.records.snapshots.below(&format!("{name}/")) {
             changes.delete::<SnapshotRecord>(&format!("{name}/{snapshot}"));
         }
+        let backups = engine.forget_backups(name, &mut changes);
         changes.commit()?;
+        backups.iter().for_each(|path| engine.remove_backup_file(path));
         engine.live.set_unsettled(name, None);
         engine.runtime.forget_profile(name);
         for (network, host) in engine.hosts_of(name, &expanded.config, &expanded.devices) {

@@ -11,7 +11,7 @@ use super::admission::Action;
 use super::expand::expand_record;
 use crate::error::Context;
 use crate::operations::{New, Operation};
-use crate::records::{InstanceRecord, IntentRecord, SnapshotRecord};
+use crate::records::{BackupRecord, InstanceRecord, IntentRecord, SnapshotRecord};
 use crate::{Error, Result, points};
 
 impl Instances {
@@ -56,6 +56,10 @@ impl Instances {
         for (snapshot, record) in engine.records.snapshots.below(&format!("{old}/")) {
             changes.delete::<SnapshotRecord>(&format!("{old}/{snapshot}"));
             changes.insert(&format!("{new}/{snapshot}"), SnapshotRecord::clone(&record.record))?;
+        }
+        for (backup, record) in engine.records.backups.below(&format!("{old}/")) {
+            changes.delete::<BackupRecord>(&format!("{old}/{backup}"));
+            changes.insert(&format!("{new}/{backup}"), BackupRecord::clone(&record.record))?;
         }
         changes.commit()?;
         intent.done();

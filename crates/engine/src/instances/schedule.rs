@@ -1,4 +1,4 @@
-//! Snapshots by themselves: taken when they are due, deleted when they have expired.
+//! Snapshots by themselves: taken when they are due. Those that have expired are deleted by `crate::expiry`.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -28,7 +28,6 @@ fn run(engine: &Weak<Engine>) {
     let mut last = Timestamp::now().unix() / SECONDS_PER_MINUTE;
     loop {
         let Some(present) = engine.upgrade() else { return };
-        present.instances().prune_snapshots(Timestamp::now());
         let now = Timestamp::now().unix() / SECONDS_PER_MINUTE;
         // A minute that was slept through is not made up for, nor is one done twice when the clock is set back.
         if now > last {
@@ -69,7 +68,7 @@ impl Instances {
     /// for a snapshot that fails.
     pub(super) fn take_startup_snapshot(&self, name: &str, config: &api::Config) {
         let is_wanted = SNAPSHOTS_SCHEDULE.get(config).is_some_and(|schedule| schedule.at_start);
-        if is_wanted && let Err(error) = self.take_snapshot_held(name, String::new(), false) {
+        if is_wanted && let Err(error) = self.take_snapshot_held(name, SnapshotsPost::default()) {
             tracing::error!(instance = name, "take the snapshot of the start: {}", error.report());
         }
     }
@@ -77,18 +76,6 @@ impl Instances {
     fn take_scheduled(&self, name: &str) {
         if let Err(error) = self.create_snapshot(name, SnapshotsPost::default()) {
             tracing::error!(instance = name, "take the snapshot that is due: {}", error.report());
-        }
-    }
-
-    fn prune_snapshots(&self, now: Timestamp) {
-        for (id, record) in self.engine.records.snapshots.all() {
-            // One that was over before it was taken was never meant to end.
-            let has_expired = record.expires_at > record.taken_at && record.expires_at <= now;
-            let Some((name, snapshot)) = id.split_once('/').filter(|_| has_expired) else { continue };
-            match self.delete_snapshot(name, snapshot) {
-                Ok(_) => tracing::info!(instance = name, snapshot, "the snapshot has expired and is deleted"),
-                Err(error) => tracing::error!(instance = name, "delete the expired snapshot `{snapshot}`: {}", error.report()),
-            }
         }
     }
 }

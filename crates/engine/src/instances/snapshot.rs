@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::Timestamp;
-use api::snapshots::{Snapshot, SnapshotsPost};
+use api::snapshots::{Snapshot, SnapshotPut, SnapshotsPost};
 use keys::instance::{SNAPSHOTS_EXPIRY, SNAPSHOTS_PATTERN, volatile};
 use runtime::{After, Checkpoint};
 use storage::VolumeRef;
@@ -48,21 +48,40 @@ impl Instances {
             keys::names::check_snapshot(&request.name)?;
         }
         let (this, instance) = (self.clone(), name.to_owned());
-        self.engine.operations.run(New::instance("Snapshotting instance", name), move |_| {
-            this.take_snapshot(&instance, request.name, request.stateful).map(|()| None)
+        self.engine
+            .operations
+            .run(New::instance("Snapshotting instance", name), move |_| this.take_snapshot(&instance, request).map(|()| None))
+    }
+
+    /// Changes when a snapshot expires.
+    pub fn update_snapshot(&self, name: &str, snapshot: &str, request: SnapshotPut, if_match: Option<&str>) -> Result<Arc<Operation>> {
+        etag::check(if_match, &self.snapshot_record(name, snapshot)?.expires_at)?;
+        let sent = if_match.map(str::to_owned);
+        let (this, instance, snapshot) = (self.clone(), name.to_owned(), snapshot.to_owned());
+        self.engine.operations.run(New::instance("Updating snapshot", name), move |_| {
+            let _permit = this.engine.gates.permit(&instance, Action::Snapshot)?;
+            let held = this.snapshot_record(&instance, &snapshot)?;
+            etag::check(sent.as_deref(), &held.expires_at)?;
+            let expires_at = request.expires_at.unwrap_or(Timestamp::NEVER);
+            let mut changes = this.engine.records.changes();
+            let record = SnapshotRecord { expires_at, ..SnapshotRecord::clone(&held.record) };
+            changes.update(&format!("{instance}/{snapshot}"), &held, record)?;
+            changes.commit()?;
+            this.engine.expiry_alarm.ring();
+            this.engine.lifecycle("instance-snapshot-updated", "instances", &format!("{instance}/snapshots/{snapshot}"));
+            Ok(None)
         })
     }
 
-    fn take_snapshot(&self, name: &str, wanted: String, stateful: bool) -> Result<()> {
-        let engine = &self.engine;
-        let action = if stateful { Action::Save } else { Action::Snapshot };
-        let _permit = engine.gates.permit(name, action)?;
-        self.take_snapshot_held(name, wanted, stateful)
+    fn take_snapshot(&self, name: &str, request: SnapshotsPost) -> Result<()> {
+        let action = if request.stateful { Action::Save } else { Action::Snapshot };
+        let _permit = self.engine.gates.permit(name, action)?;
+        self.take_snapshot_held(name, request)
     }
 
     /// The same for who holds the permit.
-    pub(super) fn take_snapshot_held(&self, name: &str, wanted: String, stateful: bool) -> Result<()> {
-        let engine = &self.engine;
+    pub(super) fn take_snapshot_held(&self, name: &str, request: SnapshotsPost) -> Result<()> {
+        let (engine, wanted, stateful) = (&self.engine, request.name, request.stateful);
         let held = self.record(name)?;
         let expanded = expand_record(&engine.records, &held);
         let snapshot =
@@ -103,14 +122,17 @@ impl Instances {
         }
         points::reach("snapshot.taken");
         let now = Timestamp::now();
-        let lifetime = SNAPSHOTS_EXPIRY.text(&expanded.config).and(SNAPSHOTS_EXPIRY.get(&expanded.config));
-        let expires_at = lifetime.map_or(Timestamp::NEVER, |seconds| Timestamp::from_unix(now.unix() + seconds as i64));
+        let kept = SNAPSHOTS_EXPIRY.text(&expanded.config).and(SNAPSHOTS_EXPIRY.get(&expanded.config)).filter(|seconds| *seconds > 0);
+        let expires_at = request
+            .expires_at
+            .unwrap_or_else(|| kept.map_or(Timestamp::NEVER, |seconds| Timestamp::from_unix(now.unix() + seconds as i64)));
         let instance = InstanceRecord { stateful: false, ..InstanceRecord::clone(&held.record) };
         let mut changes = engine.records.changes();
         changes.insert(&id, SnapshotRecord { taken_at: now, expires_at, instance, stateful })?;
         changes.delete::<IntentRecord>(name);
         changes.commit()?;
         intent.done();
+        engine.expiry_alarm.ring();
         engine.lifecycle("instance-snapshot-created", "instances", &format!("{name}/snapshots/{snapshot}"));
         Ok(())
     }
@@ -209,7 +231,7 @@ impl Instances {
 }
 
 /// The pattern with the next number after the highest in use.
-fn next_name(existing: &[String], pattern: &str) -> String {
+pub(crate) fn next_name(existing: &[String], pattern: &str) -> String {
     let (before, after) = pattern.split_once("%d").unwrap_or((pattern, ""));
     let number = |name: &String| name.strip_prefix(before)?.strip_suffix(after)?.parse::<u64>().ok();
     let next = existing.iter().filter_map(number).max().map_or(0, |highest| highest + 1);

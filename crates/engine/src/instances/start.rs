@@ -141,12 +141,14 @@ impl Instances {
     pub(crate) fn with_owner<T>(&self, name: &str, config: &Config, call: impl FnOnce(&Owner<'_>) -> T) -> T {
         let engine = &self.engine;
         let devices_dir = engine.config.dir.join("devices").join(name);
+        let volume = |pool: &str, volume: &str| engine.volume_content(pool, volume);
         call(&Owner {
             name,
             config,
             devices_dir: &devices_dir,
             sysfs: std::path::Path::new("/sys"),
             bridge: &|network| engine.bridge_facts(network),
+            volume: &volume,
         })
     }
 

@@ -79,7 +79,12 @@ impl Instances {
 
     fn render_full(&self, name: String, record: &InstanceRecord) -> InstanceFull {
         let (state, snapshots) = (self.state_of(&name, record), self.render_snapshots(&name));
-        InstanceFull { instance: self.render(name, record), backups: None, state: Some(state), snapshots: Some(snapshots) }
+        InstanceFull {
+            backups: Some(self.render_backups(&name)),
+            instance: self.render(name, record),
+            state: Some(state),
+            snapshots: Some(snapshots),
+        }
     }
 
     fn state_of(&self, name: &str, record: &InstanceRecord) -> InstanceState {
@@ -119,7 +124,7 @@ fn used(run: &Run, base: InstanceState) -> InstanceState {
     }
 }
 
-fn interface(interface: netlink::Interface) -> (String, Network) {
+pub(crate) fn interface(interface: netlink::Interface) -> (String, Network) {
     let link = interface.link;
     let address = |address: &netlink::Addr| Address {
         family: if address.net.addr().is_ipv4() { "inet" } else { "inet6" }.to_owned(),

@@ -74,6 +74,7 @@ impl Instances {
         etag::check(if_match, &tagged_parts(&held))?;
         let mut record = requested(&held, request);
         let mut after = self.checked(&record)?;
+        let _volumes = engine.use_volumes(&after.devices)?;
         self.check_pool_unchanged(&held, &after)?;
         let before = expand_record(&engine.records, &held);
         forget_removed_cards(&mut record.config, &before, &after);

@@ -163,6 +163,48 @@ pub(crate) struct PoolRecord {
     pub id: String,
 }
 
+/// A backup of an instance; the key is `INSTANCE/BACKUP`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct BackupRecord {
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    /// Without snapshots.
+    pub instance_only: bool,
+    /// Name of its file.
+    pub file: String,
+}
+
+/// A custom storage volume; the key is `POOL/VOLUME`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct VolumeRecord {
+    pub description: String,
+    pub config: Config,
+    pub created_at: Timestamp,
+}
+
+/// A snapshot of a custom volume; the key is `POOL/VOLUME/SNAPSHOT`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct VolumeSnapshotRecord {
+    pub taken_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub description: String,
+    /// The volume's configuration as it was.
+    pub config: Config,
+}
+
+/// What is under way with a custom volume, as [`IntentRecord`] is of an instance; the key is `POOL/VOLUME`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum VolumeIntentRecord {
+    Creating,
+    Renaming { to: String },
+    Snapshotting { snapshot: String },
+    RenamingSnapshot { from: String, to: String },
+}
+
 /// The server's configuration; the one key is `config`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -201,6 +243,10 @@ kinds! {
     AliasRecord = "aliases/", aliases;
     NetworkRecord = "networks/", networks;
     PoolRecord = "pools/", pools;
+    BackupRecord = "backups/", backups;
+    VolumeRecord = "volumes/", volumes;
+    VolumeSnapshotRecord = "volume-snapshots/", volume_snapshots;
+    VolumeIntentRecord = "volume-intents/", volume_intents;
     ServerRecord = "server/", server;
     CertificateRecord = "certificates/", certificates;
 }

@@ -55,25 +55,13 @@ pub struct Packed {
 /// Writes a unified image to `out`, at its current position. With `properties`, those of
 /// `metadata.yaml` are replaced.
 pub fn pack(source: &PackSource<'_>, properties: &BTreeMap<String, String>, out: &File, compression: Compression) -> Result<Packed> {
-    let write_error = |source| Error::Write { file: "image archive".to_owned(), source };
-    let out = out.try_clone().map_err(write_error)?;
-    let hashing = Hashing { out, hash: Sha256::new(), size_bytes: 0 };
-    let encoder = Encoder::new(hashing, compression).map_err(write_error)?;
-    let mut packer = Packer {
-        writer: TarWriter::new(BufWriter::with_capacity(BUFFER_BYTES, encoder)),
-        ids: source.ids,
-        links: HashMap::new(),
-        buffer: vec![0; BUFFER_BYTES],
-        xattrs: xattr::Buffer::default(),
-    };
+    let mut packer = Packer::new(out, compression)?;
+    packer.ids = source.ids;
     let content = metadata_content(source, properties)?;
-    packer.writer.file("metadata.yaml", &content, unix_now())?;
-    packer.templates(source.volume)?;
+    packer.file("metadata.yaml", &content, unix_now())?;
+    packer.templates(source.volume, "")?;
     packer.tree(source.rootfs, "rootfs")?;
-    let encoder = packer.writer.finish()?.into_inner().map_err(|error| write_error(error.into_error()))?;
-    let mut hashing = encoder.finish().map_err(write_error)?;
-    hashing.flush().map_err(write_error)?;
-    Ok(Packed { fingerprint: image::hex(&hashing.hash.finalize()), size_bytes: hashing.size_bytes })
+    packer.finish()
 }
 
 /// Seconds since 1970.
@@ -140,8 +128,9 @@ impl Write for Hashing {
     }
 }
 
-struct Packer<'a, W: Write> {
-    writer: TarWriter<W>,
+/// Writes an archive member by member.
+pub(crate) struct Packer<'a> {
+    writer: TarWriter<BufWriter<Encoder<Hashing>>>,
     ids: Option<&'a IdMap>,
     /// First name of each file that has several.
     links: HashMap<(u64, u64), Vec<u8>>,
@@ -149,9 +138,53 @@ struct Packer<'a, W: Write> {
     xattrs: xattr::Buffer,
 }
 
-impl<W: Write> Packer<'_, W> {
+fn write_error(source: io::Error) -> Error {
+    Error::Write { file: "archive".to_owned(), source }
+}
+
+impl<'a> Packer<'a> {
+    /// An archive to `out`, at its current position.
+    pub(crate) fn new(out: &File, compression: Compression) -> Result<Self> {
+        let out = out.try_clone().map_err(write_error)?;
+        let hashing = Hashing { out, hash: Sha256::new(), size_bytes: 0 };
+        let encoder = Encoder::new(hashing, compression).map_err(write_error)?;
+        Ok(Self {
+            writer: TarWriter::new(BufWriter::with_capacity(BUFFER_BYTES, encoder)),
+            ids: None,
+            links: HashMap::new(),
+            buffer: vec![0; BUFFER_BYTES],
+            xattrs: xattr::Buffer::default(),
+        })
+    }
+
+    /// A small file.
+    pub(crate) fn file(&mut self, path: &str, content: &[u8], mtime: i64) -> Result<()> {
+        self.writer.file(path, content, mtime)
+    }
+
+    /// A whole volume below `prefix`; its `metadata.yaml` may be absent.
+    pub(crate) fn volume(&mut self, source: &PackSource<'a>, prefix: &str) -> Result<()> {
+        self.ids = source.ids;
+        // No link leads from one volume to another.
+        self.links.clear();
+        match read_volume_file(source.volume, Path::new("metadata.yaml")) {
+            Err(Error::Sys(error)) if error.is_not_found() => {}
+            other => self.file(&format!("{prefix}/metadata.yaml"), &other?, unix_now())?,
+        }
+        self.templates(source.volume, &format!("{prefix}/"))?;
+        self.tree(source.rootfs, &format!("{prefix}/rootfs"))
+    }
+
+    /// Ends the archive.
+    pub(crate) fn finish(self) -> Result<Packed> {
+        let encoder = self.writer.finish()?.into_inner().map_err(|error| write_error(error.into_error()))?;
+        let mut hashing = encoder.finish().map_err(write_error)?;
+        hashing.flush().map_err(write_error)?;
+        Ok(Packed { fingerprint: image::hex(&hashing.hash.finalize()), size_bytes: hashing.size_bytes })
+    }
+
     /// The templates as plain files, owned by root, without following anything.
-    fn templates(&mut self, volume: &Root) -> Result<()> {
+    fn templates(&mut self, volume: &Root, prefix: &str) -> Result<()> {
         let root = match archive_io::plain_sub_root(volume, Path::new("templates")) {
             Err(error) if error.is_not_found() => return Ok(()),
             other => other?,
@@ -162,7 +195,7 @@ impl<W: Write> Packer<'_, W> {
                 continue;
             }
             let content = read_capped(root.open_file(path)?, path)?;
-            self.writer.file(&format!("templates/{}", name.to_string_lossy()), &content, unix_now())?;
+            self.writer.file(&format!("{prefix}templates/{}", name.to_string_lossy()), &content, unix_now())?;
         }
         Ok(())
     }
@@ -212,7 +245,7 @@ impl<W: Write> Packer<'_, W> {
                 .collect();
         }
         match entry.stat.kind {
-            NodeKind::File => self.file(entry, member, path),
+            NodeKind::File => self.content(entry, member, path),
             NodeKind::Symlink => {
                 member.link = entry.read_link(path)?.as_os_str().as_bytes().to_vec();
                 self.writer.begin(&member)
@@ -257,7 +290,7 @@ impl<W: Write> Packer<'_, W> {
         })
     }
 
-    fn file(&mut self, entry: &Entry, mut member: Member, path: &Path) -> Result<()> {
+    fn content(&mut self, entry: &Entry, mut member: Member, path: &Path) -> Result<()> {
         if member.data_bytes == 0 {
             return self.writer.begin(&member);
         }

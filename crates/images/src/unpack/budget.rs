@@ -16,13 +16,13 @@ const MAX_MEMBERS: u64 = 4_000_000;
 const RESERVE: u64 = 50;
 /// What a file system takes for anything at least, and the unit in which it gives space. An
 /// archive costs next to nothing for an empty directory or a byte in a hole; the disk does not.
-pub(super) const BLOCK_BYTES: u64 = 4096;
+pub(crate) const BLOCK_BYTES: u64 = 4096;
 /// After so many bytes are charged the file system is asked again: others write to it too.
 const CHECK_BYTES: u64 = 32 << 20;
 
 /// What may still be unpacked into one target.
 #[derive(Debug)]
-pub(super) struct Budget<'a> {
+pub(crate) struct Budget<'a> {
     target: &'a Path,
     bytes_left: u64,
     inodes_left: u64,
@@ -34,7 +34,7 @@ pub(super) struct Budget<'a> {
 
 impl<'a> Budget<'a> {
     /// All that the file system of `target` has but for the reserve, or `limit` bytes if less.
-    pub(super) fn new(target: &'a Path, limit: Option<u64>) -> Result<Self> {
+    pub(crate) fn new(target: &'a Path, limit: Option<u64>) -> Result<Self> {
         let (total, available) = sys::fs::fs_space(target)?;
         let free = available.saturating_sub(total / RESERVE);
         let inodes_left = match sys::fs::fs_inodes(target)? {
@@ -52,7 +52,7 @@ impl<'a> Budget<'a> {
     }
 
     /// Takes one member with all that it occupies.
-    pub(super) fn take_member(&mut self, member: &Member, shown: &Path) -> Result<()> {
+    pub(crate) fn take_member(&mut self, member: &Member, shown: &Path) -> Result<()> {
         let data = match &member.sparse {
             None => in_blocks(member.data_bytes),
             Some(sparse) => sparse.pieces.iter().map(|(_, length)| in_blocks(*length)).fold(0, u64::saturating_add),
@@ -62,7 +62,7 @@ impl<'a> Budget<'a> {
     }
 
     /// Takes one entry with so many bytes of content.
-    pub(super) fn take_entry(&mut self, bytes: u64, shown: impl Display) -> Result<()> {
+    pub(crate) fn take_entry(&mut self, bytes: u64, shown: impl Display) -> Result<()> {
         self.members_left = self.members_left.checked_sub(1).ok_or(Error::Limit { what: "members", limit: MAX_MEMBERS })?;
         let bytes = in_blocks(bytes.max(1));
         let full = |operation| Error::Sys(sys::Error::new(operation, &shown, Errno::NOSPC));
@@ -82,12 +82,12 @@ impl<'a> Budget<'a> {
     }
 
     /// How many entries without content could still be taken.
-    pub(super) fn entries_left(&self) -> u64 {
+    pub(crate) fn entries_left(&self) -> u64 {
         self.members_left.min(self.inodes_left).min(self.bytes_left / BLOCK_BYTES)
     }
 
     /// Whether the file system still has its reserve. What cannot be asked is not full.
-    pub(super) fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         let has = |counts: (u64, u64)| counts.1 >= counts.0 / RESERVE;
         sys::fs::fs_space(self.target).map_or(true, has) && sys::fs::fs_inodes(self.target).map_or(true, |counts| counts.is_none_or(has))
     }

@@ -3,9 +3,9 @@
 //! Ids stay as stored. Members are written through an opened root each for `rootfs` and
 //! `templates`, so that no name or link in an image can lead out of its part.
 
-mod budget;
+pub(crate) mod budget;
 mod squashfs;
-mod tarball;
+pub(crate) mod tarball;
 
 use std::path::Path;
 
@@ -56,11 +56,13 @@ fn unpack_parts(metadata_file: &Path, rootfs: Option<&Path>, target: &Path, opti
     let root = Root::open(target)?;
     let mut budget = budget::Budget::new(target, options.limit_bytes)?;
     let parts = if rootfs.is_some() { tarball::Parts::Metadata } else { tarball::Parts::All };
-    tarball::unpack(metadata_file, &root, parts, (options.devices, &mut budget))?;
+    tarball::unpack(metadata_file, &root, tarball::Scope::of_image(parts), (options.devices, &mut budget))?;
     if let Some(rootfs) = rootfs {
         let mut file = sys::fs::open(rootfs)?;
         match formats::read_format(&mut file, &rootfs.display().to_string())? {
-            Format::Tar(_) => tarball::unpack(rootfs, &root, tarball::Parts::Rootfs, (options.devices, &mut budget))?,
+            Format::Tar(_) => {
+                tarball::unpack(rootfs, &root, tarball::Scope::of_image(tarball::Parts::Rootfs), (options.devices, &mut budget))?;
+            }
             Format::Squashfs => squashfs::unpack(rootfs, target, (options.devices, &mut budget))?,
         }
     }
@@ -70,7 +72,7 @@ fn unpack_parts(metadata_file: &Path, rootfs: Option<&Path>, target: &Path, opti
 }
 
 /// Checks that `name` itself, not what a link there points to, is of the right type.
-fn require(root: &Root, name: &str, directory: bool) -> std::result::Result<(), ()> {
+pub(crate) fn require(root: &Root, name: &str, directory: bool) -> std::result::Result<(), ()> {
     use sys::archive_io::{NodeKind, lstat_kind};
     let wanted = if directory { NodeKind::Directory } else { NodeKind::File };
     match lstat_kind(root, Path::new(name)) {

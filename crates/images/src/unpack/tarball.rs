@@ -17,13 +17,30 @@ const MAX_DIR_NAME_BYTES: usize = 64 << 20;
 
 /// Which parts of an image an archive holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Parts {
+pub(crate) enum Parts {
     /// Metadata, templates, and the root file system below `rootfs/`.
     All,
     /// Metadata and templates.
     Metadata,
     /// The root file system at the top.
     Rootfs,
+}
+
+/// What of an archive is unpacked, and where the root file system goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Scope {
+    pub(crate) parts: Parts,
+    /// Only what is below this directory of the archive counts, as if it were at the top.
+    pub(crate) prefix: PathBuf,
+    /// Name of the root file system's directory in the target.
+    pub(crate) rootfs: String,
+}
+
+impl Scope {
+    /// A whole archive that is an image or part of one.
+    pub(crate) fn of_image(parts: Parts) -> Self {
+        Self { parts, prefix: PathBuf::new(), rootfs: "rootfs".to_owned() }
+    }
 }
 
 /// Where a member belongs.
@@ -35,9 +52,10 @@ enum Place {
     Elsewhere,
 }
 
-fn place(path: PathBuf, parts: Parts) -> Place {
-    if parts == Parts::Rootfs {
-        return Place::Rootfs(path);
+fn place(path: &Path, scope: &Scope) -> Place {
+    let Ok(path) = path.strip_prefix(&scope.prefix) else { return Place::Elsewhere };
+    if scope.parts == Parts::Rootfs {
+        return Place::Rootfs(path.to_owned());
     }
     let mut components = path.components();
     let first = components.next();
@@ -45,18 +63,18 @@ fn place(path: PathBuf, parts: Parts) -> Place {
     match first {
         Some(Component::Normal(name)) if name == "metadata.yaml" && rest.as_os_str().is_empty() => Place::Metadata,
         Some(Component::Normal(name)) if name == "templates" => Place::Templates(rest),
-        Some(Component::Normal(name)) if name == "rootfs" && parts == Parts::All => Place::Rootfs(rest),
+        Some(Component::Normal(name)) if name == "rootfs" && scope.parts == Parts::All => Place::Rootfs(rest),
         _ => Place::Elsewhere,
     }
 }
 
 /// Unpacks `file` beneath `target`.
-pub(super) fn unpack(file: &Path, target: &Root, parts: Parts, (devices, budget): (DevicePolicy, &mut Budget<'_>)) -> Result<()> {
+pub(crate) fn unpack(file: &Path, target: &Root, scope: Scope, (devices, budget): (DevicePolicy, &mut Budget<'_>)) -> Result<()> {
     let name = file.display().to_string();
     let mut reader = TarReader::new(stream::open_tar(sys::fs::open(file)?, &name)?, &name);
     let mut unpacker = Unpacker {
         target,
-        parts,
+        scope,
         devices,
         budget,
         rootfs: None,
@@ -65,13 +83,17 @@ pub(super) fn unpack(file: &Path, target: &Root, parts: Parts, (devices, budget)
         dir_times: Vec::new(),
         dir_name_bytes: 0,
     };
-    if parts == Parts::Rootfs {
+    if unpacker.scope.parts == Parts::Rootfs {
         unpacker.rootfs()?;
     }
     while let Some(member) = reader.next()? {
         let path = relative_path(&member.path).map_err(|reason| Error::refused(&member.path, reason))?;
-        unpacker.budget.take_member(&member, &path)?;
-        match place(path, parts) {
+        let place = place(&path, &unpacker.scope);
+        // What is left out of an image counts as well: it is nobody else's.
+        if unpacker.scope.prefix.as_os_str().is_empty() || !matches!(place, Place::Elsewhere) {
+            unpacker.budget.take_member(&member, &path)?;
+        }
+        match place {
             Place::Metadata => unpacker.metadata(&member, &mut reader)?,
             Place::Templates(path) => unpacker.template(&member, &path, &mut reader)?,
             Place::Rootfs(path) => unpacker.rootfs_member(&member, &path, &mut reader)?,
@@ -84,7 +106,7 @@ pub(super) fn unpack(file: &Path, target: &Root, parts: Parts, (devices, budget)
 
 struct Unpacker<'a, 'b> {
     target: &'a Root,
-    parts: Parts,
+    scope: Scope,
     devices: DevicePolicy,
     budget: &'a mut Budget<'b>,
     rootfs: Option<TreeWriter>,
@@ -127,7 +149,7 @@ impl Unpacker<'_, '_> {
     }
 
     fn rootfs(&mut self) -> Result<&mut TreeWriter> {
-        part(&mut self.rootfs, (self.target, "rootfs"), self.budget)
+        part(&mut self.rootfs, (self.target, &self.scope.rootfs), self.budget)
     }
 
     fn rootfs_member<R: std::io::BufRead>(&mut self, member: &Member, path: &Path, reader: &mut TarReader<R>) -> Result<()> {
@@ -137,7 +159,7 @@ impl Unpacker<'_, '_> {
         let attrs = attrs_for(member);
         match member.kind {
             MemberKind::File => {
-                let writer = part(&mut self.rootfs, (self.target, "rootfs"), self.budget)?;
+                let writer = part(&mut self.rootfs, (self.target, &self.scope.rootfs), self.budget)?;
                 write_content(writer, member, (path, &attrs), reader)
             }
             MemberKind::Directory => {
@@ -156,7 +178,7 @@ impl Unpacker<'_, '_> {
 
     fn hard_link(&mut self, member: &Member, path: &Path) -> Result<()> {
         let existing = relative_path(&member.link).map_err(|_| Error::refused(&member.path, "it is a hard link to outside the image"))?;
-        match place(existing, self.parts) {
+        match place(&existing, &self.scope) {
             Place::Rootfs(existing) if !existing.as_os_str().is_empty() => Ok(self.rootfs()?.hard_link(&existing, path)?),
             _ => Err(Error::refused(&member.path, "it is a hard link to outside the root file system")),
         }

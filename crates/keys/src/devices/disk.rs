@@ -1,7 +1,7 @@
 //! Keys of disks: the root disk, and directories, files and block devices of the host.
 
 use crate::row::keys;
-use crate::types::{AbsolutePath, DiskRate, GuestPath, PoolName, Size, Text};
+use crate::types::{DiskRate, DiskSource, GuestPath, PoolName, Size, Text};
 use crate::{Device, KeyError, Refused, Table};
 
 keys! { ROWS;
@@ -15,7 +15,7 @@ keys! { ROWS;
     OPTIONAL: bool = "optional", "false", Now;
     /// Where the disk appears in the instance; `/` is the root disk.
     PATH: GuestPath = "path", "", Now;
-    /// Storage pool of the root disk.
+    /// Storage pool of the root disk, or of the custom volume that `source` names.
     POOL: PoolName = "pool", "", Fixed;
     /// Whether the disk is read-only in the instance.
     READONLY: bool = "readonly", "false", Now;
@@ -27,8 +27,8 @@ keys! { ROWS;
     SHIFT: bool = "shift", "false", Now;
     /// Size limit of the root disk.
     SIZE: Size = "size", "", Now;
-    /// Directory, file or block device on the host.
-    SOURCE: AbsolutePath = "source", "", Now;
+    /// Directory or file on the host; with `pool` the name of a custom volume.
+    SOURCE: DiskSource = "source", "", Now;
     /// Always `disk`.
     TYPE: Text = "type", "", Fixed;
 }
@@ -68,6 +68,13 @@ pub fn is_optional(device: &Device) -> bool {
     OPTIONAL.is_true(device) || !REQUIRED.is_true(device)
 }
 
+/// Pool and name of the custom volume that the device attaches, if it is such a device.
+pub fn volume(device: &Device) -> Option<(&str, &str)> {
+    let is_disk = device.get("type").is_some_and(|kind| kind == "disk");
+    let source = SOURCE.text(device).filter(|_| is_disk)?;
+    Some((POOL.text(device)?, source.strip_prefix("custom/").unwrap_or(source)))
+}
+
 /// Checks one disk.
 pub(super) fn validate(device: &Device) -> Result<(), KeyError> {
     TABLE.validate(device)?;
@@ -88,11 +95,17 @@ fn validate_root(device: &Device) -> Result<(), KeyError> {
 }
 
 fn validate_bind(device: &Device) -> Result<(), KeyError> {
-    if POOL.text(device).is_some() {
-        return Err(KeyError::other("Only the root disk may have a pool: volumes of pools can't be attached as disks."));
-    }
-    if SOURCE.text(device).is_none() {
+    let Some(source) = SOURCE.text(device) else {
         return Err(KeyError::other("Disk entry is missing the required \"source\" property."));
+    };
+    match (POOL.text(device), source.starts_with('/')) {
+        (Some(_), true) => return Err(KeyError::other("Storage volumes cannot be specified as absolute paths")),
+        (None, false) => {
+            return Err(KeyError::other(
+                "The source of a disk must be an absolute path, or it must have a \"pool\" that holds the volume.",
+            ));
+        }
+        _ => {}
     }
     if SIZE.text(device).is_some() {
         return Err(KeyError::other("Only the root disk may have a size quota."));
@@ -117,6 +130,9 @@ mod tests {
         assert_eq!(check(&[("path", "/m"), ("source", "/x"), ("size", "1GB")]), Err("Only the root disk may have a size quota.".into()));
         assert_eq!(check(&[("path", "/"), ("size", "1GB")]), Ok(()));
         assert!(check(&[("path", "/"), ("recursive", "true")]).is_err());
+        assert_eq!(check(&[("path", "/m"), ("source", "v1"), ("pool", "default")]), Ok(()));
+        assert!(check(&[("path", "/m"), ("source", "/v1"), ("pool", "default")]).is_err());
+        assert!(check(&[("path", "/m"), ("source", "../v1"), ("pool", "default")]).is_err());
     }
 
     #[test]

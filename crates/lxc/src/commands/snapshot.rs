@@ -39,7 +39,7 @@ impl Snapshot {
             return checkpoint::check(app, &[self.name], Purpose::Snapshot).await;
         }
         let (client, name) = app.resolve_named(&self.name, "Container")?;
-        let post = SnapshotsPost { name: self.snapshot.unwrap_or_default(), stateful: self.stateful };
+        let post = SnapshotsPost { name: self.snapshot.unwrap_or_default(), stateful: self.stateful, ..SnapshotsPost::default() };
         let reply = client.post(&path(&["instances", &name, "snapshots"]), &post).await?;
         client.wait(&reply).await?;
         Ok(())

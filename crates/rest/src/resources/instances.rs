@@ -1,18 +1,27 @@
 //! `/1.0/instances`, and under its old name `/1.0/containers`: the instances themselves.
 
 use api::instances::{Instance, InstanceFull, InstancePost, InstancePut, InstancesPost};
+use axum::http::header::CONTENT_TYPE;
 use schemars::JsonSchema;
 
 use crate::caller::Access::Trusted;
 use crate::endpoint::Handler::{Blocking, Streaming};
 use crate::endpoint::Verb::{Delete, Get, Patch, Post, Put};
-use crate::endpoint::{Endpoint, Outcome, row};
+use crate::endpoint::{Endpoint, HttpRequest, Outcome, row};
 use crate::envelope;
 use crate::filter::{FILTER, Filter};
 use crate::request::Request;
+use crate::router::{blocking, read_body};
+use crate::shape::Parameter;
 
 const URL: &str = "/1.0/instances";
 const ONE: &str = "/1.0/instances/{name}";
+
+/// What an uploaded backup is to become.
+const IMPORT_HEADERS: &[Parameter] = &[
+    ("X-LXD-name", "Name of the instance; absent: the one in the backup."),
+    ("X-LXD-pool", "Storage pool; absent: the one in the backup, or the profiles'."),
+];
 
 /// What clients that can do more send when they rename: the fields of a migration, and of a move to elsewhere.
 pub(super) const MOVE_IGNORED: &[&str] = &["live", "instance_only", "container_only", "allow_inconsistent"];
@@ -20,13 +29,21 @@ pub(super) const MOVE_UNSERVED: &[&str] = &["target", "pool", "project"];
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
     row(Get, URL, Trusted, Blocking(list), "List the instances").lists::<Instance>().query(&[FILTER]),
-    row(Post, URL, Trusted, Blocking(create), "Create an instance")
-        .takes::<InstancesPost>()
-        .requires(&["source.type"])
-        .ignores::<Instance>()
-        .ignores_fields(&["restore", "source.base-image", "source.live", "source.operation", "source.secrets", "source.allow_inconsistent"])
-        .unserved(&["source.refresh", "source.project"])
-        .begins("progress of what it takes"),
+    row(
+        Post,
+        URL,
+        Trusted,
+        Streaming(|request, http| Box::pin(create(request, http))),
+        "Create an instance, or bring one back from a backup",
+    )
+    .takes::<InstancesPost>()
+    .takes_bytes("a backup")
+    .headers(IMPORT_HEADERS)
+    .requires(&["source.type"])
+    .ignores::<Instance>()
+    .ignores_fields(&["restore", "source.base-image", "source.live", "source.operation", "source.secrets", "source.allow_inconsistent"])
+    .unserved(&["source.refresh", "source.project"])
+    .begins("progress of what it takes"),
     row(Get, ONE, Trusted, Streaming(|request, _| Box::pin(get(request))), "Show an instance")
         .query(&[("recursion", "1: with state and snapshots, and then without ETag.")])
         .gives_tagged::<Shown>(),
@@ -73,9 +90,18 @@ fn list(request: &Request) -> Outcome {
     }
 }
 
-fn create(request: &Request) -> Outcome {
-    let post: InstancesPost = request.json()?;
-    envelope::operation(&*request.engine.instances().create(post)?)
+/// A body of bytes is a backup, anything else says in JSON what to make: scripts send that as a form.
+async fn create(mut request: Request, http: HttpRequest) -> Outcome {
+    let kind = request.header(CONTENT_TYPE.as_str()).split(';').next().unwrap_or_default().trim();
+    if kind == "application/octet-stream" {
+        return super::instance_backups::import(request, http).await;
+    }
+    request.body = read_body(http.into_body()).await?;
+    blocking(move || {
+        let post: InstancesPost = request.json()?;
+        envelope::operation(&*request.engine.instances().create(post)?)
+    })
+    .await
 }
 
 /// What is in memory is answered at once; a look at the running instance takes a thread.

@@ -1,6 +1,6 @@
 //! `/1.0/networks`: managed bridges and the host's interfaces.
 
-use api::networks::{Lease, Network, NetworkPut, NetworksPost};
+use api::networks::{Lease, Network, NetworkPut, NetworkState, NetworksPost};
 use api::profiles::Rename;
 
 use crate::caller::Access::Trusted;
@@ -25,7 +25,13 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     row(Post, ONE, Trusted, Blocking(rename), "Rename a bridge that nothing uses").takes::<Rename>().requires(&["name"]).creates(),
     row(Delete, ONE, Trusted, Blocking(delete), "Delete a bridge that nothing uses").confirms(),
     row(Get, "/1.0/networks/{name}/leases", Trusted, Blocking(leases), "List the DHCP leases of a bridge").gives::<Vec<Lease>>(),
+    row(Get, "/1.0/networks/{name}/state", Trusted, Blocking(state), "Show addresses and counters of a network's interface")
+        .gives::<NetworkState>(),
 ];
+
+fn state(request: &Request) -> Outcome {
+    envelope::sync(&request.engine.networks().state(request.param("name"))?)
+}
 
 fn list(request: &Request) -> Outcome {
     let networks = request.engine.networks();

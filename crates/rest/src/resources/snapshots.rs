@@ -1,12 +1,12 @@
 //! `/1.0/instances/NAME/snapshots`: snapshots of an instance.
 
 use api::instances::InstancePost;
-use api::snapshots::{Snapshot, SnapshotsPost};
+use api::snapshots::{Snapshot, SnapshotPut, SnapshotsPost};
 use axum::http::StatusCode;
 
 use crate::caller::Access::Trusted;
 use crate::endpoint::Handler::{Blocking, Quick};
-use crate::endpoint::Verb::{Delete, Get, Post};
+use crate::endpoint::Verb::{Delete, Get, Patch, Post, Put};
 use crate::endpoint::{Endpoint, Outcome, row};
 use crate::envelope;
 use crate::error::Error;
@@ -23,6 +23,8 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         .unserved(&["expires_at"])
         .begins(""),
     row(Get, ONE, Trusted, Quick(get), "Show a snapshot").gives_tagged::<Snapshot>(),
+    row(Put, ONE, Trusted, Blocking(update), "Change when a snapshot expires").takes::<SnapshotPut>().ignores::<Snapshot>().begins(""),
+    row(Patch, ONE, Trusted, Blocking(update), "Change when a snapshot expires").takes::<SnapshotPut>().ignores::<Snapshot>().begins(""),
     row(Post, ONE, Trusted, Blocking(rename), "Rename a snapshot")
         .takes::<InstancePost>()
         .ignores_fields(MOVE_IGNORED)
@@ -62,6 +64,12 @@ fn get(request: &Request) -> Outcome {
     let mut snapshot = request.engine.instances().snapshot(name, snapshot)?;
     snapshot.value.name = shown_name(request.flavour, name, &snapshot.value.name);
     envelope::sync_with_etag(&snapshot.value, &snapshot.etag)
+}
+
+fn update(request: &Request) -> Outcome {
+    let put: SnapshotPut = request.json()?;
+    let (name, snapshot) = (request.param("name"), request.param("snapshot"));
+    envelope::operation(&*request.engine.instances().update_snapshot(name, snapshot, put, request.if_match())?)
 }
 
 fn rename(request: &Request) -> Outcome {
