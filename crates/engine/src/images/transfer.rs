@@ -486,7 +486,7 @@ mod tests {
         let leases = Leases::default();
         let held = leases.hold("a");
         let late = Cancel::until(Some(Instant::now() + Duration::from_millis(50)));
-        let error = late.turn(&leases, "a").err().expect("somebody has it");
+        let error = late.turn(&leases, "a").expect_err("somebody has it");
         assert!(error.report().contains("takes too long"), "{}", error.report());
         drop(held);
         assert!(late.turn(&leases, "a").is_err(), "its time is over");
