@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant};
 
-use crate::sync::{lock, wait};
+use crate::sync::{lock, wait, wait_timeout};
 
 /// How a thing is held.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,6 +58,21 @@ impl Leases {
         self.lease(name)
     }
 
+    /// Holds a thing alone; waits for all others, but not longer than `limit`.
+    pub(crate) fn hold_within(&self, name: &str, limit: Duration) -> Option<Lease<'_>> {
+        let end = Instant::now() + limit;
+        let mut held = lock(&self.held);
+        while held.contains_key(name) {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            held = wait_timeout(&self.changed, held, left);
+        }
+        held.insert(name.to_owned(), Hold::Alone);
+        Some(self.lease(name))
+    }
+
     /// Holds a thing alone, unless somebody else holds it now.
     pub(crate) fn try_hold(&self, name: &str) -> Option<Lease<'_>> {
         let mut held = lock(&self.held);
@@ -97,14 +113,16 @@ mod tests {
         drop(leases.try_hold("b").expect("another name is free"));
         drop(one);
         assert!(leases.try_hold("a").is_none());
+        assert!(leases.hold_within("a", Duration::from_millis(20)).is_none());
         drop(two);
         let alone = leases.hold("a");
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| drop(leases.share("a")));
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
             assert!(!waiting.is_finished());
             drop(alone);
         });
+        drop(leases.hold_within("a", Duration::ZERO).expect("free"));
         assert!(lock(&leases.held).is_empty());
     }
 }

@@ -2,14 +2,14 @@
 
 use std::io::Read;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::Agent;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 
-use crate::error::shown;
+use crate::error::shown_url;
 use crate::tls::{self, TlsConnector, Trust};
 use crate::{Error, Proxies, Result};
 
@@ -17,6 +17,10 @@ use crate::{Error, Proxies, Result};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may be silent before and in the middle of a reply.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a reply that is read as a whole may take.
+const WHOLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Bytes read at once of a reply that is read as a whole.
+const PIECE_BYTES: usize = 64 << 10;
 /// How many redirects are followed.
 const MAX_REDIRECTS: u32 = 5;
 
@@ -43,6 +47,7 @@ pub struct Stop(Agent);
 
 /// A reply whose body is still to be read.
 pub struct Reply {
+    /// For people.
     url: String,
     status: u16,
     headers: ureq::http::HeaderMap,
@@ -109,7 +114,7 @@ impl Stop {
 impl Reply {
     fn of(url: &str, result: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Self> {
         let (parts, body) = result.map_err(|error| Error::of_ureq(url, error))?.into_parts();
-        Ok(Self { url: shown(url), status: parts.status.as_u16(), headers: parts.headers, body: body.into_reader() })
+        Ok(Self { url: shown_url(url), status: parts.status.as_u16(), headers: parts.headers, body: body.into_reader() })
     }
 
     fn success(self) -> Result<Self> {
@@ -140,15 +145,9 @@ impl Reply {
         self.body.read(buffer).map_err(|error| Error::of_io(&self.url, error))
     }
 
-    /// The whole body.
-    pub fn bytes(mut self, limit_bytes: u64) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let read = Read::by_ref(&mut self.body).take(limit_bytes + 1).read_to_end(&mut bytes);
-        read.map_err(|error| Error::of_io(&self.url, error))?;
-        if bytes.len() as u64 > limit_bytes {
-            return Err(Error::TooLarge { url: self.url, limit_bytes });
-        }
-        Ok(bytes)
+    /// The whole body, which must be here in some minutes.
+    pub fn bytes(self, limit_bytes: u64) -> Result<Vec<u8>> {
+        read_whole(self.body, &self.url, limit_bytes, WHOLE_TIMEOUT)
     }
 }
 
@@ -158,8 +157,29 @@ impl std::fmt::Debug for Reply {
     }
 }
 
+/// Each read has its time-out, but a server could keep up any number of them, byte by byte.
+fn read_whole(mut reader: impl Read, url: &str, limit_bytes: u64, timeout: Duration) -> Result<Vec<u8>> {
+    let end = Instant::now() + timeout;
+    let mut bytes = Vec::new();
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        let count = reader.read(&mut piece).map_err(|error| Error::of_io(url, error))?;
+        if count == 0 {
+            return Ok(bytes);
+        }
+        if bytes.len() as u64 + count as u64 > limit_bytes {
+            return Err(Error::TooLarge { url: url.to_owned(), limit_bytes });
+        }
+        bytes.extend_from_slice(&piece[..count]);
+        if Instant::now() >= end {
+            let reason = format!("the reply has taken more than {} seconds", timeout.as_secs());
+            return Err(Error::Transport { url: url.to_owned(), reason });
+        }
+    }
+}
+
 fn parse_proxy(address: &str) -> Result<ureq::Proxy> {
-    let fail = |reason: &str| Error::Proxy { address: address.to_owned(), reason: reason.to_owned() };
+    let fail = |reason: &str| Error::Proxy { address: shown_url(address), reason: reason.to_owned() };
     let proxy = ureq::Proxy::new(address).map_err(|_| fail("not the address of a proxy, such as http://proxy.example.net:3128"))?;
     match proxy.protocol() {
         ureq::ProxyProtocol::Http => Ok(proxy),
@@ -168,7 +188,7 @@ fn parse_proxy(address: &str) -> Result<ureq::Proxy> {
 }
 
 fn check_url(url: &str) -> Result<Uri> {
-    let fail = |reason: &str| Error::Url { url: shown(url), reason: reason.to_owned() };
+    let fail = |reason: &str| Error::Url { url: shown_url(url), reason: reason.to_owned() };
     let uri: Uri = url.parse().map_err(|_| fail("not a URL"))?;
     match uri.scheme_str() {
         Some("https") => {}
@@ -209,6 +229,38 @@ mod tests {
             let result = Client::new("https://example.com", &Settings { proxies, ..settings() });
             assert!(matches!(result, Err(Error::Proxy { .. })), "{address}");
         }
+    }
+
+    #[test]
+    fn secrets_are_not_told() {
+        let proxies = Proxies { https: "socks5://user:secret@p:1080".into(), ..Proxies::default() };
+        let error = Client::new("https://example.com", &Settings { proxies, ..settings() }).expect_err("socks");
+        assert!(error.to_string().contains("p:1080") && !error.to_string().contains("secret"), "{error}");
+        for url in ["https://user:secret@example.com/?secret=x", "http://example.com/a?secret=x", "https://a b?secret=x"] {
+            let error = Client::new(url, &settings()).expect_err(url).to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    /// Sends a byte each time.
+    struct Trickle;
+
+    impl Read for Trickle {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            std::thread::sleep(Duration::from_millis(1));
+            buffer[0] = b'x';
+            Ok(1)
+        }
+    }
+
+    #[test]
+    fn whole_replies_have_bounds() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(read_whole(&b"abc"[..], "x", 3, hour).expect("fits"), b"abc");
+        assert!(matches!(read_whole(&b"abcd"[..], "x", 3, hour), Err(Error::TooLarge { limit_bytes: 3, .. })));
+        assert!(matches!(read_whole(std::io::repeat(0), "x", 1 << 20, hour), Err(Error::TooLarge { .. })));
+        let error = read_whole(Trickle, "x", u64::MAX, Duration::from_millis(50)).expect_err("never ends");
+        assert!(error.to_string().contains("more than 0 seconds"), "{error}");
     }
 
     #[test]

@@ -12,6 +12,6 @@ mod proxy;
 mod tls;
 
 pub use client::{Client, Reply, Settings, Stop};
-pub use error::{Error, Result};
+pub use error::{Error, Result, shown_url};
 pub use proxy::Proxies;
 pub use tls::{Certificate, Trust};

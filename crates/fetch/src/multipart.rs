@@ -4,6 +4,8 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{Error, Result};
 
+/// How many bytes a reply may have beyond its parts: boundaries, heads, and what surrounds them.
+pub const OVERHEAD_BYTES: u64 = 64 << 10;
 /// Longest head of a part, bytes.
 const HEAD_LIMIT_BYTES: usize = 16 * 1024;
 
@@ -55,8 +57,11 @@ impl Parser {
         self.state == State::End
     }
 
-    /// Takes the next piece.
+    /// Takes the next piece. What follows the last boundary has no meaning, and is not kept.
     pub fn push(&mut self, chunk: &[u8]) -> Result<Vec<Event>> {
+        if self.is_complete() {
+            return Ok(Vec::new());
+        }
         self.pending.extend_from_slice(chunk);
         let mut events = Vec::new();
         loop {
@@ -91,6 +96,7 @@ impl Parser {
     fn take_head(&mut self, events: &mut Vec<Event>) -> Result<bool> {
         if self.pending.starts_with(b"--") {
             self.state = State::End;
+            self.pending = BytesMut::new();
             return Ok(true);
         }
         let Some(length) = find(&self.pending, b"\r\n\r\n") else {
@@ -164,6 +170,22 @@ mod tests {
             let (parts, is_complete) = parse(size);
             assert_eq!(parts, [part("metadata", "meta-a.tar", "me\r\n--X ta"), part("rootfs", "a.squashfs", "root")], "{size}");
             assert!(is_complete);
+        }
+    }
+
+    #[test]
+    fn what_surrounds_the_parts_is_not_kept() {
+        let mut parser = Parser::new("XX");
+        let noise = [b'x'; 10_000];
+        for _ in 0..100 {
+            assert_eq!(parser.push(&noise).expect("preamble"), []);
+            assert!(parser.pending.len() <= parser.mark.len());
+        }
+        parser.push(b"\r\n").expect("line break");
+        assert_eq!(parser.push(BODY.as_bytes()).expect("body").iter().filter(|event| matches!(event, Event::Part(_))).count(), 2);
+        for _ in 0..100 {
+            assert_eq!(parser.push(&noise).expect("epilogue"), []);
+            assert!(parser.is_complete() && parser.pending.is_empty());
         }
     }
 

@@ -181,7 +181,8 @@ impl Transport for TlsTransport {
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> std::result::Result<bool, ureq::Error> {
-        self.stream.get_mut().set_timeout(timeout);
+        // What arrives is of use only by whole records: all of the reads that one takes share the time of one.
+        self.stream.get_mut().set_timeout(timeout.for_read());
         let input = self.buffers.input_append_buf();
         let amount = std::io::Read::read(&mut self.stream, input)?;
         self.buffers.input_appended(amount);

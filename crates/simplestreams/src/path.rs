@@ -3,7 +3,7 @@
 use crate::{Error, Result};
 
 /// Where the index is.
-pub const INDEX: &str = "streams/v1/index.json";
+pub(crate) const INDEX: &str = "streams/v1/index.json";
 
 /// The longest path that is accepted.
 const MAX_PATH_BYTES: usize = 1024;

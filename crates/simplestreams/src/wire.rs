@@ -72,7 +72,7 @@ pub(crate) struct WireItem {
 }
 
 /// The paths of the files that list images, as the index names them.
-pub fn product_files(index: &[u8]) -> Result<Vec<String>> {
+pub(crate) fn product_files(index: &[u8]) -> Result<Vec<String>> {
     let index: Index = parse("the index", index)?;
     let entries = index.index.into_values().filter(|entry| entry.datatype == IMAGES && !entry.products.is_empty());
     let paths: Vec<String> = entries.map(|entry| entry.path).collect();

@@ -71,6 +71,12 @@ pub fn create(path: impl AsRef<Path>, mode: u32) -> Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(mode).open(path).on_path("create", path)
 }
 
+/// Creates a file with `mode` that must not exist yet; a symbolic link is in the way like any file.
+pub fn create_new(path: impl AsRef<Path>, mode: u32) -> Result<File> {
+    let path = path.as_ref();
+    OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path).on_path("create", path)
+}
+
 /// Opens for appending, created with `mode`.
 pub fn append(path: impl AsRef<Path>, mode: u32) -> Result<File> {
     let path = path.as_ref();

@@ -1,7 +1,7 @@
 //! Images that come from other servers, into the cache or to stay.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::images::{ImageAlias, ImagesPost};
 use api::{Config, Timestamp};
@@ -36,6 +36,8 @@ pub(crate) struct Keep {
     pub expires_at: Option<Timestamp>,
     /// Ask the server even if it was asked not long ago.
     pub is_fresh: bool,
+    /// When it must be here, if somebody does not want to wait longer.
+    pub deadline: Option<Instant>,
 }
 
 /// What became of a request for an image.
@@ -75,7 +77,7 @@ impl Images {
         if let Some(fingerprint) = known {
             return Ok(Arrived { fingerprint, result: None });
         }
-        let cancel = Arc::new(Cancel::default());
+        let cancel = Arc::new(Cancel::until(keep.deadline));
         let working = Working(cancel.clone());
         let hook = cancel.clone();
         operation.on_cancel(move || hook.cancel());
@@ -101,8 +103,7 @@ impl Images {
         let state = &self.engine.image_state;
         let _seat = state.audience.join(&offer.fingerprint, operation);
         // Whoever wants the same image at the same time waits, and has it then.
-        let _turn = state.downloading.hold(&offer.fingerprint);
-        cancel.check()?;
+        let _turn = cancel.turn(&state.downloading, &offer.fingerprint)?;
         if self.engine.records.images.contains(&offer.fingerprint) {
             operation.seal()?;
             self.follow_name(&offer.fingerprint, remote, keep)?;

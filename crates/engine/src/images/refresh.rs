@@ -1,6 +1,8 @@
 //! Newer versions of images that were downloaded by a name.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -14,6 +16,10 @@ use crate::{Error, ErrorKind, Result};
 /// How often the exchange of two images is tried again after somebody else changed an alias.
 const MAX_RETRIES: usize = 16;
 
+/// How long looking for a newer version of one image, and fetching it, may take when nobody waits for it: other images
+/// have their turn after it.
+const UPDATE_LIMIT: Duration = Duration::from_secs(2 * 3600);
+
 impl Images {
     /// Looks for a newer version of an image on the server that it came from, and takes that in its place.
     pub fn refresh(&self, fingerprint: &str) -> Result<Arc<Operation>> {
@@ -24,30 +30,42 @@ impl Images {
         }
         let this = self.clone();
         self.engine.operations.run(New::image("Refreshing image", &fingerprint.clone()), move |operation| {
-            let is_refreshed = this.refresh_one(&fingerprint, operation)?.is_some();
+            let is_refreshed = this.refresh_one(&fingerprint, operation, None)?.is_some();
             Ok(Some(json!({ "refreshed": is_refreshed })))
         })
     }
 
-    /// Refreshes all images that follow their name. Failures are logged; the rest goes on.
+    /// Refreshes all images that follow their name. Failures are logged; the rest goes on, but for images of a server that
+    /// took all the time for one.
     pub(super) fn update_all(&self) -> Result<Option<Arc<Operation>>> {
         let all = self.engine.records.images.all().into_iter();
-        let followers: Vec<String> =
-            all.filter(|(_, record)| record.auto_update && record.source.is_some()).map(|(fingerprint, _)| fingerprint).collect();
+        let all = all.filter(|(_, record)| record.auto_update);
+        let followers: Vec<(String, String)> =
+            all.filter_map(|(fingerprint, record)| Some((fingerprint, record.source.as_ref()?.server.clone()))).collect();
         if followers.is_empty() {
             return Ok(None);
         }
         let this = self.clone();
         let work = move |operation: &Arc<Operation>| {
             let mut updated = serde_json::Map::new();
-            for fingerprint in followers {
+            let mut slow_servers = HashSet::new();
+            for (fingerprint, server) in followers {
                 if this.engine.is_shutting_down() {
                     break;
                 }
-                match this.refresh_one(&fingerprint, operation) {
+                if slow_servers.contains(&server) {
+                    continue;
+                }
+                let deadline = Instant::now() + UPDATE_LIMIT;
+                match this.refresh_one(&fingerprint, operation, Some(deadline)) {
                     Ok(Some(new)) => drop(updated.insert(fingerprint, Value::String(new))),
                     Ok(None) => {}
-                    Err(error) => tracing::warn!(image = fingerprint, "look for a newer version: {}", error.report()),
+                    Err(error) => {
+                        tracing::warn!(image = fingerprint, "look for a newer version: {}", error.report());
+                        if Instant::now() >= deadline {
+                            slow_servers.insert(server);
+                        }
+                    }
                 }
                 // Cancelling one cancels all.
                 if operation.status() != api::StatusCode::RUNNING {
@@ -60,12 +78,18 @@ impl Images {
     }
 
     /// The fingerprint of the newer image that is now in the place of the old one, if there is a newer one.
-    fn refresh_one(&self, old: &str, operation: &Arc<Operation>) -> Result<Option<String>> {
+    fn refresh_one(&self, old: &str, operation: &Arc<Operation>, deadline: Option<Instant>) -> Result<Option<String>> {
         let (old, held) = self.find(old)?;
         let Some(source) = &held.source else { return Ok(None) };
         let remote = RemoteImage::of_record(source)?;
-        let keep =
-            Keep { cached: held.cached, auto_update: held.auto_update, last_used_at: held.last_used_at, is_fresh: true, ..Keep::default() };
+        let keep = Keep {
+            cached: held.cached,
+            auto_update: held.auto_update,
+            last_used_at: held.last_used_at,
+            is_fresh: true,
+            deadline,
+            ..Keep::default()
+        };
         let arrived = self.ensure_downloaded(&remote, &keep, operation)?;
         if arrived.fingerprint == old {
             return Ok(None);

@@ -9,7 +9,7 @@ mod streams;
 
 use api::images::{Image, ImageSource};
 use api::instances::Source;
-use fetch::{Certificate, Client, Proxies, Settings, Trust};
+use fetch::{Certificate, Client, Proxies, Settings, Trust, shown_url};
 use keys::server::{CORE_PROXY_HTTP, CORE_PROXY_HTTPS, CORE_PROXY_IGNORE_HOSTS};
 
 pub(super) use streams::{LIST_LIFETIME, StreamCache};
@@ -167,7 +167,7 @@ impl RemoteImage {
             }
         }
         if !self.server.starts_with("https://") {
-            return Err(Error::bad_request(format!("image server '{}': only https:// is supported", brief(&self.server))));
+            return Err(Error::bad_request(format!("image server '{}': only https:// is supported", shown_url(&self.server))));
         }
         if !self.secret.is_empty() && !is_fingerprint(&self.name) {
             return Err(Error::bad_request("a private image is fetched by its full fingerprint"));
@@ -185,7 +185,8 @@ impl RemoteImage {
 
     /// For log lines and errors.
     pub(super) fn title(&self) -> String {
-        if self.protocol == Protocol::Direct { self.server.clone() } else { format!("{} from {}", self.name, self.server) }
+        let server = shown_url(&self.server);
+        if self.protocol == Protocol::Direct { server } else { format!("{} from {server}", self.name) }
     }
 
     /// What to record, if the name may mean another image later: the beginning of a fingerprint does not.
@@ -210,7 +211,7 @@ impl Images {
     pub(super) fn resolve(&self, remote: &RemoteImage, client: &Client, max_age: std::time::Duration, cancel: &Cancel) -> Result<Offer> {
         let result = match remote.protocol {
             Protocol::Lxd => lxd::resolve(remote, client),
-            Protocol::Simplestreams => self.resolve_in_stream(remote, client, max_age),
+            Protocol::Simplestreams => self.resolve_in_stream(remote, client, max_age, cancel),
             Protocol::Direct => self.resolve_direct(remote, client),
         };
         cancel.check()?;
@@ -303,6 +304,15 @@ mod tests {
         fails(&ImageSource { kind: "url".into(), url: "http://x".into(), ..ImageSource::default() }, "only https://");
         let by_properties = Source { server: "https://x".into(), properties: [("a".into(), "b".into())].into(), ..Source::default() };
         assert!(RemoteImage::of_instance(&by_properties).expect_err("properties").report().contains("local images"));
+    }
+
+    #[test]
+    fn titles_have_no_secrets() {
+        let at = |url: &str| RemoteImage::of_image(&ImageSource { kind: "url".into(), url: url.into(), ..ImageSource::default() });
+        assert_eq!(at("https://x/image?token=secret").expect("valid").title(), "https://x/image");
+        let error = at("http://u:secret@x/image?token=secret").expect_err("http").report();
+        assert!(error.contains("http://x/image") && !error.contains("secret"), "{error}");
+        assert_eq!(RemoteImage::of_image(&source("https://x/?token=secret", "a")).expect("valid").title(), "a from https://x/");
     }
 
     #[test]

@@ -8,11 +8,12 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use fetch::multipart::{self, Event};
-use fetch::{Client, Reply, Stop};
+use fetch::{Client, Reply, Stop, shown_url};
 use sha2::{Digest, Sha256};
 
 use super::remote::{Offer, OfferFile, OfferFiles, unavailable};
 use crate::error::Context;
+use crate::leases::{Lease, Leases};
 use crate::operations::Operation;
 use crate::sync::{lock, wait_timeout};
 use crate::{Error, Result};
@@ -28,6 +29,8 @@ const LEAST_BYTES_PER_SECOND: u64 = 1024;
 const WINDOW: Duration = Duration::from_secs(60);
 /// How long whoever cancels a transfer waits for what it leaves to be removed.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(15);
+/// How often somebody who waits for another looks whether that is still wanted.
+const TURN_CHECK: Duration = Duration::from_secs(1);
 /// How often progress is shown at most.
 const SHOWN_EVERY: Duration = Duration::from_millis(200);
 /// The key of an operation's metadata.
@@ -68,9 +71,10 @@ impl Drop for Seat<'_> {
     }
 }
 
-/// Lets transfers be cancelled from another thread.
+/// Lets transfers be cancelled from another thread, or by the clock.
 #[derive(Debug, Default)]
 pub(super) struct Cancel {
+    deadline: Option<Instant>,
     state: Mutex<CancelState>,
     changed: Condvar,
 }
@@ -94,6 +98,11 @@ impl Drop for Working {
 }
 
 impl Cancel {
+    /// With a time when all must be done, if there is one.
+    pub(super) fn until(deadline: Option<Instant>) -> Self {
+        Self { deadline, ..Self::default() }
+    }
+
     /// Breaks the transfers off, and waits a while until nothing is left of them.
     pub(super) fn cancel(&self) {
         let stops = {
@@ -113,9 +122,25 @@ impl Cancel {
         }
     }
 
-    /// An error if it was cancelled.
+    /// An error if it was cancelled, or its time is over.
     pub(super) fn check(&self) -> Result<()> {
-        if lock(&self.state).is_cancelled { Err(Error::bad_request("The download was cancelled")) } else { Ok(()) }
+        if lock(&self.state).is_cancelled {
+            return Err(Error::bad_request("The download was cancelled"));
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(Error::unavailable("the download takes too long and was given up"));
+        }
+        Ok(())
+    }
+
+    /// Holds a thing alone; waits for all others while that is wanted.
+    pub(super) fn turn<'a>(&self, leases: &'a Leases, name: &str) -> Result<Lease<'a>> {
+        loop {
+            self.check()?;
+            if let Some(lease) = leases.hold_within(name, TURN_CHECK) {
+                return Ok(lease);
+            }
+        }
     }
 
     /// What is stopped when it is cancelled.
@@ -176,7 +201,7 @@ impl Transfer<'_> {
             paths.push(self.fetch_file(reply, file.label, sink, meter)?);
             let actual = sink.hash_of_file();
             if !file.sha256.is_empty() && actual != file.sha256 {
-                return Err(Error::unavailable(format!("Hash mismatch for {}: {actual} != {}", file.url, file.sha256)));
+                return Err(Error::unavailable(format!("Hash mismatch for {}: {actual} != {}", shown_url(&file.url), file.sha256)));
             }
         }
         let rootfs = paths.pop();
@@ -195,6 +220,7 @@ impl Transfer<'_> {
             if count == 0 {
                 break;
             }
+            meter.receive(count as u64)?;
             meter.add(count as u64)?;
             sink.write(&piece[..count])?;
         }
@@ -221,6 +247,7 @@ impl Transfer<'_> {
             if count == 0 {
                 break;
             }
+            meter.receive(count as u64)?;
             for event in parser.push(&piece[..count]).map_err(unavailable)? {
                 match event {
                     Event::Part(part) => {
@@ -319,7 +346,10 @@ struct Meter<'a> {
     label: &'static str,
     /// As declared.
     size_bytes: Option<u64>,
+    /// Of the image.
     done_bytes: u64,
+    /// Of the reply, with what is around the image's files.
+    received_bytes: u64,
     started: Instant,
     shown: Instant,
     shown_text: String,
@@ -329,28 +359,42 @@ struct Meter<'a> {
 impl<'a> Meter<'a> {
     fn new(sink: &'a dyn Fn(&str), label: &'static str, size_bytes: Option<u64>) -> Self {
         let now = Instant::now();
+        let (done_bytes, received_bytes, shown_text) = (0, 0, String::new());
         let mut meter =
-            Self { sink, label, size_bytes, done_bytes: 0, started: now, shown: now, shown_text: String::new(), window: (now, 0) };
+            Self { sink, label, size_bytes, done_bytes, received_bytes, started: now, shown: now, shown_text, window: (now, 0) };
         meter.show();
         meter
     }
 
-    fn add(&mut self, count: u64) -> Result<()> {
-        self.done_bytes += count;
-        if let Some(size) = self.size_bytes.filter(|size| self.done_bytes > *size) {
-            return Err(Error::unavailable(format!("the server sends more than the {size} bytes that it declared")));
-        }
+    /// Counts what arrives, whatever it is.
+    fn receive(&mut self, count: u64) -> Result<()> {
+        self.received_bytes += count;
+        self.check_size(self.received_bytes.saturating_sub(multipart::OVERHEAD_BYTES))?;
         let (since, before) = self.window;
         if since.elapsed() >= WINDOW {
-            if self.done_bytes - before < LEAST_BYTES_PER_SECOND * WINDOW.as_secs() {
+            if self.received_bytes - before < LEAST_BYTES_PER_SECOND * WINDOW.as_secs() {
                 return Err(Error::unavailable(format!("the server is too slow: less than {LEAST_BYTES_PER_SECOND} bytes a second")));
             }
-            self.window = (Instant::now(), self.done_bytes);
+            self.window = (Instant::now(), self.received_bytes);
         }
+        Ok(())
+    }
+
+    /// Counts what belongs to the image.
+    fn add(&mut self, count: u64) -> Result<()> {
+        self.done_bytes += count;
+        self.check_size(self.done_bytes)?;
         if self.shown.elapsed() >= SHOWN_EVERY {
             self.show();
         }
         Ok(())
+    }
+
+    fn check_size(&self, bytes: u64) -> Result<()> {
+        match self.size_bytes.filter(|size| bytes > *size) {
+            Some(size) => Err(Error::unavailable(format!("the server sends more than the {size} bytes that it declared"))),
+            None => Ok(()),
+        }
     }
 
     /// An error if there is less than declared.
@@ -422,6 +466,31 @@ mod tests {
         let error = ensure_space(dir.path(), 1 << 60).expect_err("an exabyte");
         assert!(error.report().contains("are free in"), "{}", error.report());
         ensure_space(dir.path(), u64::MAX).expect_err("no overflow");
+    }
+
+    #[test]
+    fn what_arrives_has_bounds() {
+        let mut meter = Meter::new(&|_| {}, "", Some(10));
+        meter.receive(10 + multipart::OVERHEAD_BYTES).expect("what surrounds the files");
+        meter.receive(1).expect_err("more than that");
+        meter.add(10).expect("the image");
+        meter.add(1).expect_err("more than declared");
+        let mut meter = Meter::new(&|_| {}, "", Some(10));
+        meter.receive(9).expect("some");
+        meter.add(9).expect("some");
+        meter.finish().expect_err("less than declared");
+    }
+
+    #[test]
+    fn a_turn_is_not_waited_for_without_end() {
+        let leases = Leases::default();
+        let held = leases.hold("a");
+        let late = Cancel::until(Some(Instant::now() + Duration::from_millis(50)));
+        let error = late.turn(&leases, "a").expect_err("somebody has it");
+        assert!(error.report().contains("takes too long"), "{}", error.report());
+        drop(held);
+        assert!(late.turn(&leases, "a").is_err(), "its time is over");
+        drop(Cancel::default().turn(&leases, "a").expect("free"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use api::operations::Operation;
 use api::server::Server;
 use client::{Client, Kind, path};
 use fetch::{Certificate, Proxies, Settings, Trust};
-use simplestreams::{Catalogue, MAX_INDEX_BYTES, MAX_PRODUCTS_BYTES, Reading, join};
+use simplestreams::{Catalogue, Reading, join};
 
 use super::create::wait_or_cancel;
 use super::publish;
@@ -91,10 +91,8 @@ impl Stream {
 
 fn read_catalogue(server: &str, settings: &Settings) -> Result<Catalogue> {
     let client = fetch::Client::new(server, settings)?;
-    let read = |path: &str, limit_bytes: u64| -> Result<Vec<u8>> { Ok(client.get(&join(server, path)?)?.bytes(limit_bytes)?) };
-    let paths = simplestreams::product_files(&read(simplestreams::INDEX, MAX_INDEX_BYTES)?)?;
-    let files = paths.iter().map(|path| read(path, MAX_PRODUCTS_BYTES)).collect::<Result<Vec<_>>>()?;
-    Ok(Catalogue::parse(&files, &Reading { server, architecture: architecture(), only: &[] })?)
+    let reading = Reading { server, architecture: architecture(), only: &[] };
+    Catalogue::read(&reading, |path, limit_bytes| Ok(client.get(&join(server, path)?)?.bytes(limit_bytes)?))
 }
 
 /// This machine's architecture, by the API's name.

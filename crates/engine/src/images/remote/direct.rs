@@ -1,8 +1,8 @@
 //! An address that says in the headers of its reply where an image is, and its hash.
 
-use fetch::Client;
+use fetch::{Client, shown_url};
 
-use super::{Offer, OfferFiles, RemoteImage, brief, unavailable};
+use super::{Offer, OfferFiles, RemoteImage, unavailable};
 use crate::images::Images;
 use crate::{Error, Result};
 
@@ -33,7 +33,7 @@ impl Images {
         };
         let (fingerprint, url) = (header("LXD-Image-Hash")?.to_ascii_lowercase(), header("LXD-Image-URL")?);
         if !url.starts_with("https://") {
-            return Err(Error::bad_request(format!("the image is said to be at '{}', but only https:// is supported", brief(&url))));
+            return Err(Error::bad_request(format!("the image is said to be at '{}', but only https:// is supported", shown_url(&url))));
         }
         Ok(Offer { fingerprint, files: OfferFiles::Whole { url }, image: api::images::Image::default() })
     }

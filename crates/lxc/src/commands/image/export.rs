@@ -1,19 +1,31 @@
 //! `lxc image export`.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use api::images::Image;
+use bytes::Bytes;
 use clap::Args;
 use client::{Client, Download, Method, Request, Sink, path};
-use fetch::multipart::{self, Part};
+use data_encoding::HEXLOWER;
+use fetch::multipart::{self, Event};
+use sha2::{Digest, Sha256};
 
 use crate::app::App;
 use crate::progress::{Meter, Progress};
-use crate::{images, names, outln};
+use crate::{images, outln};
+
+/// How the files of images end. A server's name for a file decides between these, and nothing else.
+const EXTENSIONS: &[&str] = &[".squashfs", ".tar", ".tar.bz2", ".tar.gz", ".tar.lzma", ".tar.xz", ".tar.zst"];
+/// Digits of a fingerprint.
+const FINGERPRINT_DIGITS: usize = 64;
 
 /// Export and download images
 ///
-/// The target is a directory, the server then names the files, or the name of a file.
+/// The target is a directory, the files are then named by the image's fingerprint and must not exist yet, or the name
+/// of a file. What does not have that fingerprint is removed again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 lxc image export debian/12 # into this directory, named by its fingerprint
@@ -31,59 +43,139 @@ impl Export {
     pub async fn run(self, app: &App) -> Result<()> {
         let (client, name) = app.resolve(&self.image)?;
         app.note("Image", images::name_or_default(&name));
-        let fingerprint = images::fingerprint(&client, &name).await?;
+        let image = load(&client, &name).await?;
         let mut progress = Progress::new("Exporting the image", app.quiet);
-        export(&client, &fingerprint, &self.target, &mut progress).await?;
+        export(&client, &image, &self.target, &mut progress).await?;
         progress.clear();
         outln!("Image exported successfully!");
         Ok(())
     }
 }
 
-async fn export(client: &Client, fingerprint: &str, target: &Path, progress: &mut Progress) -> Result<()> {
-    let download = client.download(Request::new(Method::GET, path(&["images", fingerprint, "export"]))).await?;
-    let mut meter = Meter::new(download.length());
-    let mut show = |done_bytes: u64| {
-        if let Some(text) = meter.text(done_bytes) {
-            progress.update(&text);
-        }
-    };
+/// The image behind an alias or the beginning of a fingerprint. That the server sends that one can be checked only by
+/// a whole fingerprint.
+async fn load(client: &Client, name: &str) -> Result<Image> {
+    let wanted = images::fingerprint(client, name).await?;
+    let image: Image = client.get(&path(&["images", &wanted])).await?;
+    let is_whole = image.fingerprint.len() == FINGERPRINT_DIGITS && image.fingerprint.bytes().all(is_digit);
+    if !is_whole || !image.fingerprint.starts_with(&wanted.to_ascii_lowercase()) {
+        bail!("The server offers another image than the one that was asked for ({wanted:?})");
+    }
+    Ok(image)
+}
+
+fn is_digit(byte: u8) -> bool {
+    byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)
+}
+
+async fn export(client: &Client, image: &Image, target: &Path, progress: &mut Progress) -> Result<()> {
+    let size_bytes = u64::try_from(image.size).ok().filter(|size| *size > 0).context("The server doesn't say how large the image is")?;
+    let download = client.download(Request::new(Method::GET, path(&["images", &image.fingerprint, "export"]))).await?;
     let boundary = download.header("content-type").and_then(multipart::boundary);
+    let name = download.header("content-disposition").and_then(|header| multipart::parameter(header, "filename")).unwrap_or_default();
+    let meter = Meter::new(download.length());
+    let mut reply = Reply { download, limit_bytes: size_bytes.saturating_add(multipart::OVERHEAD_BYTES), done_bytes: 0, meter, progress };
+    let target = if target.is_dir() { Target::Directory(target, &image.fingerprint) } else { Target::File(target) };
+    let mut writer = Writer { target, hash: Sha256::new(), open: None, files: Vec::new() };
     match boundary {
-        Some(boundary) => split(download, &boundary, target, &mut show).await,
+        Some(boundary) => split(&mut reply, &boundary, &mut writer).await?,
         None => {
-            let name = download.header("content-disposition").and_then(|header| multipart::parameter(header, "filename"));
-            let name = name.unwrap_or_else(|| fingerprint.to_owned());
-            let file = Unfinished::create(&unified_target(target, &name)?)?;
-            download.copy_to(file.sink()?, show).await?;
-            file.keep();
-            Ok(())
+            writer.begin(Kind::Unified, &name).await?;
+            while let Some(chunk) = reply.chunk().await? {
+                writer.write(chunk).await?;
+            }
         }
     }
+    writer.finish(&image.fingerprint).await
 }
 
-/// A directory takes the server's name, a file name its extension.
-fn unified_target(target: &Path, name: &str) -> Result<PathBuf> {
-    names::check_file_name(name)?;
-    if target.is_dir() {
-        return Ok(target.join(name));
+/// Takes the two parts of a split image.
+async fn split(reply: &mut Reply<'_>, boundary: &str, writer: &mut Writer<'_>) -> Result<()> {
+    let mut parser = multipart::Parser::new(boundary);
+    let mut expected = [("metadata", Kind::Metadata), ("rootfs", Kind::Rootfs)].into_iter();
+    while let Some(chunk) = reply.chunk().await? {
+        for event in parser.push(&chunk)? {
+            match event {
+                Event::Part(part) => match expected.next() {
+                    Some((name, kind)) if name == part.name => writer.begin(kind, &part.file_name).await?,
+                    _ => bail!("The server sent something else than the metadata and then the root file system of an image"),
+                },
+                Event::Content(content) => writer.write(content).await?,
+            }
+        }
     }
-    Ok(match name.split_once('.') {
-        Some((_, extension)) => with_suffix(target, &format!(".{extension}")),
-        None => target.to_owned(),
-    })
+    if !parser.is_complete() || expected.next().is_some() {
+        bail!("The server sent an incomplete image");
+    }
+    Ok(())
 }
 
-/// Where a part of a split image goes.
-fn split_target(target: &Path, part: &Part) -> Result<PathBuf> {
-    if target.is_dir() {
-        names::check_file_name(&part.file_name)?;
-        return Ok(target.join(&part.file_name));
+/// What the server sends, counted.
+struct Reply<'a> {
+    download: Download,
+    limit_bytes: u64,
+    done_bytes: u64,
+    meter: Meter,
+    progress: &'a mut Progress,
+}
+
+impl Reply<'_> {
+    async fn chunk(&mut self) -> Result<Option<Bytes>> {
+        let Some(chunk) = self.download.chunk().await? else { return Ok(None) };
+        self.done_bytes += chunk.len() as u64;
+        if self.done_bytes > self.limit_bytes {
+            bail!("The server sends more than the image has by its own account");
+        }
+        if let Some(text) = self.meter.text(self.done_bytes) {
+            self.progress.update(&text);
+        }
+        Ok(Some(chunk))
     }
-    match part.name.as_str() {
-        "metadata" => Ok(target.to_owned()),
-        "rootfs" => Ok(with_suffix(target, ".root")),
-        other => bail!("The server sent an unknown part {other:?}"),
+}
+
+/// Which file of an image.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// The only one.
+    Unified,
+    Metadata,
+    Rootfs,
+}
+
+/// Where the files go. Their names are the user's and the fingerprint's, never the server's.
+#[derive(Debug)]
+enum Target<'a> {
+    /// Into a directory, named by a fingerprint.
+    Directory(&'a Path, &'a str),
+    /// Where the user says.
+    File(&'a Path),
+}
+
+impl Target<'_> {
+    /// The path of a file that the server calls `server_name`.
+    fn path(&self, kind: Kind, server_name: &str) -> PathBuf {
+        let extension = EXTENSIONS.iter().find(|extension| server_name.ends_with(**extension)).copied().unwrap_or_default();
+        match (self, kind) {
+            (Self::Directory(directory, fingerprint), Kind::Metadata) => directory.join(format!("meta-{fingerprint}{extension}")),
+            (Self::Directory(directory, fingerprint), _) => directory.join(format!("{fingerprint}{extension}")),
+            (Self::File(path), Kind::Unified) => with_suffix(path, extension),
+            (Self::File(path), Kind::Metadata) => path.to_path_buf(),
+            (Self::File(path), Kind::Rootfs) => with_suffix(path, ".root"),
+        }
+    }
+
+    fn create(&self, kind: Kind, server_name: &str) -> Result<Unfinished> {
+        let path = self.path(kind, server_name);
+        let file = match self {
+            Self::File(_) => sys::fs::create(&path, 0o644)?,
+            Self::Directory(..) => sys::fs::create_new(&path, 0o644).map_err(|error| match error.errno {
+                sys::Errno::EXIST => {
+                    anyhow::anyhow!("{} exists already; remove it, or name the file to write as the target", path.display())
+                }
+                _ => error.into(),
+            })?,
+        };
+        Ok(Unfinished { path, file, is_kept: false })
     }
 }
 
@@ -93,58 +185,64 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-async fn split(mut download: Download, boundary: &str, target: &Path, show: &mut impl FnMut(u64)) -> Result<()> {
-    let mut parser = multipart::Parser::new(boundary);
-    let mut open: Option<(Unfinished, Sink)> = None;
-    let mut files = Vec::new();
-    let mut done_bytes = 0;
-    while let Some(chunk) = download.chunk().await? {
-        done_bytes += chunk.len() as u64;
-        show(done_bytes);
-        for event in parser.push(&chunk)? {
-            match event {
-                multipart::Event::Part(part) => {
-                    let file = Unfinished::create(&split_target(target, &part)?)?;
-                    let sink = file.sink()?;
-                    if let Some((file, sink)) = open.replace((file, sink)) {
-                        sink.finish().await?;
-                        files.push(file);
-                    }
-                }
-                multipart::Event::Content(content) => {
-                    if let Some((_, sink)) = &open {
-                        sink.send(content).await;
-                    }
-                }
-            }
+/// Writes files, one after the other, and removes them again unless they are the image.
+struct Writer<'a> {
+    target: Target<'a>,
+    /// Of all of them.
+    hash: Sha256,
+    open: Option<(Unfinished, Sink)>,
+    files: Vec<Unfinished>,
+}
+
+impl Writer<'_> {
+    async fn begin(&mut self, kind: Kind, server_name: &str) -> Result<()> {
+        self.end().await?;
+        let file = self.target.create(kind, server_name)?;
+        let sink = file.sink()?;
+        self.open = Some((file, sink));
+        Ok(())
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<()> {
+        self.hash.update(&bytes);
+        let is_taken = match &self.open {
+            Some((_, sink)) => sink.send(bytes).await,
+            None => false,
+        };
+        // Its end says why it was not taken.
+        if is_taken { Ok(()) } else { self.end().await }
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        if let Some((file, sink)) = self.open.take() {
+            sink.finish().await?;
+            self.files.push(file);
         }
+        Ok(())
     }
-    if let Some((file, sink)) = open {
-        sink.finish().await?;
-        files.push(file);
+
+    async fn finish(mut self, fingerprint: &str) -> Result<()> {
+        self.end().await?;
+        let actual = HEXLOWER.encode(&self.hash.finalize());
+        if actual != fingerprint {
+            bail!("What the server sent is not the image: its fingerprint is {actual}, not {fingerprint}");
+        }
+        self.files.into_iter().for_each(Unfinished::keep);
+        Ok(())
     }
-    if !parser.is_complete() || files.len() != 2 {
-        bail!("The server sent an incomplete image");
-    }
-    files.into_iter().for_each(Unfinished::keep);
-    Ok(())
 }
 
 /// A file that is removed again unless it is complete.
 struct Unfinished {
     path: PathBuf,
-    file: std::fs::File,
+    file: File,
     is_kept: bool,
 }
 
 impl Unfinished {
-    fn create(path: &Path) -> Result<Self> {
-        Ok(Self { path: path.to_owned(), file: sys::fs::create(path, 0o644)?, is_kept: false })
-    }
-
     fn sink(&self) -> Result<Sink> {
         let mut file = self.file.try_clone().context("Can't write the image")?;
-        Ok(Sink::new(move |bytes| std::io::Write::write_all(&mut file, bytes)))
+        Ok(Sink::new(move |bytes| file.write_all(bytes)))
     }
 
     fn keep(mut self) {
@@ -166,18 +264,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn targets() {
-        let directory = tempfile::tempdir().expect("directory");
-        let target = |path: &Path, name: &str| unified_target(path, name).map(|path| path.display().to_string());
-        assert_eq!(target(Path::new("out"), "abc.tar.xz").expect("file"), "out.tar.xz");
-        assert_eq!(target(Path::new("out"), "abc").expect("file"), "out");
-        assert_eq!(target(directory.path(), "abc.tar").expect("directory"), directory.path().join("abc.tar").display().to_string());
-        for evil in ["../x", "/etc/passwd", ".."] {
-            assert!(target(directory.path(), evil).is_err(), "{evil}");
-            let part = Part { name: "rootfs".to_owned(), file_name: evil.to_owned() };
-            assert!(split_target(directory.path(), &part).is_err(), "{evil}");
+    fn names_are_not_the_servers() {
+        let (directory, file) = (Target::Directory(Path::new("/d"), "f00"), Target::File(Path::new("out")));
+        for (target, kind, server_name, expected) in [
+            (&directory, Kind::Unified, "f00.tar.xz", "/d/f00.tar.xz"),
+            (&directory, Kind::Metadata, "meta-f00.tar.gz", "/d/meta-f00.tar.gz"),
+            (&directory, Kind::Rootfs, "f00.squashfs", "/d/f00.squashfs"),
+            (&directory, Kind::Unified, ".bashrc", "/d/f00"),
+            (&directory, Kind::Unified, "", "/d/f00"),
+            (&directory, Kind::Unified, "../../etc/x.tar", "/d/f00.tar"),
+            (&directory, Kind::Metadata, "/etc/passwd", "/d/meta-f00"),
+            (&directory, Kind::Rootfs, "x.sh", "/d/f00"),
+            (&file, Kind::Unified, "abc.tar.xz", "out.tar.xz"),
+            (&file, Kind::Unified, "abc.conf", "out"),
+            (&file, Kind::Metadata, "abc.tar.xz", "out"),
+            (&file, Kind::Rootfs, "x", "out.root"),
+        ] {
+            assert_eq!(target.path(kind, server_name), Path::new(expected), "{kind:?} {server_name}");
         }
-        let part = Part { name: "rootfs".to_owned(), file_name: "x".to_owned() };
-        assert_eq!(split_target(Path::new("out"), &part).expect("file"), Path::new("out.root"));
+    }
+
+    #[test]
+    fn what_is_there_is_left_alone() {
+        let directory = tempfile::tempdir().expect("directory");
+        let target = Target::Directory(directory.path(), "f00");
+        let link = directory.path().join("f00.tar");
+        std::os::unix::fs::symlink("victim", &link).expect("link");
+        let text = target.create(Kind::Unified, "x.tar").err().expect("a link is in the way").to_string();
+        assert!(text.contains("f00.tar exists already; remove it"), "{text}");
+        assert!(link.is_symlink() && !directory.path().join("victim").exists());
+        drop(target.create(Kind::Metadata, "x.tar").expect("free"));
+        assert!(!directory.path().join("meta-f00.tar").exists(), "not finished");
     }
 }
