@@ -16,6 +16,8 @@ mod filter;
 mod guest;
 mod listener;
 mod network;
+mod origin;
+mod pace;
 mod request;
 mod resources;
 mod router;
