@@ -1,8 +1,8 @@
 //! Clients that are trusted over the network, and how one becomes trusted.
 //!
 //! Trust is in exactly the bytes of a certificate that is stored here, inside its validity; there are no
-//! authorities. A stranger is let in by the trust password or by a token, both of which only few guesses
-//! are allowed for.
+//! authorities. A stranger is let in by a token, which nobody can guess, or by the trust password, which only
+//! few guesses are allowed for.
 
 mod attempts;
 mod password;
@@ -16,6 +16,8 @@ use keys::server::{CORE_REMOTE_TOKEN_EXPIRY, CORE_TRUST_PASSWORD};
 use serde_json::Value;
 
 pub(crate) use password::hash as hash_password;
+
+pub use attempts::neighbourhood;
 
 use attempts::Attempts;
 use tokens::Tokens;
@@ -112,27 +114,31 @@ impl Certificates {
             return Err(forbidden());
         }
         let strangers = &self.engine.strangers;
+        // First, and not as a guess: the guesses of others cannot keep out whoever has a token.
+        if let Some(token) = strangers.tokens.take(secret) {
+            return self.let_in_by(token, request, applicant);
+        }
         let attempt = strangers.attempts.begin(applicant.address).map_err(|wait| {
             Error::new(ErrorKind::TooManyRequests, format!("Too many attempts to be trusted: wait {} s", wait.as_secs().max(1)))
         })?;
-        let token = strangers.tokens.take(secret);
-        if token.is_none() && !self.is_password(secret) {
+        if !self.is_password(secret) {
             attempt.failed();
             let address = applicant.address.map(|address| address.to_string()).unwrap_or_default();
             tracing::warn!(address, "a client has given a wrong trust password or token");
             return Err(forbidden());
         }
         attempt.succeeded();
-        let Some(token) = token else {
-            return self.let_in_as(&request.name, request, applicant);
-        };
+        self.let_in_as(&request.name, request, applicant)
+    }
+
+    fn let_in_by(&self, token: tokens::Token, request: &CertificatesPost, applicant: Applicant<'_>) -> Result<String> {
         // It was made for a client, so there is no need to say so.
         let kind = if request.kind.is_empty() { CLIENT.to_owned() } else { request.kind.clone() };
         let let_in = self.let_in_as(token.name(), &CertificatesPost { kind, ..request.clone() }, applicant);
         match &let_in {
             Ok(_) => token.used(),
             // It was not the token's fault.
-            Err(_) => strangers.tokens.put_back(token),
+            Err(_) => self.engine.strangers.tokens.put_back(token),
         }
         let_in
     }

@@ -17,7 +17,7 @@ use crate::expiry::Alarm;
 use crate::guest::{GuestState, Guests};
 use crate::host::Host;
 use crate::hotplug::Hotplug;
-use crate::https::{Edge, Https};
+use crate::https::{Edge, Https, Wanted};
 use crate::images::{ImageState, Images};
 use crate::instances::admission::Gates;
 use crate::instances::idmap::{HostIds, read_host_ids};
@@ -308,9 +308,11 @@ impl Engine {
 
     /// Has the edge listen where the configuration says.
     pub fn listen_as_configured(self: &Arc<Self>) -> Result<()> {
+        let address = || keys::server::CORE_HTTPS_ADDRESS.text(&self.server().stored_config()).unwrap_or_default().to_owned();
+        let wanted = Wanted::look_up(&address());
         let _changing = lock(&self.https.changing);
-        let config = self.server().stored_config();
-        self.https.listen(keys::server::CORE_HTTPS_ADDRESS.text(&config).unwrap_or_default())
+        // Whoever has changed it since listens there already.
+        if wanted.is(&address()) { self.https.listen(wanted) } else { Ok(()) }
     }
 
     /// Sends a life-cycle event about `/1.0/KIND/NAME`.

@@ -37,6 +37,26 @@ pub(crate) struct Https {
     pub changing: Mutex<()>,
 }
 
+/// A value of `core.https_address`, and where it leads.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    address: String,
+    found: std::io::Result<Vec<SocketAddr>>,
+}
+
+impl Wanted {
+    /// Looks a name up, which may take long: not to be done while [`Https::changing`] is held.
+    pub fn look_up(address: &str) -> Self {
+        let found = if address.is_empty() { Ok(Vec::new()) } else { resolve(address) };
+        Self { address: address.to_owned(), found }
+    }
+
+    /// Whether it is about this value.
+    pub fn is(&self, address: &str) -> bool {
+        self.address == address
+    }
+}
+
 impl std::fmt::Debug for Https {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Https").field("identity", &self.identity).finish_non_exhaustive()
@@ -65,7 +85,8 @@ impl Https {
     }
 
     /// Listens on `core.https_address`; an empty one for nowhere.
-    pub fn listen(&self, address: &str) -> Result<()> {
+    pub fn listen(&self, wanted: Wanted) -> Result<()> {
+        let Wanted { address, found } = wanted;
         let Some(edge) = self.edge.get() else {
             // Before the edge is there; it asks for the address when it comes.
             return Ok(());
@@ -75,7 +96,7 @@ impl Https {
         }
         let failed = || Error::bad_request(format!("cannot listen on https socket: {address}"));
         self.identity().map_err(|reason| failed().caused_by(Error::internal(reason)))?;
-        let addresses = resolve(address).map_err(|error| failed().caused_by(error))?;
+        let addresses = found.map_err(|error| failed().caused_by(error))?;
         edge.listen(&addresses).map_err(|error| failed().caused_by(error))
     }
 

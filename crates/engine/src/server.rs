@@ -10,6 +10,7 @@ use keys::server::{
 };
 use serde_json::{Map, Value};
 
+use crate::https::Wanted;
 use crate::records::{Held, ServerRecord};
 use crate::sync::lock;
 use crate::{Engine, Error, Result, Tagged, certificates, etag};
@@ -129,13 +130,12 @@ impl Server {
     /// Replaces the configuration. Values must be strings or null; a hidden key given as `true`
     /// stays as it is.
     pub fn update(&self, config: Map<String, Value>, if_match: Option<&str>) -> Result<()> {
-        self.change(config, if_match, api::Config::new())
+        self.change(config, if_match, false)
     }
 
     /// Changes only the keys given; null unsets.
     pub fn patch(&self, config: Map<String, Value>, if_match: Option<&str>) -> Result<()> {
-        let base = self.record().config.clone();
-        self.change(config, if_match, base)
+        self.change(config, if_match, true)
     }
 
     /// What scripts of other web sites may do; `None` for nothing.
@@ -155,10 +155,15 @@ impl Server {
         self.record().config.clone()
     }
 
-    fn change(&self, wanted: Map<String, Value>, if_match: Option<&str>, mut config: api::Config) -> Result<()> {
+    /// Keys that `wanted` does not name are kept or unset.
+    fn change(&self, wanted: Map<String, Value>, if_match: Option<&str>, are_kept: bool) -> Result<()> {
+        // Only what is named can be a new address.
+        let address = wanted.get(CORE_HTTPS_ADDRESS.name).and_then(Value::as_str).unwrap_or_default();
+        let address = Wanted::look_up(if keys::server::check(CORE_HTTPS_ADDRESS.name, address).is_ok() { address } else { "" });
         let _changing = lock(&self.engine.https.changing);
         let held = self.record();
         etag::check(if_match, &held.config)?;
+        let mut config = if are_kept { held.config.clone() } else { api::Config::new() };
         for (key, value) in wanted {
             let is_secret = keys::server::TABLE.row(&key).is_some_and(keys::Row::is_secret);
             let value = match value {
@@ -179,24 +184,26 @@ impl Server {
                 config.insert(key, value);
             }
         }
-        self.commit(&held, config)?;
+        self.commit(&held, config, address)?;
         self.engine.images().reconfigured(&held.config, &self.record().config);
         self.engine.lifecycle("config-updated", "", "");
         Ok(())
     }
 
-    /// Listens where `config` says, and stores it; where one of them fails, neither is done.
-    fn commit(&self, held: &Held<ServerRecord>, config: api::Config) -> Result<()> {
+    /// Listens where `config` says, which is `wanted` where it is new, and stores it; where one of them fails,
+    /// neither is done.
+    fn commit(&self, held: &Held<ServerRecord>, config: api::Config, wanted: Wanted) -> Result<()> {
         let address = |config: &api::Config| CORE_HTTPS_ADDRESS.text(config).unwrap_or_default().to_owned();
         let (before, after) = (address(&held.config), address(&config));
         if before != after {
-            self.engine.https.listen(&after)?;
+            let wanted = if wanted.is(&after) { wanted } else { Wanted::look_up(&after) };
+            self.engine.https.listen(wanted)?;
         }
         let mut changes = self.engine.records.changes();
         changes.update("config", held, ServerRecord { config })?;
         changes.commit().inspect_err(|_| {
             if before != after
-                && let Err(error) = self.engine.https.listen(&before)
+                && let Err(error) = self.engine.https.listen(Wanted::look_up(&before))
             {
                 tracing::error!("{}", error.report());
             }

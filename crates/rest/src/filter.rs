@@ -18,6 +18,12 @@ pub(crate) const FILTER: Parameter =
 const MAX_CLAUSES: usize = 64;
 /// Longest filter.
 const MAX_BYTES: usize = 16 * 1024;
+/// Most parts of a field's path.
+const MAX_PARTS: usize = 32;
+/// Most items of an expression, all alternatives together: each is compared with each character of a text.
+const MAX_ITEMS: usize = 256;
+/// What makes a text more than itself.
+const SPECIAL: [char; 14] = ['.', '*', '+', '?', '^', '$', '|', '(', ')', '[', ']', '{', '}', '\\'];
 
 /// A parsed filter. An empty one keeps everything.
 #[derive(Debug, Default)]
@@ -68,8 +74,14 @@ impl Filter {
             if clauses.len() == MAX_CLAUSES {
                 return Err(bad("it has too many clauses"));
             }
-            let expression = Expression::parse(&value);
-            let field = field.split('.').map(str::to_owned).collect();
+            let field: Vec<String> = field.split('.').map(str::to_owned).collect();
+            if field.len() > MAX_PARTS {
+                return Err(bad(&format!("a field has more than {MAX_PARTS} parts")));
+            }
+            let expression = Expression::parse(&value).filter(|_| value.contains(SPECIAL));
+            if expression.as_ref().is_some_and(|expression| expression.item_count() > MAX_ITEMS) {
+                return Err(bad(&format!("an expression has more than {MAX_ITEMS} characters")));
+            }
             clauses.push(Clause { is_alternative, is_negated: is_not != is_unequal, field, value, expression });
         }
         Ok(Self { clauses })
@@ -190,6 +202,10 @@ impl Expression {
         inner.split('|').map(|part| Sequence::parse(part, is_anchored)).collect::<Option<_>>().map(Self)
     }
 
+    fn item_count(&self) -> usize {
+        self.0.iter().map(|sequence| sequence.items.len()).sum()
+    }
+
     fn fits(&self, text: &str) -> bool {
         let text: Vec<char> = text.chars().collect();
         self.0.iter().any(|sequence| sequence.fits(&text))
@@ -219,7 +235,8 @@ impl Sequence {
         Some(Self { at_start, at_end, items })
     }
 
-    /// `reach[i]`: the items so far can end before character `i`.
+    /// `reach[i]`: the items so far can end before character `i`. Takes time in proportion to items times characters,
+    /// whatever the items are.
     fn fits(&self, text: &[char]) -> bool {
         let mut reach: Vec<bool> = (0..=text.len()).map(|position| position == 0 || !self.at_start).collect();
         for item in &self.items {
@@ -229,6 +246,9 @@ impl Sequence {
                 if is_taken && (reach[position] || item.is_repeated && next[position]) {
                     next[position + 1] = true;
                 }
+            }
+            if !next.contains(&true) {
+                return false;
             }
             reach = next;
         }
@@ -291,7 +311,18 @@ mod tests {
 
     #[test]
     fn repetition_is_harmless() {
-        let filter = Filter::parse(&format!("name eq {}b", "a*".repeat(500))).expect("parses");
+        let filter = Filter::parse(&format!("name eq {}b", "a*".repeat(MAX_ITEMS - 1))).expect("parses");
         assert!(!filter.fits(&json!({"name": "a".repeat(2000)})));
+        assert!(filter.fits(&json!({"name": format!("{}b", "a".repeat(2000))})));
+        for filter in [
+            format!("name eq {}b", "a*".repeat(MAX_ITEMS)),
+            format!("name eq ({})", ["ab"; MAX_ITEMS].join("|")),
+            format!("{} eq x", ["a"; MAX_PARTS + 1].join(".")),
+        ] {
+            let error = Filter::parse(&filter).expect_err("too much");
+            assert!(error.status() == 400 && error.message().contains("more than"), "{error}");
+        }
+        // A text that is only itself is no expression, however long.
+        assert!(Filter::parse(&format!("name eq {}", "x".repeat(1000))).expect("parses").fits(&json!({"name": "X".repeat(1000)})));
     }
 }

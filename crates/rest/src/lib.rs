@@ -18,6 +18,8 @@ pub mod fuzzing;
 mod guest;
 mod listener;
 mod network;
+mod origin;
+mod pace;
 mod request;
 mod resources;
 mod router;

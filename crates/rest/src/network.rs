@@ -1,11 +1,12 @@
 //! Clients on the network: TCP sockets to listen on, opened and closed while the server runs, and TLS.
 //!
-//! Strangers, and everybody until the end of the handshake, share few places, and one address can have only
-//! some of those; so they can keep out neither those who are trusted nor the unix socket.
+//! Strangers, and everybody until the end of the handshake, are a crowd with few places, in which newcomers displace
+//! others; so they can keep out neither those who are trusted nor the unix socket.
 
-use std::collections::HashMap;
+mod crowd;
+
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,23 +14,29 @@ use engine::Engine;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::caller::{Peer, Trust};
-use crate::server::{ACCEPT_PAUSE, Ending, Shared, serve_http, told_to};
+use crate::endpoint::HttpRequest;
+use crate::server::{ACCEPT_PAUSE, Ending, Shared, Slot, serve_http, told_to};
+use crowd::{Crowd, Place};
 
-/// Most connections of strangers at a time, and most of one address.
-const MAX_STRANGERS: usize = 1024;
-const MAX_STRANGERS_OF_ONE: usize = 128;
 /// Most connections of trusted clients at a time, websockets included.
 const MAX_CLIENTS: usize = 8192;
 /// How long a handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 10 });
 /// How long a stranger may take from one reply to the end of its next headers.
 const STRANGER_HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a stranger's connection lasts, and how long a reply may go on that is being sent by then.
+const STRANGER_AGE: Duration = Duration::from_secs(if cfg!(test) { 8 } else { 120 });
+const STRANGER_LAST_REPLY: Duration = Duration::from_secs(3600);
+/// Bound of the buffers of a stranger's connection, and so of its headers.
+const STRANGER_BUFFER_BYTES: usize = 16 * 1024;
+/// How long a stranger may not read what is sent to it, milliseconds.
+const STALL_MS: u32 = if cfg!(test) { 2_000 } else { 30_000 };
 /// How long a request that is being answered may go on when its client is trusted no longer.
 const REVOKED_GRACE: Duration = Duration::from_secs(1);
 /// A connection on which nothing comes is asked for life after this, and given up after some answers missed.
@@ -43,9 +50,8 @@ pub(crate) struct Network {
     /// TLS, or why there is none.
     acceptor: Result<TlsAcceptor, String>,
     trust_changes: watch::Sender<()>,
-    strangers: Arc<Semaphore>,
     clients: Arc<Semaphore>,
-    crowd: Crowd,
+    crowd: Arc<Crowd>,
 }
 
 impl Network {
@@ -58,9 +64,8 @@ impl Network {
             acceptor: config.map(TlsAcceptor::from),
             engine,
             trust_changes: watch::Sender::default(),
-            strangers: Arc::new(Semaphore::new(MAX_STRANGERS)),
             clients: Arc::new(Semaphore::new(MAX_CLIENTS)),
-            crowd: Crowd::default(),
+            crowd: Crowd::new(),
         })
     }
 
@@ -172,22 +177,17 @@ impl engine::Edge for Edge {
 /// Accepts until told to stop; the socket is closed on return.
 async fn accept_loop(listener: TcpListener, network: Arc<Network>, mut closed: watch::Receiver<bool>) {
     let mut stop = network.shared.stop();
-    let accept = async || {
-        let slot = network.strangers.clone().acquire_owned().await.map_err(io::Error::other)?;
-        let (stream, address) = listener.accept().await?;
-        Ok::<_, io::Error>((stream, address, slot))
-    };
     let ended = closed.clone();
     loop {
         let accepted = tokio::select! {
-            accepted = accept() => accepted,
+            accepted = listener.accept() => accepted,
             () = told_to(&mut stop) => return,
             () = told_to(&mut closed) => return,
         };
         match accepted {
-            Ok((stream, address, slot)) => {
-                let Some(place) = Crowd::enter(&network, address.ip()) else { continue };
-                tokio::spawn(serve_stranger(stream, address, network.clone(), (slot, place), ended.clone()));
+            Ok((stream, address)) => {
+                let Some(place) = network.crowd.enter(address.ip()) else { continue };
+                tokio::spawn(serve_stranger(stream, address, network.clone(), place, ended.clone()));
             }
             Err(error) => {
                 tracing::warn!("accept a connection: {error}");
@@ -198,59 +198,102 @@ async fn accept_loop(listener: TcpListener, network: Arc<Network>, mut closed: w
 }
 
 /// One connection, from its first byte on.
-async fn serve_stranger(
-    stream: TcpStream,
-    address: SocketAddr,
-    network: Arc<Network>,
-    slot: (OwnedSemaphorePermit, Place),
-    closed: watch::Receiver<bool>,
-) {
-    let Ok(acceptor) = &network.acceptor else { return };
-    if let Err(error) = tune(&stream) {
-        tracing::debug!("tune a connection: {error}");
-    }
-    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return tracing::debug!(%address, "TLS handshake: {error}"),
-        Err(_) => return tracing::debug!(%address, "TLS handshake: not done in time"),
-    };
+async fn serve_stranger(stream: TcpStream, address: SocketAddr, network: Arc<Network>, place: Place, closed: watch::Receiver<bool>) {
+    let Some(stream) = shake_hands(stream, address, &network, &place).await else { return };
     let peer = Arc::new(Peer { address, certificate: certificate_of(&stream) });
     let trust = Trust { engine: network.engine.clone(), peer, changes: network.trust_changes.subscribe() };
     let is_trusted = trust.caller().is_trusted();
-    // Whoever is trusted makes room for other strangers.
-    let client = if is_trusted { network.clients.clone().try_acquire_owned().ok() } else { None };
     let mut shared = network.shared.clone();
-    let slot: crate::server::Slot = match client {
-        Some(client) => Arc::new(client),
-        None => Arc::new(slot),
-    };
-    if !is_trusted {
-        shared.header_timeout = shared.header_timeout.min(STRANGER_HEADER_TIMEOUT);
-    }
-    let ending = leave(trust.clone(), shared.stop(), closed);
-    let who = move |request: &mut hyper::Request<axum::body::Body>| {
+    let found_trusted = Arc::new(Notify::new());
+    let ending = leave(trust.clone(), found_trusted.clone(), shared.stop(), closed);
+    let who = move |request: &mut HttpRequest| {
         let caller = trust.caller();
-        if caller.is_trusted() {
+        let is_trusted = caller.is_trusted();
+        if is_trusted {
             request.extensions_mut().insert(trust.clone());
+            found_trusted.notify_one();
         }
         request.extensions_mut().insert(caller);
+        is_trusted
     };
-    serve_http(stream, who, slot, shared, ending).await;
+    let client = if is_trusted { network.clients.clone().try_acquire_owned().ok() } else { None };
+    if let Some(client) = client {
+        // Whoever is trusted makes room for others, and may take its time to read.
+        drop(place);
+        if let Err(error) = sockopt::set_tcp_user_timeout(stream.get_ref().0, 0) {
+            tracing::debug!("tune a connection: {error}");
+        }
+        let slot: Slot = Arc::new(client);
+        let admit = move |request: &mut HttpRequest| {
+            who(request);
+            Some(slot.clone())
+        };
+        return serve_http(stream, admit, shared, ending).await;
+    }
+    shared.header_timeout = shared.header_timeout.min(STRANGER_HEADER_TIMEOUT);
+    shared.buffer_bytes = STRANGER_BUFFER_BYTES;
+    let place = Arc::new(place);
+    let answered = place.clone();
+    let admit = move |request: &mut HttpRequest| {
+        let is_trusted = who(request);
+        answered.begin(is_trusted).map(|busy| Arc::new(busy) as Slot)
+    };
+    let ending = async move {
+        tokio::select! {
+            ending = ending => ending,
+            () = place.taken() => Ending::Within(Duration::ZERO),
+        }
+    };
+    serve_http(stream, admit, shared, ending).await;
+}
+
+/// TLS on a new connection, when it is its turn.
+async fn shake_hands(stream: TcpStream, address: SocketAddr, network: &Network, place: &Place) -> Option<TlsStream<TcpStream>> {
+    let acceptor = network.acceptor.as_ref().ok()?;
+    if let Err(error) = tune(&stream) {
+        tracing::debug!("tune a connection: {error}");
+    }
+    let handshake = async {
+        tokio::time::sleep_until(place.turn()).await;
+        tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await
+    };
+    let done = tokio::select! {
+        done = handshake => done,
+        () = place.taken() => {
+            tracing::debug!(%address, "TLS handshake: others need the place");
+            return None;
+        }
+    };
+    match done {
+        Ok(Ok(stream)) => return Some(stream),
+        Ok(Err(error)) => tracing::debug!(%address, "TLS handshake: {error}"),
+        Err(_) => tracing::debug!(%address, "TLS handshake: not done in time"),
+    }
+    None
 }
 
 /// Completes when a connection is to end, and tells how.
-async fn leave(trust: Trust, mut stop: watch::Receiver<bool>, mut closed: watch::Receiver<bool>) -> Ending {
+async fn leave(trust: Trust, found_trusted: Arc<Notify>, mut stop: watch::Receiver<bool>, mut closed: watch::Receiver<bool>) -> Ending {
     let revoked = async {
         if !trust.caller().is_trusted() {
-            // A stranger has nothing to lose; what it gains later counts from its next connection on.
-            std::future::pending::<()>().await;
+            // A stranger has nothing to lose, until it is trusted on this very connection.
+            found_trusted.notified().await;
         }
-        trust.lost().await;
+        trust.clone().lost().await;
+    };
+    let has_aged = async {
+        loop {
+            tokio::time::sleep(STRANGER_AGE).await;
+            if !trust.caller().is_trusted() {
+                break;
+            }
+        }
     };
     tokio::select! {
         () = told_to(&mut stop) => Ending::AfterRequest,
         () = told_to(&mut closed) => Ending::AfterRequest,
         () = revoked => Ending::Within(REVOKED_GRACE),
+        () = has_aged => Ending::Within(STRANGER_LAST_REPLY),
     }
 }
 
@@ -261,52 +304,15 @@ fn certificate_of(stream: &TlsStream<TcpStream>) -> Option<pki::Certificate> {
     read.inspect_err(|error| tracing::debug!("a client's certificate counts for nothing: {error}")).ok()
 }
 
-/// Small messages are not held back, and peers that have vanished are noticed.
+/// Small messages are not held back, and peers that have vanished, or do not read, are noticed.
 fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    sockopt::set_tcp_user_timeout(stream, STALL_MS)?;
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, KEEPALIVE)?;
     sockopt::set_tcp_keepintvl(stream, KEEPALIVE)?;
     sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
     Ok(())
-}
-
-/// How many connections of strangers each address has.
-#[derive(Default)]
-struct Crowd {
-    of: Mutex<HashMap<IpAddr, usize>>,
-}
-
-/// A place in the crowd.
-struct Place {
-    network: Arc<Network>,
-    address: IpAddr,
-}
-
-impl Crowd {
-    /// A place for one more of an address, if it has not too many.
-    fn enter(network: &Arc<Network>, address: IpAddr) -> Option<Place> {
-        let address = address.to_canonical();
-        let mut of = network.crowd.of.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = of.entry(address).or_default();
-        if *count >= MAX_STRANGERS_OF_ONE {
-            return None;
-        }
-        *count += 1;
-        Some(Place { network: network.clone(), address })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut of = self.network.crowd.of.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = of.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                of.remove(&self.address);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use engine::Engine;
 use futures_util::StreamExt;
 
-use crate::caller::Caller;
+use crate::caller::{Access, Caller};
 use crate::contract::Route;
 use crate::endpoint::{Handler, HttpRequest, Outcome, Verb};
 use crate::envelope;
@@ -104,6 +104,10 @@ async fn answer(engine: Arc<Engine>, rows: &[Arc<Route>], http: HttpRequest) -> 
     if !caller.may(endpoint.access) {
         return Err(Error::forbidden());
     }
+    let is_harmless = endpoint.verb == Verb::Get && endpoint.access == Access::Public;
+    if caller.peer().is_some() && !is_harmless {
+        crate::origin::check(&engine, http.headers())?;
+    }
     let (mut parts, body) = http.into_parts();
     let mut request = Request::of_parts(engine, route.clone(), caller, &mut parts).await?;
     match endpoint.run {
@@ -164,7 +168,6 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::caller::Access;
     use crate::testing::{self, LOCAL, call};
 
     /// A path that a row's pattern matches.

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::StatusCode;
 use engine::Engine;
+use http_body_util::BodyExt;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,13 +23,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tower::Service;
 
 use crate::caller::Caller;
+use crate::envelope;
+use crate::error::Error;
 use crate::network::{Edge, Network};
 
 /// Most local connections at a time, websockets included. Further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 16_384;
 /// How long a client may take from one reply (or the connection) to the end of its next headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Bound of the buffers for reading and writing. They start at 8 KiB and grow only when used.
+/// Bound of the buffers of those who are trusted.
 const BUFFER_BYTES: usize = 256 * 1024;
 /// How long requests may take to end once the server has been told to stop.
 const GRACE: Duration = Duration::from_millis(500);
@@ -56,9 +60,12 @@ pub(crate) struct Shared {
     router: Router,
     slots: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
-    /// Dropped by each task at its end; the receiver then knows that all are gone.
-    alive: mpsc::Sender<()>,
+    /// What each connection holds until it ends; the receiver then knows that all are gone. Not what keeps them going:
+    /// others keep this, too, and for longer.
+    alive: mpsc::WeakSender<()>,
     pub(crate) header_timeout: Duration,
+    /// Bound of the buffers for reading and writing. They start at 8 KiB and grow only when used.
+    pub(crate) buffer_bytes: usize,
 }
 
 impl Shared {
@@ -95,7 +102,7 @@ async fn run(
     let (stop, stopped) = watch::channel(false);
     let (alive, mut all_gone) = mpsc::channel(1);
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let shared = Shared { router, slots, stop: stopped, alive, header_timeout };
+    let shared = Shared { router, slots, stop: stopped, alive: alive.downgrade(), header_timeout, buffer_bytes: BUFFER_BYTES };
     if let Some((engine, inherited)) = network {
         serve_network(engine, inherited, &shared)?;
     }
@@ -103,10 +110,10 @@ async fn run(
         listener.set_nonblocking(true)?;
         tokio::spawn(accept_loop(UnixListener::from_std(listener)?, shared.clone()));
     }
-    drop(shared);
     shutdown.await;
     let _ = stop.send(true);
-    // `None` once the last task has dropped its sender.
+    drop(alive);
+    // `None` once the last connection has dropped its sender.
     let _ = tokio::time::timeout(GRACE, all_gone.recv()).await;
     Ok(())
 }
@@ -181,30 +188,46 @@ async fn serve_connection(stream: UnixStream, slot: OwnedSemaphorePermit, shared
         told_to(&mut stop).await;
         Ending::AfterRequest
     };
-    let who = move |request: &mut hyper::Request<Body>| drop(request.extensions_mut().insert(caller.clone()));
-    serve_http(stream, who, Arc::new(slot), shared, ending).await;
+    let slot: Slot = Arc::new(slot);
+    let admit = move |request: &mut hyper::Request<Body>| {
+        request.extensions_mut().insert(caller.clone());
+        Some(slot.clone())
+    };
+    serve_http(stream, admit, shared, ending).await;
 }
 
-/// Speaks HTTP on a connection until it ends or `ending` wants it to. `who` puts into each request who sends it.
+/// Speaks HTTP on a connection until it ends or `ending` wants it to. `admit` puts into each request who sends it, and
+/// gives what is to be held until it has been answered, or the websocket has ended; `None` to refuse it.
 pub(crate) async fn serve_http<S>(
     stream: S,
-    who: impl Fn(&mut hyper::Request<Body>),
-    slot: Slot,
+    admit: impl Fn(&mut hyper::Request<Body>) -> Option<Slot>,
     shared: Shared,
     ending: impl Future<Output = Ending>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let Shared { router, alive, header_timeout, .. } = shared;
+    let Shared { router, alive, header_timeout, buffer_bytes, .. } = shared;
+    // `None`: the server has ended.
+    let Some(alive) = alive.upgrade() else { return };
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let mut request = request.map(Body::new);
-        who(&mut request);
-        request.extensions_mut().insert(slot.clone());
+        let slot = admit(&mut request);
         // A router is always ready; calling a clone is what its contract asks for.
-        router.clone().call(request)
+        let mut router = router.clone();
+        async move {
+            let Some(slot) = slot else {
+                return Ok(envelope::failure(&Error::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Too many clients that are not trusted: try later",
+                )));
+            };
+            request.extensions_mut().insert(slot.clone());
+            let response = router.call(request).await?;
+            Ok::<_, std::convert::Infallible>(response.map(|body| holding(body, slot)))
+        }
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(BUFFER_BYTES);
+    http.timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(buffer_bytes);
     // Scripts that grep headers know them like that.
     http.title_case_headers(true);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service).with_upgrades());
@@ -224,6 +247,15 @@ pub(crate) async fn serve_http<S>(
     drop(alive);
 }
 
+/// A body that holds a place until it has been sent.
+fn holding(body: Body, slot: Slot) -> Body {
+    Body::new(body.map_err(move |error| {
+        // Only for this to be the closure's.
+        let _held = &slot;
+        error
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
@@ -237,7 +269,13 @@ mod tests {
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: unix.socket\r\n\r\n";
 
     /// A server with a route that answers, and one that takes its time.
-    fn start(dir: &Path, header_timeout: Duration) -> (PathBuf, oneshot::Sender<()>, tokio::task::JoinHandle<std::io::Result<()>>) {
+    fn start(dir: &Path, header_timeout: Duration) -> Started {
+        start_with(dir, header_timeout, None)
+    }
+
+    type Started = (PathBuf, oneshot::Sender<()>, tokio::task::JoinHandle<std::io::Result<()>>);
+
+    fn start_with(dir: &Path, header_timeout: Duration, network: Option<(Arc<Engine>, Vec<StdTcpListener>)>) -> Started {
         let path = dir.join("unix.socket");
         let listener = crate::bind_unix(&path, None).expect("bind");
         let router = Router::new()
@@ -245,7 +283,7 @@ mod tests {
             .route("/caller", get(async |axum::Extension(caller): axum::Extension<Caller>| format!("{caller:?}")))
             .route("/slow", get(async || tokio::time::sleep(Duration::from_secs(60)).await));
         let (stop, stopped) = oneshot::channel();
-        let server = tokio::spawn(run(router, vec![listener], None, async { drop(stopped.await) }, header_timeout));
+        let server = tokio::spawn(run(router, vec![listener], network, async { drop(stopped.await) }, header_timeout));
         (path, stop, server)
     }
 
@@ -287,7 +325,10 @@ mod tests {
     #[tokio::test]
     async fn stopping_waits_for_nobody_long() {
         let dir = tempfile::tempdir().expect("temporary directory");
-        let (path, stop, server) = start(dir.path(), HEADER_TIMEOUT);
+        // Serving the network is no reason to wait.
+        let (_engine_dir, engine) = crate::testing::engine();
+        let inherited = StdTcpListener::bind("127.0.0.1:0").expect("bind");
+        let (path, stop, server) = start_with(dir.path(), HEADER_TIMEOUT, Some((engine, vec![inherited])));
         let mut idle = UnixStream::connect(&path).await.expect("connect");
         ask(&mut idle, REQUEST).await;
         stop.send(()).expect("stop");

@@ -374,4 +374,4 @@ pub(crate) async fn close(mut socket: WebSocket) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -71,10 +71,7 @@ impl Attempts {
             return Err(Duration::from_secs(1));
         }
         if state.failures.len() >= MAX_ADDRESSES && !state.failures.contains_key(&address) {
-            state.failures.retain(|_, failures| now.saturating_duration_since(failures.last) < MEMORY);
-            if state.failures.len() >= MAX_ADDRESSES {
-                return Err(LONGEST);
-            }
+            state.forget(now);
         }
         state.running += 1;
         // A guess counts while it is made, too, so that many at once gain nothing.
@@ -84,6 +81,16 @@ impl Attempts {
 }
 
 impl State {
+    /// Makes room. What is old is forgotten, at the least the oldest: whoever has many addresses keeps out nobody.
+    fn forget(&mut self, now: Instant) {
+        self.failures.retain(|_, failures| now.saturating_duration_since(failures.last) < MEMORY);
+        if self.failures.len() >= MAX_ADDRESSES
+            && let Some(oldest) = self.failures.iter().min_by_key(|(_, failures)| failures.last).map(|(address, _)| *address)
+        {
+            self.failures.remove(&oldest);
+        }
+    }
+
     fn count(&mut self, address: IpAddr, now: Instant) {
         let failures = self.failures.entry(address).or_insert(Failures { count: 0, last: now });
         if now.saturating_duration_since(failures.last) >= MEMORY {
@@ -113,8 +120,8 @@ impl Drop for Attempt<'_> {
     }
 }
 
-/// What one guesser can easily have: an address, or the 2^64 addresses of an IPv6 network.
-fn neighbourhood(address: IpAddr) -> IpAddr {
+/// What one stranger can easily have: an address, or the 2^64 addresses of an IPv6 network.
+pub fn neighbourhood(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
         v4 => v4,
@@ -167,5 +174,21 @@ mod tests {
         assert!(attempts.begin_at(address("192.0.2.99"), now).is_err());
         drop(running);
         assert!(attempts.begin_at(address("192.0.2.99"), now).is_ok());
+    }
+
+    #[test]
+    fn many_addresses_keep_out_nobody() {
+        let attempts = Attempts::default();
+        let start = Instant::now();
+        let many = u32::try_from(MAX_ADDRESSES).expect("few");
+        for host in 0..=many {
+            let now = start + Duration::from_millis(u64::from(host));
+            drop(attempts.begin_at(Some(Ipv4Addr::from(0x0a00_0000 + host).into()), now).expect("an address of its own"));
+        }
+        let state = lock(&attempts.state);
+        assert_eq!(state.failures.len(), MAX_ADDRESSES);
+        let oldest = IpAddr::from(Ipv4Addr::from(0x0a00_0000));
+        let newest = IpAddr::from(Ipv4Addr::from(0x0a00_0000 + many));
+        assert!(!state.failures.contains_key(&oldest) && state.failures.contains_key(&newest));
     }
 }

@@ -72,7 +72,8 @@ impl Tokens {
         Ok(operation)
     }
 
-    /// Takes the token that `text` stands for, as [`TrustToken`] or as its secret alone.
+    /// Takes the token that `text` stands for, as [`TrustToken`] or as its secret alone. From then on it cannot be
+    /// revoked, so what is let in by it was let in while it was good.
     pub fn take(&self, text: &str) -> Option<Token> {
         let decoded = TrustToken::decode(text);
         let secret = decoded.as_ref().map_or(text, |token| &token.secret);
@@ -85,11 +86,13 @@ impl Tokens {
                 found = Some(index);
             }
         }
-        found.map(|index| all.swap_remove(index))
+        // Somebody may have revoked it just now.
+        found.map(|index| all.swap_remove(index)).filter(|token| token.operation.seal().is_ok())
     }
 
     /// A token that was taken and could not be used.
     pub fn put_back(&self, token: Token) {
+        token.operation.on_cancel(|| {});
         lock(&self.all).push(token);
     }
 }
@@ -111,5 +114,37 @@ impl Token {
             self.operation.end(Err(Error::unavailable("the token has expired")));
         }
         self.operation.status() == StatusCode::RUNNING
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::Events;
+
+    #[test]
+    fn a_token_in_use_is_not_revoked_and_a_revoked_one_is_not_used() {
+        let operations = Operations::new(Arc::new(Events::default()));
+        let tokens = Tokens::default();
+        let create = || {
+            let about = About { name: "laptop".to_owned(), fingerprint: String::new(), addresses: Vec::new() };
+            let operation = tokens.create(&operations, about, None).expect("token");
+            let metadata = operation.render().metadata.expect("metadata");
+            (operation, metadata["secret"].as_str().expect("secret").to_owned())
+        };
+        let (operation, secret) = create();
+        let token = tokens.take(&secret).expect("there");
+        assert!(tokens.take(&secret).is_none(), "it is in use");
+        operation.cancel().expect_err("it is in use");
+        tokens.put_back(token);
+        let token = tokens.take(&secret).expect("there again");
+        tokens.put_back(token);
+        operation.cancel().expect("revoked");
+        assert!(tokens.take(&secret).is_none(), "it was revoked");
+
+        let (operation, secret) = create();
+        tokens.take(&secret).expect("there").used();
+        assert_eq!(operation.status(), StatusCode::SUCCESS);
+        operation.cancel().expect_err("it was used");
     }
 }

@@ -108,7 +108,14 @@ mod tests {
 
     fn targets(sysfs: &Path, pairs: &[(&str, &str)]) -> std::result::Result<Vec<String>, String> {
         let config: Config = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let owner = Owner { name: "c1", config: &Config::new(), devices_dir: Path::new("/d/c1"), sysfs, bridge: &|_| None, volume: &super::super::tests::no_volumes };
+        let owner = Owner {
+            name: "c1",
+            config: &Config::new(),
+            devices_dir: Path::new("/d/c1"),
+            sysfs,
+            bridge: &|_| None,
+            volume: &super::super::tests::no_volumes,
+        };
         match GpuDevice.part("gpu", &config, &owner).map_err(|error| error.report())? {
             Some(Part::Nodes(nodes)) => {
                 Ok(nodes.iter().map(|node| format!("{} {}:{}", node.target.display(), node.major, node.minor)).collect())

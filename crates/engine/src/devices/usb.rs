@@ -98,7 +98,14 @@ mod tests {
         plug(dir.path(), "1-1:1.0", &[("bInterfaceClass", "03")]);
         let part = |pairs: &[(&str, &str)]| {
             let config: Config = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-            let owner = Owner { name: "c1", config: &Config::new(), devices_dir: Path::new("/d/c1"), sysfs: dir.path(), bridge: &|_| None, volume: &super::super::tests::no_volumes };
+            let owner = Owner {
+                name: "c1",
+                config: &Config::new(),
+                devices_dir: Path::new("/d/c1"),
+                sysfs: dir.path(),
+                bridge: &|_| None,
+                volume: &super::super::tests::no_volumes,
+            };
             UsbDevice.part("stick", &config, &owner)
         };
         let targets = |pairs: &[(&str, &str)]| match part(pairs).expect("part") {

@@ -1,7 +1,7 @@
 //! The endpoints of the guest API.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -15,10 +15,11 @@ use bytes::Bytes;
 use engine::guest::{Guest, GuestFrame, GuestSubscription};
 use futures_util::StreamExt;
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::endpoint::{Answer, HttpRequest, Outcome};
 use crate::error::Error;
+use crate::pace::Pace;
 use crate::streams::{Upgrade, Use};
 
 /// Events that may wait for a follower. One that falls further behind is disconnected.
@@ -65,17 +66,41 @@ struct Call {
     http: HttpRequest,
 }
 
-/// The connection that a request came over.
+/// The connection that a request came over. It takes its places until nothing keeps this.
 #[derive(Clone)]
-pub(super) struct Connected {
-    /// The places that it takes.
-    held: Arc<dyn Any + Send + Sync>,
-    lasting: Arc<tokio::sync::Notify>,
+pub(super) struct Connected(Arc<Connection>);
+
+struct Connection {
+    _held: Box<dyn Any + Send + Sync>,
+    pace: Arc<Pace>,
+    /// Places of those that last, and its own once it does.
+    lasting: Arc<Semaphore>,
+    place: OnceLock<OwnedSemaphorePermit>,
+    begun: Notify,
 }
 
 impl Connected {
-    pub(super) fn new(held: Arc<dyn Any + Send + Sync>, lasting: Arc<tokio::sync::Notify>) -> Self {
-        Self { held, lasting }
+    /// Takes what it holds, the pace of its instance, and the places of the instance's connections that last.
+    pub(super) fn new(held: Box<dyn Any + Send + Sync>, pace: Arc<Pace>, lasting: Arc<Semaphore>) -> Self {
+        Self(Arc::new(Connection { _held: held, pace, lasting, place: OnceLock::new(), begun: Notify::new() }))
+    }
+
+    /// Completes once the connection is to last.
+    pub(super) async fn lasts(&self) {
+        self.0.begun.notified().await;
+    }
+
+    /// From here on it has no age, if the instance has not too many of those.
+    fn last(&self) -> Result<(), Error> {
+        if self.0.place.get().is_none() {
+            let place = self.0.lasting.clone().try_acquire_owned().map_err(|_| {
+                Error::new(StatusCode::TOO_MANY_REQUESTS, "Too many downloads and followers of events at a time: end some of them")
+            })?;
+            // There is one request of a connection at a time.
+            drop(self.0.place.set(place));
+            self.0.begun.notify_one();
+        }
+        Ok(())
     }
 }
 
@@ -130,7 +155,7 @@ fn value(guest: &Guest, key: &str) -> Outcome {
 /// An image as the host's API exports it.
 async fn image(guest: Guest, call: Call) -> Outcome {
     let response = crate::router::blocking(move || crate::resources::export_reply(guest.image(&call.param)?)).await?;
-    call.connected.lasting.notify_one();
+    call.connected.last()?;
     Ok(response)
 }
 
@@ -142,18 +167,21 @@ async fn events(guest: Guest, call: Call) -> Outcome {
     let upgrade = if http.headers().contains_key(UPGRADE) { Some(Upgrade::of(http).await?) } else { None };
     let (sender, receiver) = mpsc::channel(QUEUE);
     let subscription = guest.subscribe(&types, Box::new(move |frame: &GuestFrame| sender.try_send(frame.clone()).is_ok()))?;
-    connected.lasting.notify_one();
-    let held = (subscription, connected.held);
+    connected.last()?;
     Ok(match upgrade {
-        Some(upgrade) => upgrade.run(Use::Messages, move |socket, _| forward(socket, receiver, held)),
-        None => lines(receiver, held),
+        Some(upgrade) => upgrade.run(Use::Messages, async move |socket, _| {
+            forward(socket, receiver, &connected).await;
+            drop(subscription);
+        }),
+        None => lines(receiver, (subscription, connected)),
     })
 }
 
-type Held = (GuestSubscription, Arc<dyn Any + Send + Sync>);
+type Held = (GuestSubscription, Connected);
 
-/// Until the listener is dropped: nobody waits then for a guest to say goodbye.
-async fn forward(mut socket: WebSocket, mut events: mpsc::Receiver<GuestFrame>, held: Held) {
+/// Until the listener is dropped: nobody waits then for a guest to say goodbye. A guest that says anything
+/// else ends it, too: it has nothing to say here.
+async fn forward(mut socket: WebSocket, mut events: mpsc::Receiver<GuestFrame>, connected: &Connected) {
     loop {
         let is_over = tokio::select! {
             event = events.recv() => match event {
@@ -163,13 +191,21 @@ async fn forward(mut socket: WebSocket, mut events: mpsc::Receiver<GuestFrame>, 
                 },
                 None => true,
             },
-            message = socket.recv() => matches!(message, Some(Err(_)) | None),
+            message = socket.recv() => match message {
+                // They have been answered: also that at the pace of requests.
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+                    connected.0.pace.turn().await;
+                    false
+                }
+                // The answer goes out with the next look.
+                Some(Ok(Message::Close(_))) => false,
+                Some(Ok(Message::Text(_) | Message::Binary(_)) | Err(_)) | None => true,
+            },
         };
         if is_over {
             break;
         }
     }
-    drop((socket, held));
 }
 
 /// Completes when the listener has been dropped, while a guest takes its time to read.
@@ -206,7 +242,14 @@ fn text(content: String, kind: &'static str) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use futures_util::SinkExt;
+    use tokio_tungstenite::tungstenite::Message as Sent;
+
     use super::*;
+    use crate::pace::Rate;
+    use crate::streams::tests::connect;
 
     #[test]
     fn the_table_is_sound() {
@@ -216,6 +259,43 @@ mod tests {
         }
         // Axum panics on routes that contradict each other.
         drop(router());
+    }
+
+    fn connected(pace: Rate, lasting: usize) -> (Connected, Arc<Semaphore>) {
+        let lasting = Arc::new(Semaphore::new(lasting));
+        (Connected::new(Box::new(()), Arc::new(Pace::new(pace)), lasting.clone()), lasting)
+    }
+
+    #[tokio::test]
+    async fn few_connections_of_an_instance_last() {
+        let (first, places) = connected(Rate::new(Duration::from_millis(1), 1), 1);
+        first.last().expect("a place");
+        first.last().expect("it has one");
+        first.lasts().await;
+        let second = Connected::new(Box::new(()), first.0.pace.clone(), places);
+        assert_eq!(second.last().expect_err("too many").status().as_u16(), 429);
+        drop(first);
+        second.last().expect("there is one again");
+    }
+
+    #[tokio::test]
+    async fn a_follower_has_nothing_to_say_and_is_answered_slowly() {
+        let interval = Duration::from_millis(20);
+        let (events, receiver) = mpsc::channel::<GuestFrame>(1);
+        let (connected, _) = connected(Rate::new(interval, 1), 1);
+        let mut client = connect(Use::Messages, async move |socket| forward(socket, receiver, &connected).await).await;
+        let began = std::time::Instant::now();
+        for _ in 0..20 {
+            client.send(Sent::Ping(Bytes::new())).await.expect("send");
+        }
+        for _ in 0..20 {
+            assert!(matches!(client.next().await, Some(Ok(Sent::Pong(_)))));
+        }
+        assert!(began.elapsed() >= interval * 15, "{:?}", began.elapsed());
+        client.send(Sent::text("hello")).await.expect("send");
+        let ended = async { while let Some(Ok(_)) = client.next().await {} };
+        tokio::time::timeout(Duration::from_secs(10), ended).await.expect("the session ends");
+        assert!(events.is_closed());
     }
 
     #[test]

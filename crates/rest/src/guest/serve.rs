@@ -17,16 +17,20 @@ use tokio::task::JoinSet;
 use tower::Service;
 
 use super::endpoints::{self, Connected};
-use super::pace::Pace;
+use super::paced::Paced;
 use crate::error::Error;
+use crate::pace::{Pace, Rate};
 
 /// Most connections of one instance. Further ones wait in its socket's queue.
 const MAX_CONNECTIONS: usize = 32;
+/// Most of these that may last: followers of events and downloads.
+const MAX_LASTING: usize = 8;
 /// Most connections of all instances together: descriptors of the daemon are shared.
 const MAX_CONNECTIONS_OF_ALL: usize = 2048;
 /// Time between requests of one instance in the long run, and how many may come at once.
-const REQUEST_INTERVAL: Duration = Duration::from_millis(2);
-const REQUEST_BURST: u32 = 200;
+const REQUESTS: Rate = Rate::new(Duration::from_millis(2), 200);
+/// Bytes that one instance sends: some 250 kB a second, and a megabyte at once.
+const BYTES: Rate = Rate::new(Duration::from_micros(4), 1 << 20);
 /// How long an instance may take to the end of its next request's headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may last in all, so that nobody keeps its places by reading slowly. Followers of events
@@ -41,8 +45,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 struct Shared {
     port: Port,
     router: Router,
-    pace: Pace,
+    pace: Arc<Pace>,
+    bytes: Arc<Pace>,
     slots: Arc<Semaphore>,
+    lasting: Arc<Semaphore>,
     slots_of_all: Arc<Semaphore>,
 }
 
@@ -56,8 +62,10 @@ pub(crate) fn serve(engine: &Arc<Engine>) {
         let shared = Shared {
             port,
             router: router.clone(),
-            pace: Pace::new(REQUEST_INTERVAL, REQUEST_BURST),
+            pace: Arc::new(Pace::new(REQUESTS)),
+            bytes: Arc::new(Pace::new(BYTES)),
             slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            lasting: Arc::new(Semaphore::new(MAX_LASTING)),
             slots_of_all: slots_of_all.clone(),
         };
         runtime.spawn(serve_port(Arc::new(shared), stopped));
@@ -85,9 +93,13 @@ async fn accept_loop(shared: Arc<Shared>, connections: &mut JoinSet<()>) -> std:
     let listener = UnixListener::from_std(shared.port.listener().try_clone()?)?;
     loop {
         while connections.try_join_next().is_some() {}
-        let slots = (take(&shared.slots).await?, take(&shared.slots_of_all).await?);
+        let slot = take(&shared.slots).await?;
         match listener.accept().await {
-            Ok((stream, _)) => drop(connections.spawn(serve_connection(stream, shared.clone(), Arc::new(slots)))),
+            Ok((stream, _)) => {
+                // Only now: a port that nobody calls on takes nothing from the others.
+                let slots = (slot, take(&shared.slots_of_all).await?);
+                connections.spawn(serve_connection(stream, shared.clone(), slots));
+            }
             Err(error) => {
                 tracing::warn!(instance = shared.port.instance(), "accept a connection: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -101,7 +113,7 @@ async fn take(slots: &Arc<Semaphore>) -> std::io::Result<OwnedSemaphorePermit> {
 }
 
 /// A connection's places, kept by whatever keeps the connection.
-type Slots = Arc<(OwnedSemaphorePermit, OwnedSemaphorePermit)>;
+type Slots = (OwnedSemaphorePermit, OwnedSemaphorePermit);
 
 async fn serve_connection(stream: UnixStream, shared: Arc<Shared>, slots: Slots) {
     // Also those that are turned away are counted.
@@ -111,10 +123,11 @@ async fn serve_connection(stream: UnixStream, shared: Arc<Shared>, slots: Slots)
         Error::from(error)
     });
     let guest = Arc::new(guest);
-    let lasting = Arc::new(tokio::sync::Notify::new());
-    let connected = Connected::new(Arc::new((slots, shared.clone())), lasting.clone());
+    let connected = Connected::new(Box::new((slots, shared.clone())), shared.pace.clone(), shared.lasting.clone());
+    let stream = Paced::new(stream, shared.bytes.clone());
+    let calls = connected.clone();
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-        let (shared, guest, connected) = (shared.clone(), guest.clone(), connected.clone());
+        let (shared, guest, connected) = (shared.clone(), guest.clone(), calls.clone());
         async move { Ok::<_, std::convert::Infallible>(answer(&shared, &guest, connected, request.map(Body::new)).await) }
     });
     let mut http = http1::Builder::new();
@@ -123,7 +136,7 @@ async fn serve_connection(stream: UnixStream, shared: Arc<Shared>, slots: Slots)
     let mut connection = connection;
     let is_lasting = tokio::select! {
         _ = connection.as_mut() => return,
-        () = lasting.notified() => true,
+        () = connected.lasts() => true,
         () = tokio::time::sleep(MAX_AGE) => false,
     };
     if is_lasting {

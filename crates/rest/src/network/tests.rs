@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::crowd::MAX_PLACES_OF_ONE;
 use super::*;
 use crate::testing;
 use crate::{Access, ENDPOINTS, Listeners};
@@ -104,10 +105,7 @@ async fn ask(address: SocketAddr, client: &TlsConnector, line: &str, body: &str)
 
 async fn ask_on(stream: &mut TlsStream<TcpStream>, line: &str, body: &str, close: bool) -> (u16, Value) {
     let connection = if close { "close" } else { "keep-alive" };
-    let request = format!(
-        "{line} HTTP/1.1\r\nHost: x\r\nOrigin: https://o\r\nConnection: {connection}\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
+    let request = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: {connection}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     stream.write_all(request.as_bytes()).await.expect("write");
     let mut reply = Vec::new();
     if close {
@@ -408,7 +406,7 @@ async fn the_address_is_changed_live_and_a_bad_one_changes_nothing() {
 async fn silent_and_slow_clients_hold_up_nobody() {
     let server = start().await;
     let mut silent = Vec::new();
-    for _ in 0..MAX_STRANGERS_OF_ONE / 2 {
+    for _ in 0..MAX_PLACES_OF_ONE / 2 {
         silent.push(TcpStream::connect(server.address).await.expect("connect"));
     }
     let mut half = TcpStream::connect(server.address).await.expect("connect");
@@ -421,22 +419,140 @@ async fn silent_and_slow_clients_hold_up_nobody() {
     let mut rest = Vec::new();
     let dropped = tokio::time::timeout(HANDSHAKE_TIMEOUT + Duration::from_secs(10), half.read_to_end(&mut rest)).await;
     drop(dropped.expect("a handshake has an end"));
-    // Beyond its share an address gets nothing at all.
+    // Beyond its share an address displaces its own, the oldest first.
     drop(silent);
     let mut crowd = Vec::new();
-    let mut refused = 0;
-    for _ in 0..MAX_STRANGERS_OF_ONE + 8 {
-        let mut stream = TcpStream::connect(server.address).await.expect("connect");
-        let mut byte = [0];
-        if let Ok(Ok(0) | Err(_)) =
-            tokio::time::timeout(Duration::from_millis(if crowd.len() < MAX_STRANGERS_OF_ONE { 1 } else { 500 }), stream.read(&mut byte))
-                .await
-        {
-            refused += 1;
-        }
-        crowd.push(stream);
+    for _ in 0..MAX_PLACES_OF_ONE + 8 {
+        crowd.push(TcpStream::connect(server.address).await.expect("connect"));
     }
-    assert!(refused > 0, "an address can have every place");
+    let trusted = fresh();
+    server.trust(&trusted);
+    assert_eq!(server.auth(&of(&trusted)).await, "trusted", "a newcomer gets in");
+    for displaced in &mut crowd[..8] {
+        let end = tokio::time::timeout(Duration::from_secs(10), displaced.read_to_end(&mut rest)).await;
+        drop(end.expect("it was displaced"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_are_trusted_take_no_places_of_strangers() {
+    let server = start().await;
+    let identity = fresh();
+    server.trust(&identity);
+    let client = of(&identity);
+    let mut open = Vec::new();
+    for _ in 0..MAX_PLACES_OF_ONE + 12 {
+        let mut stream = connect(server.address, &client).await;
+        assert_eq!(ask_on(&mut stream, "GET /1.0/profiles", "", false).await.0, 200);
+        open.push(stream);
+    }
+    assert_eq!(ask(server.address, &super::tests::client(None, rustls::ALL_VERSIONS), "GET /1.0", "").await.0, 200);
+    for stream in &mut open {
+        assert_eq!(ask_on(stream, "GET /1.0/profiles", "", false).await.0, 200, "it was not displaced");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_strangers_do_not_last() {
+    let server = start().await;
+    let stranger = client(None, rustls::ALL_VERSIONS);
+    let (mut old, began) = (connect(server.address, &stranger).await, Instant::now());
+    let busy = async {
+        let mut reply = vec![0; 65536];
+        while old.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.is_ok() && old.read(&mut reply).await.is_ok_and(|count| count > 0) {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    // One that asks and asks and never reads, and a small window so that it is soon noticed.
+    let socket = tokio::net::TcpSocket::new_v4().expect("socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    let stream = socket.connect(server.address).await.expect("connect");
+    let mut deaf = stranger.connect(ServerName::try_from("localhost").expect("name"), stream).await.expect("handshake");
+    let stalled = async {
+        let requests = b"GET /1.0 HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+        while deaf.write_all(&requests).await.is_ok() && deaf.flush().await.is_ok() {}
+    };
+    let both = async { tokio::join!(busy, stalled) };
+    tokio::time::timeout(STRANGER_AGE + Duration::from_secs(30), both).await.expect("both end");
+    assert!(began.elapsed() >= STRANGER_AGE, "{:?}", began.elapsed());
+    let long = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "x".repeat(STRANGER_BUFFER_BYTES));
+    let mut stream = connect(server.address, &stranger).await;
+    let mut reply = Vec::new();
+    drop(stream.write_all(long.as_bytes()).await);
+    drop(tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut reply)).await.expect("at once"));
+    assert!(reply.is_empty() || reply.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&reply));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trust_that_came_on_a_connection_can_be_lost_on_it() {
+    let server = start().await;
+    server.configure(json!({"core.trust_password": "sesame"})).await.expect("configure");
+    let identity = fresh();
+    let mut open = connect(server.address, &of(&identity)).await;
+    let post = json!({"type": "client", "password": "sesame"}).to_string();
+    assert_eq!(ask_on(&mut open, "GET /1.0/profiles", "", false).await.0, 403);
+    assert_eq!(ask_on(&mut open, "POST /1.0/certificates", &post, false).await.0, 201);
+    assert_eq!(ask_on(&mut open, "GET /1.0/profiles", "", false).await.0, 200);
+    server.engine.certificates().delete(identity.certificate().fingerprint()).expect("removed");
+    let mut rest = Vec::new();
+    drop(tokio::time::timeout(Duration::from_secs(4), open.read_to_end(&mut rest)).await.expect("the connection ends"));
+    assert!(rest.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_good_whatever_others_guess() {
+    let server = start().await;
+    let admin = fresh();
+    server.trust(&admin);
+    let request = json!({"type": "client", "name": "laptop", "token": true}).to_string();
+    let (status, made) = ask(server.address, &of(&admin), "POST /1.0/certificates", &request).await;
+    assert_eq!(status, 202, "{made}");
+    let newcomer = of(&fresh());
+    let mut status = 0;
+    for _ in 0..6 {
+        let guess = json!({"type": "client", "password": "guess"}).to_string();
+        status = ask(server.address, &newcomer, "POST /1.0/certificates", &guess).await.0;
+    }
+    assert_eq!(status, 429);
+    let post = json!({"type": "client", "password": made["metadata"]["metadata"]["secret"]}).to_string();
+    let (status, body) = ask(server.address, &newcomer, "POST /1.0/certificates", &post).await;
+    assert_eq!(status, 201, "{body}");
+    assert_eq!(server.auth(&newcomer).await, "trusted");
+}
+
+/// Status of what a page of some site has a browser ask for.
+async fn ask_from(server: &Server, client: &TlsConnector, line: &str, origin: &str) -> u16 {
+    let mut stream = connect(server.address, client).await;
+    let body = "{}";
+    let request = format!(
+        "{line} HTTP/1.1\r\nHost: {}\r\nOrigin: {origin}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        server.address,
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.expect("write");
+    let mut reply = Vec::new();
+    drop(stream.read_to_end(&mut reply).await);
+    let reply = String::from_utf8_lossy(&reply).into_owned();
+    reply.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{line}: {reply:?}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_other_sites_cannot_use_a_browsers_certificate() {
+    let server = start().await;
+    let identity = fresh();
+    server.trust(&identity);
+    let (client, own) = (of(&identity), format!("https://{}", server.address));
+    for foreign in ["https://evil.example", "null", "http://localhost"] {
+        for line in ["GET /1.0/profiles", "POST /1.0/certificates", "GET /1.0/events", "DELETE /1.0/profiles/none", "PATCH /1.0"] {
+            assert_eq!(ask_from(&server, &client, line, foreign).await, 403, "{foreign}: {line}");
+        }
+        assert_eq!(ask_from(&server, &client, "GET /1.0", foreign).await, 200, "anybody may read that");
+    }
+    assert_eq!(ask_from(&server, &client, "GET /1.0/profiles", &own).await, 200);
+    server.configure(json!({"core.https_allowed_origin": "https://ui.example"})).await.expect("configure");
+    for (origin, status) in [("https://ui.example", 200), ("https://evil.example", 403), (own.as_str(), 200)] {
+        assert_eq!(ask_from(&server, &client, "GET /1.0/profiles", origin).await, status, "{origin}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

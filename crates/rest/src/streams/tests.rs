@@ -18,10 +18,10 @@ use tokio_tungstenite::tungstenite::Message as Sent;
 
 use super::*;
 
-type Client = WebSocketStream<UnixStream>;
+pub(crate) type Client = WebSocketStream<UnixStream>;
 
 /// A client whose other end is `serve`.
-async fn connect<F>(kind: Use, serve: impl FnOnce(WebSocket) -> F + Send + 'static) -> Client
+pub(crate) async fn connect<F>(kind: Use, serve: impl FnOnce(WebSocket) -> F + Send + 'static) -> Client
 where
     F: Future<Output = ()> + Send + 'static,
 {
