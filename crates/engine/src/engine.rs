@@ -394,15 +394,14 @@ fn forget_earlier_uptime(dir: &Path) -> Result<()> {
 /// The lock on a state directory, held while the daemon lives.
 #[derive(Debug)]
 struct LockFile {
-    _held: std::os::fd::OwnedFd,
+    _held: std::fs::File,
 }
 
 impl LockFile {
     fn take(dir: &Path) -> Result<Self> {
-        let file = sys::fs::append(dir.join("lock"), 0o600).context("take hold of the state directory")?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _held: file.into() }),
-            Err(_) => Err(Error::conflict("LXD is already running")
+        match sys::daemon::lock_file(&dir.join("lock")).context("take hold of the state directory")? {
+            Some(held) => Ok(Self { _held: held }),
+            None => Err(Error::conflict("LXD is already running")
                 .hint(format!("another daemon uses {}; stop it, or choose another LXD_DIR", dir.display()))),
         }
     }

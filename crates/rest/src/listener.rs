@@ -59,7 +59,9 @@ pub fn bind_unix(path: &Path, group: Option<&str>) -> Result<UnixListener, BindE
 
 fn refuse_if_answering(path: &Path) -> Result<(), BindError> {
     match UnixStream::connect(path) {
-        Ok(_) => Err(BindError::AlreadyRunning),
+        Ok(stream) if is_served(&stream) => Err(BindError::AlreadyRunning),
+        // Somebody that a dead daemon was starting has the socket still, and no use for it.
+        Ok(_) => Ok(()),
         Err(error) => match error.kind() {
             ErrorKind::NotFound => Ok(()),
             ErrorKind::ConnectionRefused if is_socket(path)? => Ok(()),
@@ -69,6 +71,11 @@ fn refuse_if_answering(path: &Path) -> Result<(), BindError> {
             _ => Err(BindError::Listen { path: path.to_owned(), error }),
         },
     }
+}
+
+/// Whether the process that listens is alive.
+fn is_served(stream: &UnixStream) -> bool {
+    sys::socket::peer(stream).is_ok_and(|peer| sys::process::pidfd_is_alive(&peer.pidfd))
 }
 
 fn is_socket(path: &Path) -> Result<bool, BindError> {

@@ -75,11 +75,10 @@ fn enter(request: &AttachRequest, init: &OwnedFd) -> Result<()> {
     if !request.privileged {
         kinds |= namespaces::USER;
     }
-    // Where CRIU brought the container back, its clocks may differ from the host's.
-    if Path::new("/proc/self/ns/time").exists() {
-        kinds |= namespaces::TIME;
-    }
-    sys::process::setns(init, kinds)?;
+    // Where CRIU brought the container back, its clocks may differ from the host's. Within a user namespace nobody may
+    // enter the host's clocks again, nor does CRIU work there.
+    let with_clocks = sys::process::setns(init, kinds | namespaces::TIME);
+    with_clocks.or_else(|_| sys::process::setns(init, kinds))?;
     Ok(sys::process::set_identity(0, 0)?)
 }
 

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 use rustix::net::{AddressFamily, SocketType};
@@ -13,6 +14,10 @@ use crate::error::{Context, Errno, Error, Result};
 
 /// First descriptor that a service manager passes, see sd_listen_fds(3).
 const LISTEN_FDS_START: RawFd = 3;
+/// How long a lock may take to be let go: a process that was killed closes its files one after another, and is
+/// dead before it has come to the last.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 /// More passed sockets than anybody uses.
 const MAX_LISTEN_FDS: RawFd = 64;
 
@@ -21,14 +26,18 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Takes the exclusive lock on a file, made if need be. `None` if another process holds it. The
-/// lock goes with the last descriptor, so also when the process is killed.
+/// Takes the exclusive lock on a file, made if need be. `None` if another process holds it, and goes on
+/// to for two seconds. The lock goes with the last descriptor, so also when the process is killed.
 pub fn lock_file(path: &Path) -> Result<Option<File>> {
     let file = crate::fs::append(path, 0o600)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(errno) => Err(errno).on_path("lock", path),
+    let end = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(file)),
+            Err(Errno::WOULDBLOCK) if Instant::now() < end => std::thread::sleep(LOCK_PAUSE),
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(errno) => return Err(errno).on_path("lock", path),
+        }
     }
 }
 

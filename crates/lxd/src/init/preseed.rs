@@ -262,9 +262,9 @@ cluster: null
         for (text, part) in [
             ("confg: {}", "confg"),
             ("networks: [{name: a b}]", "Invalid network name"),
-            ("networks: [{name: a, type: ovn}]", "ovn"),
+            ("networks: [{name: ab, type: ovn}]", "ovn"),
             (
-                "networks: [{name: a, config: {ipv4.adress: auto}}]",
+                "networks: [{name: ab, config: {ipv4.adress: auto}}]",
                 "Unknown network configuration key: ipv4.adress (did you mean ipv4.address?)",
             ),
             ("storage_pools: [{name: a, driver: zfs}]", "Unknown storage driver: zfs"),
