@@ -14,7 +14,7 @@
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 
-# What shows that the product works on such a machine, in about two minutes.
+# What shows that the product works on such a machine. Emulated, each of them takes a minute or more.
 chosen="
 apparmor
 cgroup2

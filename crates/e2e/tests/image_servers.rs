@@ -5,25 +5,9 @@ use testkit::{ImageServer, Options, Sandbox, wait_until};
 
 use std::time::Duration;
 
-/// A sandbox with the image `busybox` and a server that has one image.
-fn with_busybox(test: &str, options: Options) -> Option<Sandbox> {
-    let sandbox = Sandbox::start(test, options)?;
-    sandbox.build_busybox();
-    Some(sandbox)
-}
-
-fn image(sandbox: &Sandbox, fingerprint: &str) -> Value {
-    sandbox.http("GET", &format!("/1.0/images/{fingerprint}"), None).metadata().clone()
-}
-
-/// All that is kept of images.
-fn files(sandbox: &Sandbox) -> String {
-    sandbox.sh_ok("cd $LXD_DIR && find images | sort")
-}
-
 #[test]
 fn launched_from_a_server() {
-    let Some(sandbox) = with_busybox("launched_from_a_server", Options::default()) else { return };
+    let Some(sandbox) = Sandbox::with_busybox("launched_from_a_server", Options::default()) else { return };
     let server = ImageServer::start(&sandbox);
     server.publish("20240101");
     let newest = server.publish("20240202");
@@ -53,7 +37,7 @@ fn launched_from_a_server() {
     assert_eq!(sandbox.exec_ok("c1", "cat /version"), "20240202");
     assert_eq!(server.requests("rootfs.squashfs"), 1, "two who want the same image download it once");
 
-    let shown = image(&sandbox, &newest);
+    let shown = sandbox.image(&newest);
     assert_eq!((&shown["cached"], &shown["auto_update"], &shown["public"]), (&json!(true), &json!(true), &json!(false)), "{shown}");
     let from = json!({ "alias": "bb", "certificate": server.certificate, "protocol": "simplestreams", "server": server.url });
     assert_eq!(shown["update_source"], from);
@@ -65,7 +49,7 @@ fn launched_from_a_server() {
     let older = sandbox
         .post_and_wait("/1.0/images", &json!({ "public": true, "aliases": [{ "name": "kept" }], "source": server.source("bb/edge") }));
     assert_eq!(older["metadata"]["fingerprint"], newest.as_str(), "{older}");
-    let shown = image(&sandbox, &newest);
+    let shown = sandbox.image(&newest);
     assert_eq!(
         (&shown["cached"], &shown["public"], &shown["aliases"][0]["name"]),
         (&json!(false), &json!(true), &json!("kept")),
@@ -76,17 +60,17 @@ fn launched_from_a_server() {
 
 /// What it does, what is said of it, and that nothing stays.
 fn refused(sandbox: &Sandbox, source: &Value, said: &str) {
-    let before = files(sandbox);
+    let before = sandbox.image_files();
     let done = sandbox.launch_from("c1", source);
     let error = done["err"].as_str().unwrap_or_default();
     assert!(done["status"] == "Failure" && error.contains(said), "expected {said:?}: {done}");
     assert_eq!(sandbox.state_of("c1"), "", "{said}");
-    assert_eq!(files(sandbox), before, "{said}");
+    assert_eq!(sandbox.image_files(), before, "{said}");
 }
 
 #[test]
 fn servers_that_lie_get_nothing_in() {
-    let Some(sandbox) = with_busybox("servers_that_lie_get_nothing_in", Options::default()) else { return };
+    let Some(sandbox) = Sandbox::with_busybox("servers_that_lie_get_nothing_in", Options::default()) else { return };
     let server = ImageServer::start(&sandbox);
     let fingerprint = server.publish("20240101");
     let bb = server.source("bb");
@@ -140,7 +124,7 @@ fn servers_that_lie_get_nothing_in() {
 
 #[test]
 fn who_is_to_be_believed() {
-    let Some(sandbox) = with_busybox("who_is_to_be_believed", Options::default()) else { return };
+    let Some(sandbox) = Sandbox::with_busybox("who_is_to_be_believed", Options::default()) else { return };
     let server = ImageServer::start(&sandbox);
     let fingerprint = server.publish("20240101");
     let mut source = server.source("bb");
@@ -187,10 +171,10 @@ fn who_is_to_be_believed() {
 
 #[test]
 fn cancelled_or_killed_nothing_stays() {
-    let Some(sandbox) = with_busybox("cancelled_or_killed_nothing_stays", Options::default()) else { return };
+    let Some(sandbox) = Sandbox::with_busybox("cancelled_or_killed_nothing_stays", Options::default()) else { return };
     let server = ImageServer::start(&sandbox);
     let fingerprint = server.publish("20240101");
-    let before = files(&sandbox);
+    let before = sandbox.image_files();
     let begin = |name: &str| {
         let seen = server.requests("rootfs.squashfs");
         let body = json!({ "name": name, "source": server.source("bb") });
@@ -203,26 +187,26 @@ fn cancelled_or_killed_nothing_stays() {
     assert_eq!(sandbox.http("DELETE", &operation, None).status, 200);
     let done = sandbox.wait_operation(&operation);
     assert_eq!((&done["status"], &done["err"]), (&json!("Cancelled"), &json!("")), "{done}");
-    assert_eq!((files(&sandbox), sandbox.state_of("c1").as_str()), (before.clone(), ""));
+    assert_eq!((sandbox.image_files(), sandbox.state_of("c1").as_str()), (before.clone(), ""));
 
     begin("c2");
     sandbox.kill_daemon();
-    assert_ne!(files(&sandbox), before, "something was under way");
+    assert_ne!(sandbox.image_files(), before, "something was under way");
     sandbox.start_daemon();
-    wait_until("what the killed one left is removed", Duration::from_secs(20), || files(&sandbox) == before);
+    wait_until("what the killed one left is removed", Duration::from_secs(20), || sandbox.image_files() == before);
     assert_eq!(sandbox.state_of("c2"), "");
 
     // Nothing stands in the way of another try.
     server.behave("");
     let done = sandbox.launch_from("c1", &server.source("bb"));
     assert_eq!(done["status"], "Success", "{done}");
-    assert_eq!(image(&sandbox, &fingerprint)["cached"], true);
+    assert_eq!(sandbox.image(&fingerprint)["cached"], true);
     sandbox.finish();
 }
 
 #[test]
 fn silent_servers_are_not_waited_for_long() {
-    let Some(sandbox) = with_busybox("silent_servers_are_not_waited_for_long", Options::default()) else { return };
+    let Some(sandbox) = Sandbox::with_busybox("silent_servers_are_not_waited_for_long", Options::default()) else { return };
     let server = ImageServer::start(&sandbox);
     server.publish("20240101");
     server.behave("silent rootfs");
@@ -234,7 +218,7 @@ fn silent_servers_are_not_waited_for_long() {
 
 #[test]
 fn through_a_proxy_that_is_changed_while_running() {
-    let Some(sandbox) = with_busybox("through_a_proxy_that_is_changed_while_running", Options::default()) else { return };
+    let Some(sandbox) = Sandbox::with_busybox("through_a_proxy_that_is_changed_while_running", Options::default()) else { return };
     let server = ImageServer::start(&sandbox);
     server.publish("20240101");
     let mut source = server.source("bb");

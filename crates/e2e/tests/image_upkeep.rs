@@ -5,25 +5,9 @@ use testkit::{ImageServer, Options, Sandbox, wait_until};
 
 use std::time::Duration;
 
-/// A sandbox with the image `busybox` and a server that has one image.
-fn with_busybox(test: &str, options: Options) -> Option<Sandbox> {
-    let sandbox = Sandbox::start(test, options)?;
-    sandbox.build_busybox();
-    Some(sandbox)
-}
-
-fn image(sandbox: &Sandbox, fingerprint: &str) -> Value {
-    sandbox.http("GET", &format!("/1.0/images/{fingerprint}"), None).metadata().clone()
-}
-
-/// All that is kept of images.
-fn files(sandbox: &Sandbox) -> String {
-    sandbox.sh_ok("cd $LXD_DIR && find images | sort")
-}
-
 #[test]
 fn newer_versions_take_the_place_of_older_ones() {
-    let Some(sandbox) = with_busybox("newer_versions_take_the_place_of_older_ones", Options::default()) else { return };
+    let Some(sandbox) = Sandbox::with_busybox("newer_versions_take_the_place_of_older_ones", Options::default()) else { return };
     let server = ImageServer::start(&sandbox);
     let first = server.publish("20240101");
     let body = json!({ "auto_update": true, "aliases": [{ "name": "mine" }], "source": server.source("bb") });
@@ -35,7 +19,7 @@ fn newer_versions_take_the_place_of_older_ones() {
     let second = server.publish("20240202");
     assert_eq!(refresh(&first)["metadata"]["refreshed"], true);
     assert_eq!(sandbox.http("GET", &format!("/1.0/images/{first}"), None).status, 404);
-    let shown = image(&sandbox, &second);
+    let shown = sandbox.image(&second);
     assert_eq!((&shown["auto_update"], &shown["aliases"][0]["name"]), (&json!(true), &json!("mine")), "{shown}");
     assert_eq!(sandbox.exec_ok("c1", "cat /version"), "20240101", "instances stay as they are");
     assert_eq!(sandbox.launch_from("c2", &json!({ "type": "image", "alias": "mine" }))["status"], "Success");
@@ -51,7 +35,7 @@ fn newer_versions_take_the_place_of_older_ones() {
     sandbox.http("PATCH", "/1.0", Some(&json!({ "config": { "images.auto_update_interval": "1" } })));
     wait_until("the update", Duration::from_secs(20), || sandbox.http("GET", &format!("/1.0/images/{third}"), None).status == 200);
     wait_until("the old one's end", Duration::from_secs(20), || sandbox.http("GET", &format!("/1.0/images/{second}"), None).status == 404);
-    assert_eq!(image(&sandbox, &third)["aliases"][0]["name"], "mine");
+    assert_eq!(sandbox.image(&third)["aliases"][0]["name"], "mine");
 
     let busybox = sandbox.http("GET", "/1.0/images/aliases/busybox", None).metadata()["target"].as_str().expect("target").to_owned();
     let answer = sandbox.http("POST", &format!("/1.0/images/{busybox}/refresh"), Some(&json!({})));
@@ -73,21 +57,21 @@ END"#;
 
 #[test]
 fn cached_images_go_when_they_are_not_used() {
-    let Some(sandbox) = with_busybox("cached_images_go_when_they_are_not_used", Options::default()) else { return };
+    let Some(sandbox) = Sandbox::with_busybox("cached_images_go_when_they_are_not_used", Options::default()) else { return };
     let server = ImageServer::start(&sandbox);
     let fingerprint = server.publish("20240101");
     assert_eq!(sandbox.launch_from("c1", &server.source(&fingerprint))["status"], "Success");
-    let shown = image(&sandbox, &fingerprint);
+    let shown = sandbox.image(&fingerprint);
     assert_eq!((&shown["auto_update"], &shown["update_source"]), (&json!(false), &Value::Null), "asked for by its fingerprint");
     let patch = sandbox.http("PATCH", &format!("/1.0/images/{fingerprint}"), Some(&json!({ "expires_at": "2030-01-02T03:04:05Z" })));
     assert_eq!(patch.status, 200, "{}", patch.body);
-    assert_eq!(image(&sandbox, &fingerprint)["expires_at"], "2030-01-02T03:04:05Z");
+    assert_eq!(sandbox.image(&fingerprint)["expires_at"], "2030-01-02T03:04:05Z");
 
     sandbox.http("PATCH", "/1.0", Some(&json!({ "config": { "images.remote_cache_expiry": "0" } })));
     sandbox.stop_daemon();
     sandbox.sh_ok(SET_BACK);
     sandbox.start_daemon();
-    assert!(image(&sandbox, &fingerprint)["last_used_at"].as_str().is_some_and(|time| time.starts_with("2020")));
+    assert!(sandbox.image(&fingerprint)["last_used_at"].as_str().is_some_and(|time| time.starts_with("2020")));
     sandbox.http("PATCH", "/1.0", Some(&json!({ "config": { "images.remote_cache_expiry": "1000000" } })));
     assert_eq!(sandbox.http("GET", &format!("/1.0/images/{fingerprint}"), None).status, 200);
     sandbox.http("PATCH", "/1.0", Some(&json!({ "config": { "images.remote_cache_expiry": "30" } })));
@@ -95,14 +79,14 @@ fn cached_images_go_when_they_are_not_used() {
         sandbox.http("GET", &format!("/1.0/images/{fingerprint}"), None).status == 404
     });
     assert!(sandbox.lxc_ok(&["image", "list"]).contains("busybox"), "what is no cache stays");
-    assert!(!files(&sandbox).contains(&fingerprint));
+    assert!(!sandbox.image_files().contains(&fingerprint));
     assert_eq!(sandbox.exec_ok("c1", "cat /version"), "20240101");
     sandbox.finish();
 }
 
 #[test]
 fn by_an_address_that_tells_where_the_image_is() {
-    let Some(sandbox) = with_busybox("by_an_address_that_tells_where_the_image_is", Options::default()) else { return };
+    let Some(sandbox) = Sandbox::with_busybox("by_an_address_that_tells_where_the_image_is", Options::default()) else { return };
     let server = ImageServer::start(&sandbox);
     sandbox.stop_daemon();
     let file = server.certificate_file();

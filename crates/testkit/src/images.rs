@@ -18,6 +18,23 @@ impl Sandbox {
         self.lxc_ok(&["image", "build", "busybox"]);
     }
 
+    /// A sandbox as [`Sandbox::start`] makes it, with the image `busybox`.
+    pub fn with_busybox(test: &str, options: Options) -> Option<Self> {
+        let sandbox = Self::start(test, options)?;
+        sandbox.build_busybox();
+        Some(sandbox)
+    }
+
+    /// What the API shows of an image.
+    pub fn image(&self, fingerprint: &str) -> serde_json::Value {
+        self.http("GET", &format!("/1.0/images/{fingerprint}"), None).metadata().clone()
+    }
+
+    /// The names of all files that are kept of images.
+    pub fn image_files(&self) -> String {
+        self.sh_ok("cd $LXD_DIR && find images | sort")
+    }
+
     /// Launches a busybox container from the image `busybox` and waits until it runs.
     ///
     /// # Panics

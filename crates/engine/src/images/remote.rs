@@ -107,14 +107,7 @@ impl RemoteImage {
         if !source.properties.is_empty() && source.fingerprint.is_empty() && source.alias.is_empty() {
             return Err(Error::bad_request("Property match is only supported for local images"));
         }
-        Self {
-            server: source.server.clone(),
-            protocol: Protocol::parse(&source.protocol)?,
-            certificate: source.certificate.clone(),
-            secret: source.secret.clone(),
-            name: first_of(&source.fingerprint, &source.alias)?,
-        }
-        .checked()
+        Self::on_server([&source.server, &source.protocol, &source.certificate, &source.secret], [&source.fingerprint, &source.alias])
     }
 
     /// The image that is to be taken in.
@@ -130,12 +123,16 @@ impl RemoteImage {
         if source.server.is_empty() {
             return Err(Error::bad_request("the image's source names no server"));
         }
+        Self::on_server([&source.server, &source.protocol, &source.certificate, &source.secret], [&source.fingerprint, &source.alias])
+    }
+
+    fn on_server([server, protocol, certificate, secret]: [&str; 4], [fingerprint, alias]: [&str; 2]) -> Result<Self> {
         Self {
-            server: source.server.clone(),
-            protocol: Protocol::parse(&source.protocol)?,
-            certificate: source.certificate.clone(),
-            secret: source.secret.clone(),
-            name: first_of(&source.fingerprint, &source.alias)?,
+            server: server.to_owned(),
+            protocol: Protocol::parse(protocol)?,
+            certificate: certificate.to_owned(),
+            secret: secret.to_owned(),
+            name: first_of(fingerprint, alias)?,
         }
         .checked()
     }
