@@ -11,7 +11,7 @@ use storage::VolumeRef;
 use super::Instances;
 use super::admission::Action;
 use super::expand::expand_record;
-use super::stateful::Saving;
+use super::stateful::{Saving, packing};
 use super::stop::not_running;
 use crate::error::Context;
 use crate::operations::{New, Operation};
@@ -106,7 +106,7 @@ impl Instances {
             Some((criu, run)) => {
                 let images = self.new_state_dir(name, &held)?;
                 let _closed = engine.guests().pause(&run.container.spec());
-                let request = Checkpoint { criu, images: &images, after: After::GoOn };
+                let request = Checkpoint { criu, images: &images, after: After::GoOn, packing: packing(&expanded.config) };
                 // The files are those of the moment that the state is of.
                 let mut rest = |complete: &mut (dyn FnMut() -> storage::Result<()> + Send)| {
                     let mut take = || {
