@@ -227,9 +227,9 @@ impl Container {
     }
 
     /// What it uses now; best effort.
-    pub fn usage(&self) -> Usage {
+    pub fn usage(&self, tour: &mut netlink::Tour) -> Usage {
         let interfaces =
-            self.network_namespace().and_then(|fd| netlink::interfaces_in(fd.as_fd()).map_err(|error| Error::Network(error.to_string())));
+            self.network_namespace().and_then(|fd| tour.interfaces_in(fd.as_fd()).map_err(|error| Error::Network(error.to_string())));
         Usage { counters: self.groups.counters(), interfaces: interfaces.unwrap_or_default() }
     }
 
