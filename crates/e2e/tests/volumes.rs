@@ -101,6 +101,9 @@ fn snapshots_and_copies_of_volumes() {
         // A new daemon knows them all, and a snapshot that has had its time is deleted.
         sandbox.kill_daemon();
         sandbox.start_daemon();
+        ask(&sandbox, "PATCH", &format!("{VOLUMES}/back/snapshots/snap0"), json!({"description": "mine"}));
+        let shown = sandbox.http("GET", &format!("{VOLUMES}/back/snapshots/snap0"), None);
+        assert_eq!(shown.metadata()["description"], "mine", "{}", shown.body);
         ask(&sandbox, "PUT", &format!("{VOLUMES}/back/snapshots/snap0"), json!({"expires_at": "2020-01-01T00:00:00Z"}));
         ask(&sandbox, "POST", &format!("{VOLUMES}/was"), json!({"name": "renamed"}));
         for name in ["renamed", "back", "data"] {
