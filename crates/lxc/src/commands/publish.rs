@@ -80,7 +80,7 @@ impl Publish {
     /// Stops a running container if that is wished; whether it has to be started again.
     async fn stop(&self, client: &Client, name: &str) -> Result<bool> {
         let instance: Instance = client.get(&path(&["instances", name])).await?;
-        if !matches!(instance.status.as_str(), "Running" | "Frozen") {
+        if !matches!(instance.status.as_str(), "Running" | "Ready" | "Frozen") {
             return Ok(false);
         }
         if !self.force {
