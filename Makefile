@@ -41,7 +41,7 @@ bench:
 
 ## fuzz       run every parser on invented input, FUZZ_SECONDS each
 fuzz:
-	@scripts/setup.sh test
+	@scripts/setup.sh fuzz
 	@scripts/fuzz.sh $(FUZZ_ARGS)
 
 ## matrix     save and restore the running state of all kinds of guests, on all kinds of storage
