@@ -581,6 +581,31 @@ fn a_criu_that_will_not() {
     sandbox.finish();
 }
 
+/// A save that takes long holds nobody else up, and what it kept waiting is done after it.
+#[test]
+fn a_slow_criu() {
+    let Some(sandbox) = Sandbox::start("a_slow_criu", Options::default()) else { return };
+    sandbox.build_busybox();
+    launch(&sandbox, "c1", 10);
+    sandbox.lxc_ok(&["config", "set", "c1", "limits.cpu=1"]);
+    sandbox.lxc_ok(&["init", "busybox", "c2", "-c", "limits.cpu=1"]);
+    fake_criu(
+        &sandbox,
+        "[ \"$1\" != dump ] || { touch $DIR/saving; until [ -e $DIR/enough ]; do sleep 0.1; done; exit 1; }; exec $REAL \"$@\"",
+    );
+    let save = in_background(&sandbox, &["snapshot", "c1", "s1", "--stateful"]);
+    sandbox.sh_ok("for n in $(seq 600); do [ ! -e $SANDBOX_DIR/saving ] || exit 0; sleep 0.1; done; exit 1");
+    sandbox.lxc_ok(&["start", "c2"]);
+    sandbox.sh_ok("touch $SANDBOX_DIR/enough");
+    let said = failure(save).expect("CRIU failed");
+    assert!(said.contains("without saying why"), "{said}");
+    real_criu(&sandbox);
+    let processor = |name| sandbox.sh_ok(&format!("grep Cpus_allowed_list /proc/{}/status", sandbox.init_pid(name)));
+    let two = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
+    assert!(!two || processor("c1") != processor("c2"), "both run on one: {}", processor("c1"));
+    sandbox.finish();
+}
+
 #[test]
 fn killed_by_the_user_on_the_way() {
     let Some(sandbox) = Sandbox::start("killed_by_the_user_on_the_way", Options::storage("overlay")) else { return };

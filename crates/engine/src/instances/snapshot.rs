@@ -116,8 +116,9 @@ impl Instances {
                     };
                     Ok(run.container.checkpoint(&request, &mut take)?)
                 };
-                pool.snapshot_at_rest(name, &snapshot, &mut rest)
-                    .map_err(|error| Error::internal(format!("take stateful snapshot `{id}`")).caused_by(error))?;
+                let taken = pool.snapshot_at_rest(name, &snapshot, &mut rest);
+                self.rebalance_cpus();
+                taken.map_err(|error| Error::internal(format!("take stateful snapshot `{id}`")).caused_by(error))?;
             }
         }
         points::reach("snapshot.taken");

@@ -110,7 +110,11 @@ impl Instances {
         };
         let packing = packing(&expand_record(&self.engine.records, held).config);
         let request = Checkpoint { criu, images: &images, after: After::Stop, packing };
-        run.container.checkpoint(&request, &mut take).map_err(|error| {
+        let saved = run.container.checkpoint(&request, &mut take);
+        if saved.is_err() {
+            self.rebalance_cpus();
+        }
+        saved.map_err(|error| {
             let what_now = if run.container.is_ending() { "it has ended" } else { "it goes on running" };
             Error::internal(format!("{}: `{name}` {what_now}", Saving::Stop.words())).caused_by(error)
         })?;

@@ -71,6 +71,17 @@ impl Container {
         request: &Checkpoint<'_>,
         at_rest: &mut (dyn FnMut() -> std::result::Result<(), String> + Send),
     ) -> Result<()> {
+        self.is_saving.store(true, Ordering::Relaxed);
+        let saved = self.checkpoint_now(request, at_rest);
+        self.is_saving.store(false, Ordering::Relaxed);
+        saved
+    }
+
+    fn checkpoint_now(
+        &self,
+        request: &Checkpoint<'_>,
+        at_rest: &mut (dyn FnMut() -> std::result::Result<(), String> + Send),
+    ) -> Result<()> {
         // Devices stay as they are meanwhile.
         let _changing = self.changing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.check_running()?;
