@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::row::keys;
 use crate::types::{
     Count, Cpu, CpuAllowance, Environment, Expiry, Memory, MemoryEnforce, Modules, Priority, RawIdmap, RawLxc, ResourceLimit, Schedule,
-    Size, SnapshotPattern, Text, Uint32,
+    Size, SnapshotPattern, StateCompression, Text, Uint32,
 };
 use crate::{Config, KeyError, Refused, Table};
 
@@ -61,6 +61,9 @@ keys! { ROWS;
     /// unset means true, or false with `security.nesting`. Services of the guest then lose the sandboxing of systemd
     /// that needs such namespaces (`PrivateTmp=`, `ProtectSystem=`, `ProtectHostname=`, `PrivateUsers=` and the like).
     MIGRATION_STATEFUL: bool = "migration.stateful", "", Restart;
+    /// How the memory in a saved running state is compressed. It takes less room, and a little more time unless the
+    /// disk is slow.
+    MIGRATION_STATEFUL_COMPRESSION: StateCompression = "migration.stateful.compression", "none", Now;
     /// Rules added to the instance's AppArmor profile, each with its comma: `deny /srv/** w,`. A denial wins over what
     /// is allowed. Without effect where `lxc info` shows that containers are not confined.
     RAW_APPARMOR: Text = "raw.apparmor", "", Now;

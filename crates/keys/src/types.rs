@@ -185,6 +185,13 @@ choices! {
         /// The kernel takes back what is above when memory gets short.
         Soft = "soft",
     }
+    /// How saved running states are compressed.
+    StateCompression ("none or zstd") {
+        /// Not at all.
+        None = "none",
+        /// zstd, quickly.
+        Zstd = "zstd",
+    }
     /// How images and backups are compressed.
     Compression ("one of none, gzip, bzip2, xz, lzma, zstd") {
         /// Not at all.

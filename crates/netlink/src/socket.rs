@@ -53,7 +53,7 @@ pub(crate) struct Purpose<'a> {
 }
 
 impl Purpose<'_> {
-    fn error(self, errno: Errno) -> Error {
+    pub(crate) fn error(self, errno: Errno) -> Error {
         Error::errno(self.operation, self.subject, errno)
     }
 

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Child;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,8 @@ pub struct Container {
     pub(crate) spec: RwLock<Arc<ContainerSpec>>,
     /// Held while the description, and what it describes, is changed.
     pub(crate) changing: Mutex<()>,
+    /// Set while the running state is saved, all of which that lock is held.
+    pub(crate) is_saving: AtomicBool,
     pub(crate) run_dir: PathBuf,
     pub(crate) groups: Groups,
     /// The profile that confines it.
@@ -70,6 +73,7 @@ impl Container {
             name: spec.name.clone(),
             spec: RwLock::new(Arc::new(spec)),
             changing: Mutex::default(),
+            is_saving: AtomicBool::default(),
             pid,
             pidfd,
             socket,
@@ -87,7 +91,9 @@ impl Container {
 
     /// Notes that it has said that it is ready, or that it is not any more. A new daemon finds it; it goes with the run.
     pub fn set_ready(&self, ready: bool) -> Result<()> {
-        let _changing = lock(&self.changing);
+        // A guest does not wait for what may take minutes.
+        let busy = || Error::Invalid("it is being changed or its running state saved; try again later".into());
+        let _changing = self.changing.try_lock().map_err(|_| busy())?;
         // One that has ended has no record any more, and the place may be another's.
         self.check_running()?;
         let note = self.run_dir.join(READY_FILE);
@@ -243,9 +249,9 @@ impl Container {
     }
 
     /// What it uses now; best effort.
-    pub fn usage(&self) -> Usage {
+    pub fn usage(&self, tour: &mut netlink::Tour) -> Usage {
         let interfaces =
-            self.network_namespace().and_then(|fd| netlink::interfaces_in(fd.as_fd()).map_err(|error| Error::Network(error.to_string())));
+            self.network_namespace().and_then(|fd| tour.interfaces_in(fd.as_fd()).map_err(|error| Error::Network(error.to_string())));
         Usage { counters: self.groups.counters(), interfaces: interfaces.unwrap_or_default() }
     }
 

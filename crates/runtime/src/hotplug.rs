@@ -6,6 +6,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use crate::container::Container;
@@ -25,6 +26,11 @@ impl Container {
         self.groups.change_limits(&old, &new)?;
         self.record(|spec| spec.limits = new.clone()).inspect_err(|_| drop(self.groups.change_limits(&new, &old)))?;
         Ok(old)
+    }
+
+    /// The same for what can be done later: nothing while the running state is saved, which may take minutes.
+    pub fn change_limits_unless_saving(&self, change: impl FnOnce(&Limits) -> Limits) -> Result<()> {
+        if self.is_saving.load(Ordering::Relaxed) { Ok(()) } else { self.change_limits(change).map(drop) }
     }
 
     /// Loads its AppArmor profile anew with these added rules, in place of earlier ones. It holds from now on, for what

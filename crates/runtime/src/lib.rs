@@ -34,7 +34,7 @@ mod watcher;
 
 pub use apparmor::{AppArmor, Rules};
 pub use cgroup::{Counters, Hierarchy, Layout};
-pub use checkpoint::{After, Checkpoint, Criu, Obstacle, SavedState};
+pub use checkpoint::{After, Checkpoint, Criu, Obstacle, Packing, SavedState};
 pub use container::{Container, Usage};
 pub use error::{Error, Result};
 pub use exec::{ExecProcess, ExecSession, ExecSpec, ExecStdio};

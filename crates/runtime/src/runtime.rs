@@ -12,7 +12,7 @@ use sys::idmap::Kind;
 
 use crate::apparmor::AppArmor;
 use crate::cgroup::{Groups, Layout};
-use crate::checkpoint::{Criu, PATIENCE, remove_waiting};
+use crate::checkpoint::{Criu, PATIENCE, SavedState, remove_waiting};
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::monitor::{EXIT_FILE, INIT_FILE, InitRecord, SOCKET_FILE};
@@ -130,6 +130,16 @@ impl Runtime {
 
     /// Lets a container go on from a saved state, which stays as it is. A failure leaves nothing behind.
     pub fn resume(&self, spec: &ContainerSpec, images: &Path, criu: &Criu) -> Result<Arc<Container>> {
+        let state = SavedState::read(images)?;
+        let resumed = state.unpack(images).and_then(|()| self.resume_unpacked(spec, images, criu));
+        let removed = state.remove_unpacked(images);
+        if let Err(error) = removed {
+            tracing::warn!(container = spec.name, %error, "unpacked memory stays on the disk");
+        }
+        resumed
+    }
+
+    fn resume_unpacked(&self, spec: &ContainerSpec, images: &Path, criu: &Criu) -> Result<Arc<Container>> {
         let resume = Resume {
             images: images.to_owned(),
             criu: criu.path().to_owned(),

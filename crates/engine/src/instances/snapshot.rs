@@ -11,7 +11,7 @@ use storage::VolumeRef;
 use super::Instances;
 use super::admission::Action;
 use super::expand::expand_record;
-use super::stateful::Saving;
+use super::stateful::{Saving, packing};
 use super::stop::not_running;
 use crate::error::Context;
 use crate::operations::{New, Operation};
@@ -106,7 +106,7 @@ impl Instances {
             Some((criu, run)) => {
                 let images = self.new_state_dir(name, &held)?;
                 let _closed = engine.guests().pause(&run.container.spec());
-                let request = Checkpoint { criu, images: &images, after: After::GoOn };
+                let request = Checkpoint { criu, images: &images, after: After::GoOn, packing: packing(&expanded.config) };
                 // The files are those of the moment that the state is of.
                 let mut rest = |complete: &mut (dyn FnMut() -> storage::Result<()> + Send)| {
                     let mut take = || {
@@ -116,8 +116,9 @@ impl Instances {
                     };
                     Ok(run.container.checkpoint(&request, &mut take)?)
                 };
-                pool.snapshot_at_rest(name, &snapshot, &mut rest)
-                    .map_err(|error| Error::internal(format!("take stateful snapshot `{id}`")).caused_by(error))?;
+                let taken = pool.snapshot_at_rest(name, &snapshot, &mut rest);
+                self.rebalance_cpus();
+                taken.map_err(|error| Error::internal(format!("take stateful snapshot `{id}`")).caused_by(error))?;
             }
         }
         points::reach("snapshot.taken");

@@ -73,6 +73,7 @@ pub const FIGURES: &[Figure] = &[
     ms("frozen by a snapshot dir", FROZEN, None, Goal::AtMost(400.0)),
     ms("stateful stop with 1 GB", "`lxc stop --stateful` of a Debian that holds 2^30 random bytes, btrfs", None, Goal::None),
     ms("stateful start with 1 GB", "`lxc start` of the same", None, Goal::None),
+    ms("1 GB written there", "what the disk takes for 2^30 random bytes and fsync, in the pool of that stop", None, Goal::None),
     ms("list 200", "`lxc list`, 200 stopped containers", Some(465.0), Goal::AtMost(20.0)),
     ms("list 200 over the API", "GET /1.0/instances?recursion=1 on a connection of its own", Some(15.0), Goal::None),
     ms("1000 requests", "GET /1.0 over 8 connections that are kept, the time for a thousand", None, Goal::Times(3.0)),

@@ -101,6 +101,8 @@ fn timed(subject: &Subject, name: &str, rounds: usize) -> Result<Option<f64>> {
         ["stateful" | "frozen", ..] if subject.is_reference => return Ok(None),
         ["stateful", "stop", "and", "start"] => stateful::round_trip(subject, "btrfs", rounds)?,
         ["stateful", command, "with", ..] => stateful::gigabyte(subject, command, rounds)?,
+        ["1", "GB", "written", ..] if subject.is_reference => return Ok(None),
+        ["1", "GB", "written", ..] => stateful::disk(subject, rounds)?,
         ["frozen", "by", "a", "snapshot", pool] => stateful::frozen(subject, pool, rounds)?,
         ["1000", "requests"] => scale::requests(subject, rounds)?,
         ["20", "creations", ..] => scale::creations_at_once(subject, rounds)?,
