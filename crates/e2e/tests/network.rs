@@ -65,6 +65,10 @@ fn bridges_of_ones_own() {
     sandbox.lxc_ok(&["launch", "busybox", "c1", "-n", "br1"]);
     wait_address(&sandbox, "c1");
     assert!(sandbox.lxc_ok(&["list", "c1"]).contains("10.98.76."));
+    sandbox.lxc_ok(&["network", "attach-profile", "br1", "default", "second", "eth7"]);
+    sandbox.exec_ok("c1", "ip link show eth7");
+    sandbox.lxc_ok(&["network", "detach-profile", "br1", "default"]);
+    assert!(!sandbox.lxc(&["exec", "c1", "--", "ip", "link", "show", "eth7"]).ok());
     let said = sandbox.lxc_fails(&["network", "delete", "br1"]);
     assert!(said.contains("use"), "{said}");
     sandbox.lxc_ok(&["delete", "--force", "c1"]);

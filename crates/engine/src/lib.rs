@@ -17,6 +17,8 @@ pub mod error;
 pub mod etag;
 pub mod events;
 mod expiry;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod guest;
 mod host;
 mod hotplug;

@@ -131,7 +131,8 @@ fn to_yaml(value: &impl Serialize) -> Result<String> {
 
 /// Reads what a backup is of; no further than to its index.
 pub fn read_backup_index(file: &Path) -> Result<BackupIndex> {
-    let name = file.display().to_string();
+    // Where an upload was put tells nobody which file is wrong.
+    let name = "the file".to_owned();
     let mut reader = TarReader::new(stream::open_tar(sys::fs::open(file)?, &name)?, &name);
     for _ in 0..MAX_BEFORE_INDEX {
         let Some(member) = reader.next()? else { break };

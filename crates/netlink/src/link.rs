@@ -329,7 +329,7 @@ pub(crate) fn new_link(name: &str, mac: Option<[u8; 6]>, mtu: Option<u32>) -> Li
     message
 }
 
-fn parse_link(content: &[u8]) -> std::result::Result<Link, DecodeError> {
+pub(crate) fn parse_link(content: &[u8]) -> std::result::Result<Link, DecodeError> {
     let buffer = LinkMessageBuffer::new_checked(content)?;
     let mut link = Link { index: buffer.link_index(), flags: LinkFlags::from_bits_retain(buffer.flags()), ..Link::default() };
     for attribute in buffer.attributes() {

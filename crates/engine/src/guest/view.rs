@@ -23,7 +23,7 @@ pub struct Guest {
 }
 
 impl Guest {
-    pub(super) fn new(engine: Arc<Engine>, instance: String) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, instance: String) -> Self {
         Self { engine, instance }
     }
 

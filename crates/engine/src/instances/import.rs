@@ -77,7 +77,7 @@ impl Instances {
         })
     }
 
-    fn records_of(&self, index: &BackupIndex) -> Result<(InstanceRecord, Vec<(String, SnapshotRecord)>)> {
+    pub(crate) fn records_of(&self, index: &BackupIndex) -> Result<(InstanceRecord, Vec<(String, SnapshotRecord)>)> {
         let bad = |what: String| {
             move |error: serde_json::Error| Error::bad_request(format!("The backup's record of {what} is not valid")).caused_by(error)
         };

@@ -127,7 +127,7 @@ impl Connected {
 }
 
 /// The whole guest API, for requests that carry a [`Guest`] and a [`Connected`].
-pub(super) fn router() -> Router {
+pub(crate) fn router() -> Router {
     let add = |router: Router, endpoint: &'static GuestEndpoint| {
         router.route(
             endpoint.path,
