@@ -120,6 +120,9 @@ fn snapshots_and_copies_of_volumes() {
         // A new daemon knows them all, and a snapshot that has had its time is deleted.
         sandbox.kill_daemon();
         sandbox.start_daemon();
+        ask(&sandbox, "PATCH", &format!("{VOLUMES}/back/snapshots/snap0"), json!({"description": "mine"}));
+        let shown = sandbox.http("GET", &format!("{VOLUMES}/back/snapshots/snap0"), None);
+        assert_eq!(shown.metadata()["description"], "mine", "{}", shown.body);
         volume(&sandbox, "rename default data/snap0 first");
         edit(&sandbox, "data/first", "description: the first\nexpires_at: 2040-01-01T00:00:00Z\n");
         let shown = volume(&sandbox, "show default data/first");
@@ -134,6 +137,149 @@ fn snapshots_and_copies_of_volumes() {
         sandbox.lxc_ok(&["storage", "delete", "second"]);
         sandbox.finish();
     }
+}
+
+/// Operation ended with this failure.
+fn fails(sandbox: &Sandbox, method: &str, path: &str, body: serde_json::Value) -> String {
+    let answer = sandbox.http(method, path, Some(&body));
+    if answer.status >= 400 {
+        return answer.body["error"].as_str().unwrap_or_default().to_owned();
+    }
+    let operation = answer.body["operation"].as_str().expect("an operation");
+    let end = sandbox.http("GET", &format!("{operation}/wait?timeout=60"), None);
+    end.metadata()["err"].as_str().unwrap_or_default().to_owned()
+}
+
+/// From each driver to each other: instances with their snapshots, and what is brought up to date.
+#[test]
+fn copies_between_pools() {
+    let Some(sandbox) = Sandbox::start("copies_between_pools", Options::storage("btrfs")) else { return };
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["storage", "create", "dirs", "dir"]);
+    sandbox.lxc_ok(&["storage", "create", "layers", "overlay"]);
+    sandbox.launch_busybox("c1");
+    sandbox.exec_ok("c1", "echo old > /root/f; ln /root/f /root/link; chown 12:34 /root/f; mkfifo /root/pipe; touch /root/gone");
+    sandbox.lxc_ok(&["snapshot", "c1", "s1"]);
+    sandbox.exec_ok("c1", "echo new > /root/f; rm /root/gone");
+    let copy = |from: &str, to: &str, pool: &str, refresh: bool| {
+        json!({"name": to, "source": {"type": "copy", "source": from, "refresh": refresh},
+               "devices": {"root": {"type": "disk", "path": "/", "pool": pool}}})
+    };
+    let state = "cat /root/f /root/link; stat -c '%u %g' /root/f; test -p /root/pipe && ls /root | grep -c gone; true";
+    // Of one that runs, and on through all drivers.
+    for (from, to, pool) in [("c1", "c2", "dirs"), ("c2", "c3", "layers"), ("c3", "c4", "default"), ("c3", "c5", "dirs")] {
+        ask(&sandbox, "POST", "/1.0/instances", copy(from, to, pool, false));
+        sandbox.lxc_ok(&["start", to]);
+        assert_eq!(sandbox.exec_ok(to, state), "new\nnew\n12 34\n0", "{to} on {pool}");
+        sandbox.lxc_ok(&["stop", "--force", to]);
+    }
+    assert_eq!(sandbox.sh_ok("ls $LXD_DIR/storage-pools/default/containers-snapshots/c1"), "s1", "a snapshot for reading is left");
+    // A snapshot that came along is of the pool that it is on now.
+    sandbox.lxc_ok(&["restore", "c3", "s1"]);
+    sandbox.lxc_ok(&["config", "set", "c3", "user.a", "1"]);
+    sandbox.lxc_ok(&["start", "c3"]);
+    assert_eq!(sandbox.exec_ok("c3", state), "old\nold\n12 34\n1");
+
+    // What is there already is brought up to date, with its own configuration.
+    sandbox.exec_ok("c1", "echo newest > /root/f");
+    sandbox.lxc_ok(&["snapshot", "c1", "s2"]);
+    sandbox.lxc_ok(&["delete", "c1/s1"]);
+    sandbox.lxc_ok(&["snapshot", "c2", "own"]);
+    sandbox.lxc_ok(&["config", "set", "c2", "user.mine", "kept"]);
+    let said = fails(&sandbox, "POST", "/1.0/instances", copy("c1", "c3", "layers", true));
+    assert!(said.contains("running"), "{said}");
+    sandbox.lxc_ok(&["stop", "--force", "c3"]);
+    for (to, pool) in [("c2", "dirs"), ("c3", "layers"), ("c4", "default")] {
+        ask(&sandbox, "POST", "/1.0/instances", copy("c1", to, pool, true));
+        let snapshots = sandbox.http("GET", &format!("/1.0/instances/{to}/snapshots"), None);
+        assert_eq!(snapshots.metadata(), &json!([format!("/1.0/instances/{to}/snapshots/s2")]), "{to}");
+        sandbox.lxc_ok(&["start", to]);
+        assert_eq!(sandbox.exec_ok(to, state), "newest\nnewest\n12 34\n0", "{to} on {pool}");
+    }
+    assert_eq!(sandbox.lxc_ok(&["config", "get", "c2", "user.mine"]), "kept");
+    // One that is not there is made.
+    ask(&sandbox, "POST", "/1.0/instances", copy("c1/s2", "c6", "layers", true));
+    let said = fails(&sandbox, "POST", "/1.0/instances", copy("c1", "c6", "layers", false));
+    assert!(said.contains("already exists"), "{said}");
+    for name in ["c1", "c2", "c3", "c4", "c5", "c6"] {
+        sandbox.lxc_ok(&["delete", "--force", name]);
+    }
+    sandbox.lxc_ok(&["storage", "delete", "dirs"]);
+    sandbox.lxc_ok(&["storage", "delete", "layers"]);
+    sandbox.finish();
+}
+
+/// Backups of volumes and of instances, brought back on other drivers.
+#[test]
+fn backups_come_back() {
+    let Some(sandbox) = Sandbox::start("backups_come_back", Options::storage("btrfs")) else { return };
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["storage", "create", "dirs", "dir"]);
+    sandbox.launch_busybox("c1");
+    ask(&sandbox, "POST", VOLUMES, json!({"name": "data", "description": "mine", "config": {"user.note": "1", "size": "100MB"}}));
+    sandbox.lxc_ok(&["config", "device", "add", "c1", "data", "disk", "pool=default", "source=data", "path=/data"]);
+    sandbox.exec_ok("c1", "echo old > /data/f; echo old > /root/f; chown 33:44 /data/f");
+    ask(&sandbox, "POST", &format!("{VOLUMES}/data/snapshots"), json!({"name": "s1"}));
+    sandbox.lxc_ok(&["snapshot", "c1", "s1"]);
+    sandbox.exec_ok("c1", "echo new > /data/f; echo new > /root/f");
+    let url = format!("{VOLUMES}/data/backups");
+    ask(&sandbox, "POST", &url, json!({"optimized_storage": true}));
+    ask(&sandbox, "POST", "/1.0/instances/c1/backups", json!({"name": "b", "optimized_storage": true}));
+    let shown = sandbox.http("GET", &format!("{url}/backup0"), None);
+    assert_eq!((&shown.metadata()["name"], &shown.metadata()["optimized_storage"]), (&json!("backup0"), &json!(false)), "{}", shown.body);
+    let fetch = |url: &str, file: &str| {
+        sandbox.sh_ok(&format!("cd $SANDBOX_DIR && curl -s --unix-socket $LXD_DIR/unix.socket -o {file} http://lxd{url}/export"))
+    };
+    fetch(&format!("{url}/backup0"), "volume");
+    fetch("/1.0/instances/c1/backups/b", "instance");
+    assert_eq!(sandbox.sh_ok("tar -xzOf $SANDBOX_DIR/volume backup/volume/f backup/volume-snapshots/s1/f"), "new\nold");
+    ask(&sandbox, "POST", &format!("{url}/backup0"), json!({"name": "renamed"}));
+    assert_eq!(sandbox.http("GET", &url, None).metadata(), &json!([format!("{url}/renamed")]));
+    let upload = |url: &str, file: &str, headers: &str| {
+        let line = format!(
+            "cd $SANDBOX_DIR && curl -s --unix-socket $LXD_DIR/unix.socket -H 'Content-Type: application/octet-stream' {headers} --data-binary @{file} http://lxd{url}"
+        );
+        let answer: serde_json::Value = serde_json::from_str(&sandbox.sh_ok(&line)).expect("JSON");
+        let Some(operation) = answer["operation"].as_str().filter(|text| !text.is_empty()) else { return answer["error"].to_string() };
+        sandbox.http("GET", &format!("{operation}/wait?timeout=60"), None).metadata()["err"].as_str().unwrap_or_default().to_owned()
+    };
+    // Not limited where the driver knows no limits, which is said and leaves nothing.
+    let far = "/1.0/storage-pools/dirs/volumes/custom";
+    assert!(upload(far, "volume", "").contains("limit the size"));
+    ask(&sandbox, "PATCH", &format!("{VOLUMES}/data"), json!({"config": {"size": null}}));
+    ask(&sandbox, "POST", &url, json!({}));
+    fetch(&format!("{url}/backup0"), "volume");
+    assert_eq!(upload(far, "volume", ""), "");
+    assert_eq!(upload(VOLUMES, "volume", "-H 'X-LXD-name: again'"), "");
+    assert!(upload(VOLUMES, "volume", "").contains("already exists"));
+    assert!(upload(VOLUMES, "instance", "-H 'X-LXD-name: x'").contains("not of a custom volume"));
+    assert_eq!(upload("/1.0/instances", "instance", "-H 'X-LXD-name: c2' -H 'X-LXD-pool: dirs'"), "");
+    let shown = sandbox.http("GET", &format!("{far}/data"), None);
+    assert_eq!(
+        (&shown.metadata()["description"], &shown.metadata()["config"]["user.note"]),
+        (&json!("mine"), &json!("1")),
+        "{}",
+        shown.body
+    );
+    ask(&sandbox, "PUT", &format!("{VOLUMES}/again"), json!({"restore": "s1"}));
+    sandbox.lxc_ok(&["config", "device", "set", "c2", "data", "pool", "dirs"]);
+    sandbox.lxc_ok(&["config", "device", "add", "c2", "again", "disk", "pool=default", "source=again", "path=/again"]);
+    sandbox.lxc_ok(&["restore", "c2", "s1"]);
+    sandbox.lxc_ok(&["config", "device", "set", "c2", "data", "pool", "dirs"]);
+    sandbox.lxc_ok(&["config", "device", "add", "c2", "again", "disk", "pool=default", "source=again", "path=/again"]);
+    sandbox.lxc_ok(&["start", "c2"]);
+    assert_eq!(sandbox.exec_ok("c2", "cat /root/f /data/f /again/f; stat -c '%u %g' /data/f"), "old\nnew\nold\n33 44");
+    // A backup that has had its time goes, and those of a volume go with it.
+    ask(&sandbox, "DELETE", &format!("{url}/backup0"), json!({}));
+    for name in ["c1", "c2"] {
+        sandbox.lxc_ok(&["delete", "--force", name]);
+    }
+    for volume in [format!("{VOLUMES}/data"), format!("{VOLUMES}/again"), format!("{far}/data")] {
+        ask(&sandbox, "DELETE", &volume, json!({}));
+    }
+    assert_eq!(sandbox.sh_ok("ls $LXD_DIR/backups"), "");
+    sandbox.lxc_ok(&["storage", "delete", "dirs"]);
+    sandbox.finish();
 }
 
 #[test]

@@ -10,6 +10,8 @@
 
 mod addr;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod interfaces;
 mod link;
 mod mac;

@@ -83,7 +83,7 @@ impl Publish {
     /// is not until then, since stopping would delete it.
     async fn stop(&self, client: &Client, name: &str) -> Result<Option<bool>> {
         let instance: Instance = client.get(&path(&["instances", name])).await?;
-        if !matches!(instance.status.as_str(), "Running" | "Frozen") {
+        if !matches!(instance.status.as_str(), "Running" | "Ready" | "Frozen") {
             return Ok(None);
         }
         if !self.force {

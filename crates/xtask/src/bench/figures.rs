@@ -77,6 +77,12 @@ pub const FIGURES: &[Figure] = &[
     ms("list 200", "`lxc list`, 200 stopped containers", Some(465.0), Goal::AtMost(20.0)),
     ms("list 200 over the API", "GET /1.0/instances?recursion=1 on a connection of its own", Some(15.0), Goal::None),
     ms("1000 requests", "GET /1.0 over 8 connections that are kept, the time for a thousand", None, Goal::Times(3.0)),
+    ms(
+        "1000 new connections",
+        "HTTPS with a certificate and one request each, two clients, the time for a thousand",
+        Some(3413.0),
+        Goal::AtMost(1000.0),
+    ),
     ms("20 creations at once", "20 `lxc init` of busybox started together, until the last returns, btrfs", None, Goal::None),
     ms("list 1100", "`lxc list`, 1000 stopped and 100 running containers", None, Goal::AtMost(100.0)),
     ms("list 1100 over the API", "GET /1.0/containers?recursion=1 with them", None, Goal::AtMost(50.0)),
