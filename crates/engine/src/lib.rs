@@ -9,6 +9,7 @@
 //! [`Engine::server`], [`Engine::certificates`].
 
 pub mod certificates;
+mod configuration;
 mod criu;
 mod devices;
 mod engine;
@@ -40,6 +41,7 @@ pub mod storage_volumes;
 mod sync;
 mod undo;
 
+pub use configuration::configuration_metadata;
 pub use engine::{Config, Engine};
 pub use error::{Context, Error, ErrorKind, Result};
 pub use etag::Tagged;

@@ -5,7 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::{DecodeError, NLM_F_CREATE, NLM_F_EXCL, NlasIterator, parse_i32, parse_string, parse_u32};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoKind, InfoMacVlan, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkMessageBuffer, MacVlanMode,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage, LinkMessageBuffer, MacVlanMode,
 };
 use sys::Errno;
 
@@ -263,6 +264,17 @@ impl Netlink {
     /// Makes it a port of a bridge, or of none (`None`).
     pub fn set_master(&mut self, index: u32, master: Option<u32>) -> Result<()> {
         self.set_attribute("set the bridge of", index, LinkAttribute::Controller(master.unwrap_or(0)))
+    }
+
+    /// Keeps a port of a bridge from reaching other ports of which the same is said, or lets it.
+    pub fn set_isolated(&mut self, index: u32, isolated: bool) -> Result<()> {
+        let mut message = message_for(index);
+        let data = InfoPortData::BridgePort(vec![InfoBridgePort::Isolated(isolated)]);
+        message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::PortKind(InfoPortKind::Bridge), LinkInfo::PortData(data)]));
+        let subject = format!("interface {index}");
+        // Of what changes a link, the kernel looks for this only in what may also make one.
+        let result = self.change(Purpose { operation: "isolate", subject: &subject }, 0, RouteNetlinkMessage::NewLink(message));
+        result.map_err(|error| self.name_subject(error, index))
     }
 
     /// Moves a link to another namespace, where it gets `new_name` (the same if none) and is

@@ -21,6 +21,8 @@ use crate::watcher::Watched;
 
 const SIGKILL: i32 = 9;
 const SIGPWR: i32 = 30;
+/// In the run directory of one that has said that it is ready.
+const READY_FILE: &str = "ready";
 /// systemd's "halt": SIGRTMIN+3, see systemd(1).
 const SIGRTMIN_3: i32 = 37;
 
@@ -87,6 +89,20 @@ impl Container {
         &self.name
     }
 
+    /// Notes that it has said that it is ready, or that it is not any more. A new daemon finds it; it goes with the run.
+    pub fn set_ready(&self, ready: bool) -> Result<()> {
+        let _changing = lock(&self.changing);
+        // One that has ended has no record any more, and the place may be another's.
+        self.check_running()?;
+        let note = self.run_dir.join(READY_FILE);
+        if ready { Ok(sys::fs::write(note, [])?) } else { Ok(sys::fs::remove_file(note)?) }
+    }
+
+    /// Whether it has said so.
+    pub fn is_ready(&self) -> bool {
+        sys::fs::exists(self.run_dir.join(READY_FILE))
+    }
+
     /// What it has now: what it was started with, and what was changed since.
     pub fn spec(&self) -> Arc<ContainerSpec> {
         Arc::clone(&self.spec.read().unwrap_or_else(PoisonError::into_inner))
@@ -115,6 +131,9 @@ impl Container {
     /// Asks init to shut the system down, by the signal that this init takes for it.
     pub fn request_stop(&self) -> Result<()> {
         self.check_running()?;
+        if let Some(signal) = self.spec().tuning.halt_signal {
+            return Ok(sys::process::pidfd_signal(&self.pidfd, signal)?);
+        }
         let is_systemd = sys::fs::read_link(format!("/proc/{}/exe", self.pid)).is_ok_and(|exe| exe.ends_with("systemd"));
         Ok(sys::process::pidfd_signal(&self.pidfd, if is_systemd { SIGRTMIN_3 } else { SIGPWR })?)
     }
@@ -183,6 +202,7 @@ impl Container {
             layout: runtime.facts().layout.clone(),
             cgroup_tag: self.groups.tag().to_string_lossy().into_owned(),
             privileged: own.idmap.is_empty(),
+            dropped_capabilities: own.dropped_capabilities(),
             seccomp: runtime.policy(&own)?.to_vec(),
             cwd: spec.cwd.clone().filter(|cwd| !cwd.is_empty()).unwrap_or_else(home),
             command: spec.command,

@@ -317,7 +317,8 @@ impl Runtime {
         launch.write(dir)?;
         crate::nodes::create(&spec.nodes, &spec.idmap)?;
         groups.create(&spec.limits, owner)?;
-        if !groups.restrict_devices(&spec.nodes)? && spec.idmap.is_empty() {
+        groups.write_files(&spec.tuning.cgroup)?;
+        if !groups.restrict_devices(spec)? && spec.idmap.is_empty() {
             tracing::warn!(container = spec.name, "in a user namespace device access of a privileged container is not restricted");
         }
         Ok(())
@@ -335,7 +336,8 @@ impl Runtime {
             Ok(Some((MonitorReply::Running { pid }, fds))) => {
                 let pidfd = fds.into_iter().next().ok_or_else(|| lost("sent no descriptor of init"))?;
                 let runtime = self.this.upgrade().ok_or_else(|| lost("outlived the runtime"))?;
-                let apparmor = self.facts.apparmor.as_ref().ok().map(|apparmor| apparmor.name(&spec.name));
+                let apparmor =
+                    self.facts.apparmor.as_ref().ok().filter(|_| !spec.tuning.unconfined).map(|apparmor| apparmor.name(&spec.name));
                 Ok(Container::new(&runtime, (spec.clone(), self.groups(&spec.name), apparmor), (pid, pidfd), socket, Some(child)))
             }
             Ok(Some((MonitorReply::Failed(failure), _))) => {
@@ -412,7 +414,8 @@ impl Runtime {
 
     /// Loads the profile of a container, where there are any.
     fn confine(&self, spec: &ContainerSpec) -> Result<Option<String>> {
-        self.facts.apparmor.as_ref().ok().map(|apparmor| apparmor.load(&spec.name, spec.confinement())).transpose()
+        let apparmor = self.facts.apparmor.as_ref().ok().filter(|_| !spec.tuning.unconfined);
+        apparmor.map(|apparmor| apparmor.load(&spec.name, spec.confinement())).transpose()
     }
 
     /// Takes a container's profile out of the kernel: nothing of it runs any more.

@@ -74,7 +74,9 @@ impl Instances {
     /// The instance as the snapshot has it.
     fn restored(&self, name: &str, snapshot: &str) -> Result<InstanceRecord> {
         let source = self.engine.records.snapshots.get(&format!("{name}/{snapshot}"));
-        source.map(|source| source.instance.clone()).ok_or_else(|| Error::not_found(format!("snapshot {name}/{snapshot} does not exist")))
+        source.map(|source| source.instance.clone()).ok_or_else(|| {
+            Error::not_found(format!("snapshot {name}/{snapshot} does not exist")).hint(format!("`lxc info {name}` shows those there are"))
+        })
     }
 
     /// The running state that a snapshot holds.

@@ -174,15 +174,20 @@ impl Instances {
         let (this, instance, snapshot) = (self.clone(), name.to_owned(), snapshot.to_owned());
         self.engine.operations.run(New::instance("Deleting snapshot", name), move |_| {
             let _permit = this.engine.gates.permit(&instance, Action::Snapshot)?;
-            this.snapshot_record(&instance, &snapshot)?;
-            let pool = this.engine.pool(&this.record(&instance)?.pool)?;
-            pool.delete_snapshot(&instance, &snapshot).context(format!("delete snapshot `{instance}/{snapshot}`"))?;
-            let mut changes = this.engine.records.changes();
-            changes.delete::<SnapshotRecord>(&format!("{instance}/{snapshot}"));
-            changes.commit()?;
-            this.engine.lifecycle("instance-snapshot-deleted", "instances", &format!("{instance}/snapshots/{snapshot}"));
-            Ok(None)
+            this.delete_snapshot_held(&instance, &snapshot).map(|()| None)
         })
+    }
+
+    /// The same for who holds the permit.
+    pub(super) fn delete_snapshot_held(&self, name: &str, snapshot: &str) -> Result<()> {
+        self.snapshot_record(name, snapshot)?;
+        let pool = self.engine.pool(&self.record(name)?.pool)?;
+        pool.delete_snapshot(name, snapshot).context(format!("delete snapshot `{name}/{snapshot}`"))?;
+        let mut changes = self.engine.records.changes();
+        changes.delete::<SnapshotRecord>(&format!("{name}/{snapshot}"));
+        changes.commit()?;
+        self.engine.lifecycle("instance-snapshot-deleted", "instances", &format!("{name}/snapshots/{snapshot}"));
+        Ok(())
     }
 
     pub(super) fn snapshot_record(&self, name: &str, snapshot: &str) -> Result<Held<SnapshotRecord>> {
@@ -194,7 +199,7 @@ impl Instances {
     }
 
     /// Oldest first.
-    fn snapshot_records(&self, name: &str) -> Vec<(String, Held<SnapshotRecord>)> {
+    pub(super) fn snapshot_records(&self, name: &str) -> Vec<(String, Held<SnapshotRecord>)> {
         let mut list = self.engine.records.snapshots.below(&format!("{name}/"));
         list.sort_by(|(a_name, a), (b_name, b)| (a.taken_at, a_name).cmp(&(b.taken_at, b_name)));
         list

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use api::StatusCode;
 use api::instances::{Instance, InstanceFull};
 use api::state::{Address, Counters, Cpu, Disk, InstanceState, Memory, Network};
+use keys::instance::volatile;
 use netlink::Tour;
 use storage::VolumeRef;
 
@@ -59,9 +60,14 @@ impl Instances {
     fn render(&self, name: String, record: &InstanceRecord) -> Instance {
         let expanded = expand_record(&self.engine.records, record);
         let status_code = self.status(&name);
+        let mut config = record.config.clone();
+        if status_code == StatusCode::READY {
+            // Of what runs, and so not in the record: no guest keeps anybody from changing that.
+            volatile::LAST_STATE_READY.set(&mut config, "true");
+        }
         Instance {
             architecture: record.architecture.clone(),
-            config: record.config.clone(),
+            config,
             created_at: record.created_at,
             description: record.description.clone(),
             devices: record.devices.clone(),

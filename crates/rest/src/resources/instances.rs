@@ -34,7 +34,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         URL,
         Trusted,
         Streaming(|request, http| Box::pin(create(request, http))),
-        "Create an instance, or bring one back from a backup",
+        "Create an instance, bring one back from a backup, or a copy up to date",
     )
     .takes::<InstancesPost>()
     .takes_bytes("a backup")
@@ -42,7 +42,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     .requires(&["source.type"])
     .ignores::<Instance>()
     .ignores_fields(&["restore", "source.base-image", "source.live", "source.operation", "source.secrets", "source.allow_inconsistent"])
-    .unserved(&["source.refresh", "source.project"])
+    .unserved(&["source.project"])
     .begins("progress of what it takes"),
     row(Get, ONE, Trusted, Streaming(|request, _| Box::pin(get(request))), "Show an instance")
         .query(&[("recursion", "1: with state and snapshots, and then without ETag.")])
