@@ -7,7 +7,7 @@ SYSTEMD_DIR ?= $(PREFIX)/lib/systemd/system
 CARGO ?= cargo
 RELEASE := target/release
 
-.PHONY: all build try test test-vm bench matrix install uninstall deb clean help
+.PHONY: all build try test test-vm bench fuzz matrix install uninstall deb clean help
 
 all: build
 
@@ -38,6 +38,11 @@ bench:
 	@scripts/setup.sh run
 	@$(CARGO) build --release --locked --bins
 	@$(RELEASE)/xtask bench $(BENCH_ARGS)
+
+## fuzz       run every parser on invented input, FUZZ_SECONDS each
+fuzz:
+	@scripts/setup.sh fuzz
+	@scripts/fuzz.sh $(FUZZ_ARGS)
 
 ## matrix     save and restore the running state of all kinds of guests, on all kinds of storage
 matrix:

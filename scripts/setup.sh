@@ -5,6 +5,7 @@
 #   build  what compiling needs
 #   run    also what containers need
 #   test   also what the tests call
+#   fuzz   what compiling and running the fuzzing program needs
 # Says what it installs, changes nothing when nothing is missing, and fails loudly.
 set -euo pipefail
 
@@ -46,6 +47,11 @@ jq jq
 openssl openssl
 "
 
+fuzz_needs="
+g++ g++
+unsquashfs squashfs-tools
+"
+
 fail() {
     echo "setup: $*" >&2
     exit 1
@@ -62,7 +68,8 @@ case ${1:-} in
     build) needs=$build_needs ;;
     run) needs=$build_needs$run_needs ;;
     test) needs=$build_needs$run_needs$test_needs ;;
-    *) fail "usage: setup.sh build|run|test" ;;
+    fuzz) needs=$build_needs$run_needs$fuzz_needs ;;
+    *) fail "usage: setup.sh build|run|test|fuzz" ;;
 esac
 
 command -v cargo > /dev/null || fail "no Rust toolchain: install one from https://rustup.rs, then open a new shell"

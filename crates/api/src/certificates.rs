@@ -8,11 +8,14 @@ use crate::null_default;
 
 /// One trusted certificate.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Certificate {
+    /// PEM text.
     pub certificate: String,
+    /// SHA-256 of its bytes.
     pub fingerprint: String,
+    /// A name to tell it by.
     pub name: String,
+    /// `client`.
     #[serde(rename = "type")]
     pub kind: String,
 }

@@ -8,23 +8,35 @@ use crate::{Config, Timestamp, null_default};
 /// One image.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct Image {
+    /// Its names.
     #[serde(deserialize_with = "null_default")]
     pub aliases: Vec<ImageAlias>,
+    /// What it is for: `x86_64` and so on.
     pub architecture: String,
+    /// It is replaced when its source has a newer version.
     pub auto_update: bool,
+    /// It was downloaded for an instance, and goes when it is not used for a while.
     pub cached: bool,
+    /// When it was made, by its own words.
     pub created_at: Timestamp,
+    /// When it becomes obsolete, by its own words.
     pub expires_at: Timestamp,
+    /// Name of the file that it came as.
     pub filename: String,
+    /// SHA-256 of its file or files.
     pub fingerprint: String,
+    /// When an instance was last made of it.
     pub last_used_at: Timestamp,
+    /// Profiles of instances that are made of it: `default`.
     #[serde(deserialize_with = "null_default")]
     pub profiles: Vec<String>,
+    /// What it says of itself: `os`, `release` and the like.
     #[serde(deserialize_with = "null_default")]
     pub properties: Config,
+    /// Strangers may have it, too.
     pub public: bool,
+    /// Bytes of its files.
     pub size: i64,
     /// `container`.
     #[serde(rename = "type")]
@@ -32,28 +44,31 @@ pub struct Image {
     /// Where it was downloaded from, if from where a newer version may come.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub update_source: Option<UpdateSource>,
+    /// When it came here.
     pub uploaded_at: Timestamp,
 }
 
 /// Where an image was downloaded from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct UpdateSource {
+    /// Its name there.
     pub alias: String,
     /// PEM text of the server's own certificate; empty where one of the system's authorities vouches for it.
     pub certificate: String,
     /// `lxd`, `simplestreams` or `direct`.
     pub protocol: String,
+    /// Address of the server.
     pub server: String,
 }
 
 /// An alias as an image lists it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImageAlias {
+    /// The name.
     pub name: String,
+    /// A text for people.
     #[serde(deserialize_with = "null_default")]
     pub description: String,
 }
@@ -61,10 +76,11 @@ pub struct ImageAlias {
 /// An alias as `/1.0/images/aliases` shows it; also the body of its `POST` and `PUT`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImageAliasEntry {
+    /// A text for people.
     #[serde(deserialize_with = "null_default")]
     pub description: String,
+    /// The name; slashes are allowed.
     #[serde(deserialize_with = "null_default")]
     pub name: String,
     /// Full fingerprint.
@@ -78,15 +94,17 @@ pub struct ImageAliasEntry {
 /// Body of `PUT /1.0/images/FINGERPRINT`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImagePut {
+    /// Replace it when its source has a newer version.
     #[serde(deserialize_with = "null_default")]
     pub auto_update: bool,
     /// When the image becomes obsolete (extension `images_expiry`); left as it is where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// All of what it says of itself.
     #[serde(deserialize_with = "null_default")]
     pub properties: Config,
+    /// Let strangers have it, too.
     #[serde(deserialize_with = "null_default")]
     pub public: bool,
 }
@@ -94,23 +112,29 @@ pub struct ImagePut {
 /// JSON body of `POST /1.0/images` (anything that is not an upload).
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImagesPost {
+    /// Name of the file that it is exported as.
     #[serde(deserialize_with = "null_default")]
     pub filename: String,
+    /// Let strangers have it, too.
     #[serde(deserialize_with = "null_default")]
     pub public: bool,
+    /// Replace it when its source has a newer version.
     #[serde(deserialize_with = "null_default")]
     pub auto_update: bool,
+    /// What it says of itself, over what the source says.
     #[serde(deserialize_with = "null_default")]
     pub properties: Config,
+    /// Names to give it.
     #[serde(deserialize_with = "null_default")]
     pub aliases: Vec<ImageAlias>,
+    /// For one that is published: empty as `images.compression_algorithm` says.
     #[serde(deserialize_with = "null_default")]
     pub compression_algorithm: String,
     /// When the image becomes obsolete (extension `images_expiry`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// Where it comes from.
     #[serde(deserialize_with = "null_default")]
     pub source: ImageSource,
 }
@@ -118,7 +142,6 @@ pub struct ImagesPost {
 /// Where an image comes from.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct ImageSource {
     /// `container`/`instance`, `snapshot`, `image`, `url`, or `build` (extension `image_build`).
     #[serde(rename = "type", deserialize_with = "null_default")]

@@ -8,10 +8,12 @@ use crate::{Timestamp, null_default};
 /// One backup.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct InstanceBackup {
+    /// Its name.
     pub name: String,
+    /// When it was made.
     pub created_at: Timestamp,
+    /// When it will be deleted.
     pub expires_at: Timestamp,
     /// Without snapshots.
     pub instance_only: bool,
@@ -24,15 +26,16 @@ pub struct InstanceBackup {
 /// Body of `POST /1.0/instances/NAME/backups`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct InstanceBackupsPost {
     /// Empty: `backup0` and on.
     #[serde(deserialize_with = "null_default")]
     pub name: String,
     /// Null: never.
     pub expires_at: Option<Timestamp>,
+    /// Leave the snapshots out.
     #[serde(deserialize_with = "null_default")]
     pub instance_only: bool,
+    /// The same under its old name.
     #[serde(deserialize_with = "null_default")]
     pub container_only: bool,
     /// Taken as a wish: a backup that every storage driver can read is made.

@@ -44,7 +44,7 @@ pub struct Instance {
     pub stateful: bool,
     /// Text of `status_code`.
     pub status: String,
-    /// 102 stopped, 103 running, 110 frozen, 112 error.
+    /// 102 stopped, 103 running, 110 frozen, 112 error, 113 running and ready by its own words.
     pub status_code: StatusCode,
     /// `container`.
     #[serde(rename = "type")]
@@ -170,6 +170,9 @@ pub struct Source {
     /// For copies: leave the snapshots out.
     #[serde(deserialize_with = "null_default", skip_serializing_if = "std::ops::Not::not")]
     pub instance_only: bool,
+    /// For copies: where the instance is there already, bring its content and snapshots up to date with the source's.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "std::ops::Not::not")]
+    pub refresh: bool,
     /// The old name of `instance_only`; clients send both.
     #[serde(deserialize_with = "null_default", skip_serializing_if = "std::ops::Not::not")]
     pub container_only: bool,

@@ -66,12 +66,15 @@ pub struct NetworkPut {
 /// Reply to `GET /1.0/networks/NAME/state`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct NetworkState {
+    /// Its IP addresses.
     #[serde(deserialize_with = "null_default")]
     pub addresses: Vec<Address>,
+    /// Its traffic since it is there.
     pub counters: Counters,
+    /// Its hardware address.
     pub hwaddr: String,
+    /// Largest packet in bytes.
     pub mtu: i64,
     /// `up` or `down`.
     pub state: String,
@@ -85,14 +88,18 @@ pub struct NetworkState {
 /// What only a bridge has.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct NetworkStateBridge {
+    /// Priority and hardware address, as the spanning tree has it.
     pub id: String,
+    /// It takes part in a spanning tree.
     pub stp: bool,
     /// In hundredths of a second.
     pub forward_delay: u64,
+    /// VLAN of packets without a tag.
     pub vlan_default: u64,
+    /// It looks at VLAN tags.
     pub vlan_filtering: bool,
+    /// Interfaces that are its ports.
     #[serde(deserialize_with = "null_default")]
     pub upper_devices: Vec<String>,
 }

@@ -35,6 +35,7 @@ codes! {
     FROZEN = 110, "Frozen";
     THAWED = 111, "Thawed";
     ERROR = 112, "Error";
+    READY = 113, "Ready";
     SUCCESS = 200, "Success";
     FAILURE = 400, "Failure";
     CANCELLED = 401, "Cancelled";

@@ -82,19 +82,25 @@ pub struct Usage {
 /// One volume of a pool.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct StorageVolume {
+    /// Its keys.
     #[serde(deserialize_with = "null_default")]
     pub config: Config,
+    /// A text for people.
     #[serde(deserialize_with = "null_default")]
     pub description: String,
+    /// Its name.
     pub name: String,
     /// `container`, `image` or `custom`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// URLs of instances and profiles that use it.
     #[serde(deserialize_with = "null_default")]
     pub used_by: Vec<String>,
+    /// Server: none but this.
     pub location: String,
+    /// `filesystem`.
     pub content_type: String,
+    /// When it was made.
     pub created_at: Timestamp,
 }

@@ -9,8 +9,8 @@ use crate::{Config, Timestamp, null_default};
 /// Body of `POST /1.0/storage-pools/POOL/volumes`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct StorageVolumesPost {
+    /// Its name, without slashes.
     #[serde(deserialize_with = "null_default")]
     pub name: String,
     /// `custom`; the path may say it instead.
@@ -19,10 +19,13 @@ pub struct StorageVolumesPost {
     /// `filesystem` or empty.
     #[serde(deserialize_with = "null_default")]
     pub content_type: String,
+    /// A text for people.
     #[serde(deserialize_with = "null_default")]
     pub description: String,
+    /// Its keys.
     #[serde(deserialize_with = "null_default")]
     pub config: Config,
+    /// Where its content comes from.
     #[serde(deserialize_with = "null_default")]
     pub source: StorageVolumeSource,
 }
@@ -30,7 +33,6 @@ pub struct StorageVolumesPost {
 /// Where a new volume's content comes from.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct StorageVolumeSource {
     /// `copy`, or empty for an empty volume.
     #[serde(rename = "type", deserialize_with = "null_default")]
@@ -49,10 +51,11 @@ pub struct StorageVolumeSource {
 /// Body of `PUT /1.0/storage-pools/POOL/volumes/custom/NAME`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct StorageVolumePut {
+    /// All of its keys.
     #[serde(deserialize_with = "null_default")]
     pub config: Config,
+    /// A text for people.
     #[serde(deserialize_with = "null_default")]
     pub description: String,
     /// Snapshot to restore; every other field is then ignored.
@@ -63,12 +66,14 @@ pub struct StorageVolumePut {
 /// Body of `POST /1.0/storage-pools/POOL/volumes/custom/NAME`: another name, another pool, or both.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct StorageVolumePost {
+    /// The new name.
     #[serde(deserialize_with = "null_default")]
     pub name: String,
+    /// The pool to move it to; empty: it stays where it is.
     #[serde(deserialize_with = "null_default")]
     pub pool: String,
+    /// Move to another server (not offered).
     #[serde(deserialize_with = "null_default")]
     pub migration: bool,
 }
@@ -76,24 +81,28 @@ pub struct StorageVolumePost {
 /// Reply to `GET /1.0/storage-pools/POOL/volumes/custom/NAME/state`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct StorageVolumeState {
+    /// What it takes, and its limit.
     pub usage: Usage,
 }
 
 /// One snapshot of a volume.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct StorageVolumeSnapshot {
     /// `VOLUME/SNAPSHOT`.
     pub name: String,
+    /// Keys of the volume, then.
     #[serde(deserialize_with = "null_default")]
     pub config: Config,
+    /// A text for people.
     #[serde(deserialize_with = "null_default")]
     pub description: String,
+    /// `filesystem`.
     pub content_type: String,
+    /// When it was taken.
     pub created_at: Timestamp,
+    /// When it will be deleted.
     pub expires_at: Timestamp,
 }
 
@@ -111,10 +120,46 @@ pub struct StorageVolumeSnapshotsPost {
 /// Body of `PUT /1.0/storage-pools/POOL/volumes/custom/NAME/snapshots/SNAPSHOT`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the names are those of the API and say it")]
 pub struct StorageVolumeSnapshotPut {
+    /// A text for people.
     #[serde(deserialize_with = "null_default")]
     pub description: String,
     /// Null: never.
     pub expires_at: Option<Timestamp>,
+}
+
+/// One backup of a volume.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct StorageVolumeBackup {
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it is deleted.
+    pub expires_at: Timestamp,
+    /// Without snapshots.
+    pub volume_only: bool,
+    /// In a form that only one storage driver knows: never here.
+    pub optimized_storage: bool,
+}
+
+/// Body of `POST /1.0/storage-pools/POOL/volumes/custom/NAME/backups`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct StorageVolumeBackupsPost {
+    /// Empty: `backup0` and on.
+    #[serde(deserialize_with = "null_default")]
+    pub name: String,
+    /// Null: never.
+    pub expires_at: Option<Timestamp>,
+    /// Without snapshots.
+    #[serde(deserialize_with = "null_default")]
+    pub volume_only: bool,
+    /// Taken as a wish: a backup that every storage driver can read is made.
+    #[serde(deserialize_with = "null_default")]
+    pub optimized_storage: bool,
+    /// Empty: as the server's `backups.compression_algorithm` says.
+    #[serde(deserialize_with = "null_default")]
+    pub compression_algorithm: String,
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use pki::tls::{ServerTrust, client_config};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -11,7 +12,6 @@ use tokio_rustls::client::TlsStream;
 
 use crate::error::{Error, Result};
 use crate::proxy::Proxy;
-use crate::tls::{ServerTrust, client_config};
 
 /// The port of servers whose address names none.
 pub const DEFAULT_PORT: u16 = 8443;
@@ -75,7 +75,7 @@ impl Https {
         let stream = stream.map_err(|error| self.failed(error))?;
         // What is sent is complete: nothing is gained by waiting for more.
         stream.set_nodelay(true).map_err(|error| self.failed(error))?;
-        let config = config.get_or_init(|| client_config(trust, identity.as_ref()).map_err(|error| error.to_string()));
+        let config = config.get_or_init(|| set_up(trust, identity.as_ref()).map_err(|error| pki::tls::explain(&error)));
         let config = config.as_ref().map_err(|reason| self.failed(std::io::Error::other(reason.as_str())))?;
         let name = ServerName::try_from(host.clone()).map_err(|error| self.failed(std::io::Error::other(error)))?;
         TlsConnector::from(config.clone()).connect(name, stream).await.map_err(|error| self.failed(error))
@@ -90,7 +90,22 @@ impl Https {
     }
 
     fn failed(&self, reason: std::io::Error) -> Error {
-        Error::Connect { target: format!("https://{}", self.inner.authority), reason: crate::tls::explain(reason) }
+        Error::Connect { target: format!("https://{}", self.inner.authority), reason: explain(reason) }
+    }
+}
+
+/// What all connections to a server are made with.
+fn set_up(trust: &ServerTrust, identity: Option<&pki::Identity>) -> std::result::Result<Arc<ClientConfig>, rustls::Error> {
+    let mut config = client_config(trust, identity)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// An error of a handshake with the words of whoever refused the server.
+fn explain(error: std::io::Error) -> std::io::Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(tls) => std::io::Error::other(pki::tls::explain(tls)),
+        None => error,
     }
 }
 

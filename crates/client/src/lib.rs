@@ -10,12 +10,13 @@ mod envelope;
 mod error;
 mod events;
 mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod https;
 mod operations;
 mod path;
 mod proxy;
-mod tls;
 mod transport;
 mod websocket;
 
@@ -35,7 +36,7 @@ pub use https::{DEFAULT_PORT, Https};
 pub use hyper::Method;
 pub use operations::ensure_success;
 pub use path::{encode, path, with_query};
-pub use tls::ServerTrust;
+pub use pki::tls::ServerTrust;
 pub use transport::{Stream, Transport, default_socket};
 pub use websocket::{Message, WebSocket};
 

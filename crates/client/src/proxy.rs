@@ -33,7 +33,7 @@ impl Proxy {
         Self::choose(host, &variable("https_proxy"), &variable("no_proxy"))
     }
 
-    fn choose(host: &str, proxy: &str, exceptions: &str) -> io::Result<Option<Self>> {
+    pub fn choose(host: &str, proxy: &str, exceptions: &str) -> io::Result<Option<Self>> {
         if proxy.trim().is_empty() || is_local(host) || exceptions.split(',').any(|exception| is_meant(host, exception.trim())) {
             return Ok(None);
         }

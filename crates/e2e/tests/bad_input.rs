@@ -48,6 +48,31 @@ fn wrong_words_on_the_command_line() {
         (&["profile", "set", "default", "no.such.key", "1"], "no.such.key"),
         (&["storage", "create", "p", "no-such-driver"], "no-such-driver"),
         (&["storage", "create", "p/q", "dir"], "name"),
+        (&["storage", "volume", "create", "default", "v/w"], "lxc storage volume snapshot"),
+        (&["storage", "volume", "create", "default", "v", "no.such.key=1"], "no.such.key"),
+        (&["storage", "volume", "create", "default", "v", "--type", "block"], "block"),
+        (&["storage", "volume", "create", "default/v", "w"], "two words"),
+        (&["storage", "volume", "show", "no-such-pool", "v"], "lxc storage list"),
+        (&["storage", "volume", "show", "default", "no-such-volume"], "lxc storage volume list default"),
+        (&["storage", "volume", "list", "default", "-c", "x"], "column"),
+        (&["storage", "volume", "attach", "default", "no-such-volume", "c1", "/x"], "no-such-volume"),
+        (&["storage", "volume", "attach", "default", "v", "c1", "relative"], "absolute path"),
+        (&["storage", "volume", "detach", "default", "v", "c1"], "default/v"),
+        (&["storage", "volume", "delete", "default", "container/c1"], "container's"),
+        (&["storage", "volume", "copy", "default", "default/v"], "pool/volume"),
+        (&["storage", "volume", "restore", "default", "no-such-volume", "s"], "no-such-volume"),
+        (&["network", "attach-profile", "no-such-network", "default"], "no-such-network"),
+        (&["network", "detach-profile", "lxdbr0", "no-such-profile"], "no-such-profile"),
+        (&["export", "no-such-container"], "no-such-container"),
+        (&["export", "c1", "/no/such/directory/file"], "/no/such/directory"),
+        (&["export", "c1", "/dev/null", "--compression", "zip"], "gzip"),
+        (&["import", "/no/such/file"], "/no/such/file"),
+        (&["import", "/etc/hostname"], "not a tar archive"),
+        (&["import", "/etc"], "directory"),
+        (&["config", "metadata", "show", "no-such-container"], "no-such-container"),
+        (&["config", "template", "show", "c1", "no-such-template"], "lxc config template list c1"),
+        (&["config", "template", "show", "c1", "../metadata.yaml"], "slashes"),
+        (&["manpage", "/no/such/directory"], "/no/such/directory"),
         (&["image", "import", "/no/such/file"], "/no/such/file"),
         (&["image", "delete", "no-such-image"], "no"),
         (&["image", "build", "no-such-distribution/99"], "no-such-distribution"),
@@ -63,7 +88,33 @@ fn wrong_words_on_the_command_line() {
     }
     assert_eq!(config(), before);
     sandbox.assert_unchanged_since(&facts);
+    a_document_that_is_refused_can_be_mended(&sandbox);
     sandbox.finish();
+}
+
+/// What the first save got wrong is there to be mended, and what somebody else changed meanwhile is not overwritten
+/// unnoticed.
+fn a_document_that_is_refused_can_be_mended(sandbox: &Sandbox) {
+    let editor = sandbox.dir().join("editor");
+    let script = r#"#!/bin/sh
+tries=$(cat "$0.tries" 2>/dev/null || echo 0)
+echo $((tries + 1)) > "$0.tries"
+case $tries in
+0) sed -i 's/^config:$/config:\n  limits.memory: lots/; s/^description: ""/description: mended/; s/^ephemeral: false/ephemeral: maybe/' "$1" ;;
+1) sed -i 's/^ephemeral: maybe/ephemeral: false/' "$1" ;;
+2) sed -i 's/lots/64MB/' "$1"; lxc config set c1 user.other mine ;;
+esac
+"#;
+    std::fs::write(sandbox.seen_from_outside(&editor), script).expect("write the editor");
+    let path = editor.display();
+    sandbox.sh_ok(&format!("chmod +x {path}"));
+    let said = sandbox.sh_ok(&format!("printf '\\n\\n\\n' | script -qec 'env EDITOR={path} lxc config edit c1' /dev/null"));
+    assert_eq!(said.matches("Press enter to start the editor again").count(), 3, "{said}");
+    for reason in ["maybe", "lots", "Somebody else changed it meanwhile"] {
+        assert!(said.contains(reason), "{reason}: {said}");
+    }
+    assert_eq!(sandbox.lxc_ok(&["config", "get", "c1", "limits.memory"]), "64MB");
+    assert!(sandbox.lxc_ok(&["config", "show", "c1"]).ends_with("description: mended"));
 }
 
 #[test]

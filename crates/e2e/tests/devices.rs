@@ -150,6 +150,95 @@ fn what_is_not_there_is_named() {
     sandbox.finish();
 }
 
+/// Mounts that the host makes later, and what a mount refuses.
+#[test]
+fn propagation_and_mount_options() {
+    let Some(sandbox) = Sandbox::start("propagation_and_mount_options", Options::storage("overlay")) else { return };
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    sandbox.sh_ok("cd $SANDBOX_DIR && mkdir share && mount -t tmpfs share share && mount --make-shared share && mkdir share/sub");
+    sandbox.mark();
+    let source = format!("source={}", sandbox.dir().join("share").display());
+    let add = |name: &str, options: &[&str]| {
+        let path = format!("path=/{name}");
+        sandbox.lxc_ok(&[&["config", "device", "add", "c1", name, "disk", &source, &path][..], options].concat());
+    };
+    add("apart", &[]);
+    add("slave", &["propagation=rslave", "recursive=true"]);
+    add("options", &["raw.mount.options=noexec,nosuid,noatime"]);
+    let sees = || {
+        sandbox.sh_ok("cd $SANDBOX_DIR && mount -t tmpfs late share/sub && touch share/sub/here");
+        let seen = sandbox.exec_ok("c1", "ls /apart/sub /slave/sub | grep -c here; ls /apart/sub | grep -c here; true");
+        sandbox.sh_ok("umount $SANDBOX_DIR/share/sub");
+        seen
+    };
+    assert_eq!(sees(), "1\n0");
+    sandbox.lxc_ok(&["restart", "--force", "c1"]);
+    assert_eq!(sees(), "1\n0");
+    let flags = sandbox.exec_ok("c1", "awk '$5 == \"/options\" { print $6 }' /proc/self/mountinfo");
+    assert!(["noexec", "nosuid", "noatime"].iter().all(|flag| flags.split(',').any(|word| word == *flag)), "{flags}");
+    // What was set, the guest's root cannot take back.
+    assert!(!sandbox.lxc(&["exec", "c1", "--", "mount", "-o", "remount,bind,exec", "/options"]).ok());
+    let said = sandbox.lxc_fails(&["config", "device", "set", "c1", "options", "raw.mount.options", "discard"]);
+    assert!(said.contains("discard") && said.contains("block devices"), "{said}");
+    sandbox.lxc_ok(&["delete", "--force", "c1"]);
+    sandbox.sh_ok("umount $SANDBOX_DIR/share");
+    sandbox.finish();
+}
+
+/// Settings in liblxc's words do what they say, or are refused by name.
+#[test]
+fn raw_lxc() {
+    let Some(sandbox) = Sandbox::start("raw_lxc", Options::storage("overlay")) else { return };
+    sandbox.build_busybox();
+    sandbox.sh_ok("mkdir $SANDBOX_DIR/share && echo shown > $SANDBOX_DIR/share/file");
+    let raw = format!(
+        "# settings\nlxc.environment = ROLE=web\nlxc.prlimit.nofile = 500:600\nlxc.sysctl.net.ipv4.ip_forward = 1\n\
+         lxc.mount.entry = {} mnt/share none bind,ro,create=dir 0 0\nlxc.cap.drop = net_raw\n\
+         lxc.proc.oom_score_adj = 300\nlxc.cgroup.pids.max = 77\nlxc.cgroup2.pids.max = 77\n\
+         lxc.cgroup.devices.allow = c 10:228 rwm\nlxc.signal.halt = SIGUSR2\nlxc.apparmor.profile = unconfined",
+        sandbox.dir().join("share").display()
+    );
+    sandbox.lxc_ok(&["launch", "busybox", "c1", "-c", &format!("raw.lxc={raw}")]);
+    let shown = "tr '\\0' '\\n' < /proc/1/environ | grep ROLE; echo $ROLE; awk '/open files/ { print $4, $5 }' /proc/1/limits; \
+                 cat /proc/sys/net/ipv4/ip_forward /mnt/share/file; cat /proc/1/oom_score_adj; \
+                 touch /mnt/share/x 2>/dev/null || echo read-only";
+    assert_eq!(sandbox.exec_ok("c1", shown), "ROLE=web\nweb\n500 600\n1\nshown\n300\nread-only");
+    let capabilities = |pid: &str| {
+        let text = sandbox.exec_ok("c1", &format!("awk '/CapBnd/ {{ print $2 }}' /proc/{pid}/status"));
+        u64::from_str_radix(&text, 16).expect("a number")
+    };
+    assert_eq!((capabilities("1") >> 13 & 1, capabilities("self") >> 13 & 1), (0, 0), "CAP_NET_RAW");
+    let groups = "/sys/fs/cgroup/*/lxd*/c1 /sys/fs/cgroup/lxd*/c1";
+    assert_eq!(sandbox.sh_ok(&format!("cat $(ls -d $(ls -d {groups} 2>/dev/null | sed 's,$,/pids.max,') 2>/dev/null | head -1)")), "77");
+    let listed = sandbox.sh_ok(&format!("cat $(ls -d {groups} 2>/dev/null | sed 's,$,/devices.list,') 2>/dev/null || true"));
+    assert!(listed.is_empty() || listed.contains("c 10:228 rwm"), "{listed}");
+    // The one that busybox takes for switching the power off.
+    sandbox.lxc_ok(&["stop", "c1", "--timeout", "20"]);
+    // As for nested clusters: nothing is hidden or kept back from a privileged one.
+    sandbox.lxc_ok(&["config", "set", "c1", "security.privileged", "true"]);
+    sandbox.lxc_ok(&[
+        "config",
+        "set",
+        "c1",
+        "raw.lxc",
+        "lxc.mount.auto=proc:rw sys:rw cgroup:rw\nlxc.cap.drop=\nlxc.cgroup.devices.allow=a\nlxc.init.cmd=/bin/sleep 1000\nlxc.uts.name=other",
+    ]);
+    sandbox.lxc_ok(&["start", "c1"]);
+    assert_eq!(capabilities("1") >> 16 & 1, 1, "CAP_SYS_MODULE");
+    assert_eq!(sandbox.exec_ok("c1", "grep -cE ' (/proc/sys|/sys|/proc/kcore) ro' /proc/self/mountinfo; hostname"), "0\nother");
+    assert_eq!(sandbox.exec_ok("c1", "tr '\\0' ' ' < /proc/1/cmdline"), "/bin/sleep 1000");
+    for (line, words) in [
+        ("lxc.hook.start = /bin/true", "programs of the host are not run"),
+        ("lxc.mount.entry = /srv / none bind", "Root disk"),
+        ("lxc.sysctl.kernel.panic = 1", "the whole host"),
+    ] {
+        let said = sandbox.lxc_fails(&["config", "set", "c1", "raw.lxc", line]);
+        assert!(said.contains(words), "{said}");
+    }
+    sandbox.finish();
+}
+
 #[test]
 fn block_devices_are_mounted() {
     let Some(sandbox) = Sandbox::start("block_devices_are_mounted", Options::storage("overlay")) else { return };
@@ -164,7 +253,8 @@ fn block_devices_are_mounted() {
     let source = format!("source={device}");
     let add =
         |options: &[&str]| sandbox.lxc(&[&["config", "device", "add", "c1", "data", "disk", &source, "path=/data"][..], options].concat());
-    assert!(add(&["shift=true"]).ok());
+    assert!(add(&["shift=true", "raw.mount.options=commit=30,noexec"]).ok());
+    assert_eq!(sandbox.exec_ok("c1", "grep ' /data ' /proc/self/mountinfo | grep -c 'noexec.*commit=30'"), "1");
     sandbox.exec_ok("c1", "echo kept > /data/file && test $(stat -c %u /data/file) = 0");
     // It is nowhere on the host.
     assert_eq!(sandbox.sh_ok(&format!("grep -c {device} /proc/self/mountinfo || true")), "0");

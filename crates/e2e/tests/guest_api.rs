@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use testkit::{Options, Sandbox, wait_until};
 
 const CHECKER: &str = "/root/checker";
@@ -71,6 +72,28 @@ fn instances_read_their_own() {
         let (got, said) = ask(&sandbox, "c2", path);
         assert!(got == status && said.starts_with(text), "{path}: {got} {said}");
     }
+
+    // It says that it is ready, and that is its status, also for a new daemon and not for a new run.
+    let say = |body: &str| {
+        let said = sandbox.lxc_ok(&["exec", "c1", "--", CHECKER, "ask", SOCKET, &format!("PATCH /1.0\n{body}")]);
+        said.lines().next().unwrap_or_default().to_owned()
+    };
+    let status = || sandbox.http("GET", "/1.0/instances/c1", None);
+    assert_eq!(say(r#"{"state": "Ready"}"#), "200");
+    sandbox.kill_daemon();
+    sandbox.start_daemon();
+    let shown = status();
+    assert_eq!((&shown.metadata()["status"], &shown.metadata()["status_code"]), (&json!("Ready"), &json!(113)));
+    assert_eq!(shown.metadata()["config"]["volatile.last_state.ready"], "true");
+    assert!(ask(&sandbox, "c1", "/1.0").1.contains(r#""state":"Ready""#));
+    for body in [r#"{"state": "Frozen"}"#, r#"{"status": "Ready"}"#, "", "[]"] {
+        assert_eq!(say(body), "400", "{body}");
+    }
+    assert_eq!(say(r#"{"state": "Started"}"#), "200");
+    assert_eq!(status().metadata()["status"], "Running");
+    assert_eq!(say(r#"{"state": "Ready"}"#), "200");
+    sandbox.lxc_ok(&["restart", "--force", "c1"]);
+    assert_eq!(status().metadata()["status"], "Running");
 
     // A profile counts, at once.
     sandbox.lxc_ok(&["profile", "set", "default", "user.b", "all"]);

@@ -119,7 +119,29 @@ fn templates_are_applied() {
     sandbox.lxc_ok(&["copy", "c1", "c2"]);
     sandbox.lxc_ok(&["start", "c2"]);
     assert_eq!(sandbox.exec_ok("c2", "cat /etc/applied"), "c2 copy 42");
+    a_container_has_templates_of_its_own(&sandbox);
     sandbox.finish();
+}
+
+fn a_container_has_templates_of_its_own(sandbox: &Sandbox) {
+    let give = |words: &[&str], input: &str| {
+        let outcome = sandbox.lxc_with_input(&[&["config"], words].concat(), input.as_bytes());
+        assert!(outcome.ok(), "{}", outcome.report());
+    };
+    give(&["template", "create", "c2", "motd.tpl"], "hello {{ container.name }}");
+    assert!(sandbox.lxc_ok(&["config", "template", "list", "c2", "-f", "csv"]).ends_with("motd.tpl\nt.tpl"));
+    give(&["template", "edit", "c2", "motd.tpl"], "dear {{ container.name }}");
+    assert_eq!(sandbox.lxc_ok(&["config", "template", "show", "c2", "motd.tpl"]), "dear {{ container.name }}");
+    let shown = sandbox.lxc_ok(&["config", "metadata", "show", "c2"]);
+    let edited = format!("{shown}\n  /etc/motd:\n    when:\n    - start\n    template: motd.tpl\n");
+    give(&["metadata", "edit", "c2"], &edited);
+    let refused = sandbox.lxc_with_input(&["config", "metadata", "edit", "c2"], edited.replace("x86_64", "weird").as_bytes());
+    assert!(!refused.ok() && refused.stderr.contains("weird"), "{}", refused.report());
+    sandbox.lxc_ok(&["restart", "--force", "c2"]);
+    assert_eq!(sandbox.exec_ok("c2", "cat /etc/motd"), "dear c2");
+    sandbox.lxc_ok(&["config", "template", "delete", "c2", "motd.tpl"]);
+    let said = sandbox.lxc_fails(&["config", "template", "show", "c2", "motd.tpl"]);
+    assert!(said.contains("motd.tpl") && said.contains("lxc config template list c2"), "{said}");
 }
 
 #[test]

@@ -242,6 +242,20 @@ fn kernel_limits() {
     assert_eq!(sandbox.exec_ok("c1", shown), "512 700\n512\n700\n0");
     let said = sandbox.lxc_fails(&["config", "set", "c1", "limits.kernel.files", "1"]);
     assert!(said.contains("limits.kernel.files") && said.contains("nofile"), "{said}");
+    let weights = sandbox.sh_ok(
+        "ls -d /sys/fs/cgroup/*/lxd*/c1/blkio.weight /sys/fs/cgroup/*/lxd*/c1/blkio.bfq.weight /sys/fs/cgroup/lxd*/c1/io.weight \
+         /sys/fs/cgroup/lxd*/c1/io.bfq.weight 2>/dev/null | head -1",
+    );
+    if weights.is_empty() {
+        let said = sandbox.lxc_fails(&["config", "set", "c1", "limits.disk.priority", "3"]);
+        assert!(said.contains("limits.disk.priority") || said.contains("weight"), "{said}");
+    } else {
+        for (priority, weight) in [("3", "300"), ("0", "10")] {
+            sandbox.lxc_ok(&["config", "set", "c1", "limits.disk.priority", priority]);
+            let shown = sandbox.sh_ok(&format!("cat {weights}"));
+            assert!(shown.split_whitespace().any(|word| word == weight), "{weights}: {shown}");
+        }
+    }
     if sandbox
         .sh_ok("cat /sys/fs/cgroup/unified/cgroup.controllers /sys/fs/cgroup/cgroup.controllers 2>/dev/null || true")
         .contains("hugetlb")

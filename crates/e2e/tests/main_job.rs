@@ -94,6 +94,9 @@ fn ephemeral_containers_go_when_they_stop() {
     let Some(sandbox) = Sandbox::start("ephemeral_containers_go_when_they_stop", Options::default()) else { return };
     sandbox.build_busybox();
     sandbox.lxc_ok(&["launch", "busybox", "e1", "--ephemeral"]);
+    // An image of it can be made all the same.
+    sandbox.lxc_ok(&["publish", "e1", "--force", "--alias", "of-e1"]);
+    assert_eq!(sandbox.lxc_ok(&["list", "e1", "-c", "st", "-f", "csv"]), "RUNNING,EPHEMERAL");
     sandbox.lxc_ok(&["stop", "--force", "e1"]);
     sandbox.wait_state("e1", "");
     sandbox.lxc_ok(&["launch", "busybox", "e2", "-e"]);

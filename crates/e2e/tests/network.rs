@@ -65,6 +65,10 @@ fn bridges_of_ones_own() {
     sandbox.lxc_ok(&["launch", "busybox", "c1", "-n", "br1"]);
     wait_address(&sandbox, "c1");
     assert!(sandbox.lxc_ok(&["list", "c1"]).contains("10.98.76."));
+    sandbox.lxc_ok(&["network", "attach-profile", "br1", "default", "second", "eth7"]);
+    sandbox.exec_ok("c1", "ip link show eth7");
+    sandbox.lxc_ok(&["network", "detach-profile", "br1", "default"]);
+    assert!(!sandbox.lxc(&["exec", "c1", "--", "ip", "link", "show", "eth7"]).ok());
     let said = sandbox.lxc_fails(&["network", "delete", "br1"]);
     assert!(said.contains("use"), "{said}");
     sandbox.lxc_ok(&["delete", "--force", "c1"]);
@@ -115,6 +119,60 @@ fn other_nic_types() {
     sandbox.sh_ok("test ! -e /sys/class/net/phys0");
     sandbox.lxc_ok(&["stop", "--force", "c1"]);
     wait_until("the physical device back on the host", Duration::from_secs(10), || sandbox.sh("test -e /sys/class/net/phys0").ok());
+    sandbox.finish();
+}
+
+/// Cards that are isolated reach the host and not each other; what a guest sends has the priority that it was given.
+#[test]
+fn isolation_and_priority() {
+    let Some(sandbox) = Sandbox::start("isolation_and_priority", Options::storage("overlay")) else { return };
+    sandbox.build_busybox();
+    for name in ["c1", "c2"] {
+        sandbox.lxc_ok(&["init", "busybox", name]);
+        sandbox.lxc_ok(&["config", "device", "override", name, "eth0", "security.port_isolation=true"]);
+        sandbox.lxc_ok(&["start", name]);
+    }
+    wait_address(&sandbox, "c1");
+    wait_address(&sandbox, "c2");
+    let own = |name: &str| sandbox.exec_ok(name, "ip -4 addr show eth0 | awk '/inet / { sub(\"/.*\", \"\", $2); print $2 }'");
+    let (address, gateway) = (own("c2"), sandbox.exec_ok("c1", "ip route | awk '/^default/ { print $3 }'"));
+    let reaches = |target: &str| sandbox.lxc(&["exec", "c1", "--", "ping", "-c", "1", "-W", "2", target]).ok();
+    assert!(reaches(&gateway) && !reaches(&address), "isolated from the wrong ones");
+    // In place: the card keeps its address.
+    sandbox.lxc_ok(&["config", "device", "set", "c2", "eth0", "security.port_isolation", "false"]);
+    assert_eq!(own("c2"), address);
+    // It may remember for a while that there was no answer.
+    wait_until("a way to one that is not isolated", Duration::from_secs(20), || reaches(&address));
+    sandbox.lxc_ok(&["config", "device", "set", "c2", "eth0", "security.port_isolation", "true"]);
+    sandbox.kill_daemon();
+    sandbox.start_daemon();
+    assert!(!reaches(&address), "forgotten by a new daemon");
+
+    // What arrives at the host, counted by its priority.
+    sandbox.sh_ok(
+        "nft 'table inet probe { chain received { type filter hook input priority 0; meta priority 0:7 icmp type echo-request counter; }; \
+         chain sent { type filter hook postrouting priority 0; meta priority 0:7 tcp dport 9 counter; }; }'",
+    );
+    let counted = |chain: &str| sandbox.sh_ok(&format!("nft list chain inet probe {chain} | sed -n 's/.*packets \\([0-9]*\\).*/\\1/p'"));
+    assert!(reaches(&gateway) && counted("received") == "0");
+    sandbox.lxc_ok(&["config", "set", "c1", "limits.network.priority", "7"]);
+    assert!(reaches(&gateway));
+    assert_ne!(counted("received"), "0", "its packets have no priority");
+    // Routed on, too, where the kernel sets another one.
+    sandbox.sh_ok(
+        "ip link add up0 type veth peer name up1; ip link set up1 up; ip link set up0 up; ip addr add 192.0.2.1/24 dev up0; \
+         ip neigh add 192.0.2.9 lladdr 00:16:3e:00:00:09 dev up0",
+    );
+    sandbox.exec_ok("c1", "nc -w 1 192.0.2.9 9 < /dev/null || true");
+    assert_ne!(counted("sent"), "0", "its routed packets have no priority");
+    sandbox.sh_ok("ip link delete up0; nft delete table inet probe");
+    sandbox.lxc_ok(&["restart", "--force", "c1"]);
+    assert!(sandbox.sh_ok("nft list tables").contains("lxd_prio_"));
+    sandbox.lxc_ok(&["config", "set", "c1", "limits.network.priority", "0"]);
+    assert!(!sandbox.sh_ok("nft list tables").contains("lxd_prio_"), "rules of a priority that was unset");
+    sandbox.lxc_ok(&["config", "set", "c1", "limits.network.priority", "3"]);
+    sandbox.lxc_ok(&["stop", "--force", "c1"]);
+    assert!(!sandbox.sh_ok("nft list tables").contains("lxd_prio_"), "rules of a stopped container");
     sandbox.finish();
 }
 

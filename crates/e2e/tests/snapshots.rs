@@ -57,6 +57,7 @@ fn snapshots(test: &str, backend: &'static str) {
     // The image may go while containers made of it live on.
     sandbox.lxc_ok(&["image", "delete", "busybox"]);
     assert_eq!(sandbox.exec_ok("c3", "cat /root/state"), "two");
+    exported_and_imported(&sandbox, first);
     sandbox.finish();
 }
 
@@ -98,4 +99,26 @@ fn snapshots_by_themselves() {
     let said = sandbox.lxc_fails(&["config", "set", "c1", "snapshots.schedule", "61 * * * *"]);
     assert!(said.contains("Invalid schedule: 61 * * * *"), "{said}");
     sandbox.finish();
+}
+
+/// All of `c3` in one file, while it runs, and another container made of that.
+fn exported_and_imported(sandbox: &Sandbox, first: &str) {
+    let said = sandbox.sh_ok("cd $SANDBOX_DIR && lxc export c3 && lxc import c3.tar.gz c4");
+    assert_eq!(said, "Backup exported successfully!\nContainer c4 imported");
+    let again = sandbox.sh("cd $SANDBOX_DIR && lxc export c3");
+    assert!(!again.ok() && again.stderr.contains("c3.tar.gz exists already"), "{}", again.report());
+    sandbox.lxc_ok(&["start", "c4"]);
+    assert_eq!(sandbox.exec_ok("c4", "cat /root/state; hostname"), "two\nc4");
+    sandbox.lxc_ok(&["stop", "--force", "c4"]);
+    sandbox.lxc_ok(&["restore", "c4", "s1"]);
+    sandbox.lxc_ok(&["start", "c4"]);
+    assert_eq!(sandbox.exec_ok("c4", first), "one\n5 6\nstate\nfine");
+
+    sandbox.sh_ok("lxc export c4 - --instance-only --compression none | lxc import - c5");
+    assert_eq!(sandbox.lxc_ok(&["list", "c5", "-c", "nsS", "--format", "csv"]), "c5,STOPPED,0");
+    let half = sandbox.sh("cd $SANDBOX_DIR && head -c 400000 c3.tar.gz > half && lxc import half c6");
+    assert!(!half.ok() && sandbox.state_of("c6").is_empty(), "{}", half.report());
+    let full = sandbox.sh("lxc export c3 /dev/full");
+    assert!(!full.ok() && full.stderr.contains("/dev/full"), "{}", full.report());
+    assert_eq!(sandbox.http("GET", "/1.0/instances/c3/backups", None).metadata(), &serde_json::json!([]), "fetched or not, then deleted");
 }

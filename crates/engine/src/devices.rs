@@ -31,10 +31,12 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// Whether `new` is the same with other limits, which can be changed where it is.
-    pub(crate) fn differs_in_rates(&self, new: &Self) -> bool {
+    /// Whether `new` differs only in what can be changed where it is: limits and isolation of a card.
+    pub(crate) fn is_adjustable_to(&self, new: &Self) -> bool {
         match (self, new) {
-            (Self::Nic(old), Self::Nic(new)) => old.rates != new.rates && Nic { rates: new.rates.clone(), ..old.clone() } == *new,
+            (Self::Nic(old), Self::Nic(new)) => {
+                old != new && Nic { rates: new.rates.clone(), isolated: new.isolated, ..old.clone() } == *new
+            }
             _ => false,
         }
     }
@@ -76,9 +78,17 @@ fn device(kind: DeviceType) -> Option<&'static dyn Device> {
     }
 }
 
-/// The parts of all devices but the root disk.
+/// What the parts of `raw.lxc` are called, with a number after it. No device has such a name.
+const RAW: &str = "raw.lxc/";
+
+/// The parts of all devices but the root disk, and of the mounts of `raw.lxc`.
 pub(crate) fn parts(devices: &Devices, owner: &Owner<'_>) -> Result<Parts> {
     let mut parts = Parts::new();
+    let raw = keys::instance::RAW_LXC.get(owner.config).unwrap_or_default();
+    for (index, config) in raw.mounts.iter().enumerate() {
+        let name = format!("{RAW}{index}");
+        parts.extend(part(&name, config, owner)?.map(|part| (name, part)));
+    }
     for (name, config) in keys::devices::in_order(devices) {
         if let Some(part) = part(name, config, owner)? {
             parts.insert(name.to_owned(), part);
@@ -129,9 +139,9 @@ fn node_of(owner: &Owner<'_>, device: &str, target: &str, (block, (major, minor)
 }
 
 /// The parts of a running container after a change of its devices from `before`. One that stays as
-/// it was keeps its part even if the host no longer has what it was made of.
+/// it was keeps its part even if the host no longer has what it was made of. Those of `raw.lxc` stay until it stops.
 pub(crate) fn parts_after(old: &Parts, (before, after): (&Devices, &Devices), owner: &Owner<'_>) -> Result<Parts> {
-    let mut parts = Parts::new();
+    let mut parts: Parts = old.iter().filter(|(name, _)| name.starts_with(RAW)).map(|(name, part)| (name.clone(), part.clone())).collect();
     for (name, config) in keys::devices::in_order(after) {
         let kept = old.get(name).filter(|_| before.get(name) == Some(config)).cloned();
         let part = match (part(name, config, owner), kept) {
@@ -174,10 +184,10 @@ fn attach_nodes(container: &Container, nodes: &[DeviceNode]) -> runtime::Result<
     Ok(())
 }
 
-/// Gives a part that a running container has other limits.
-pub(crate) fn limit(container: &Container, name: &str, part: &Part) -> Result<()> {
+/// Changes what can be changed of a part that a running container has.
+pub(crate) fn adjust(container: &Container, name: &str, part: &Part) -> Result<()> {
     match part {
-        Part::Nic(nic) => container.limit_nic(nic).context(format!("limit device '{name}' of the running container")),
+        Part::Nic(nic) => container.adjust_nic(nic).context(format!("change device '{name}' of the running container")),
         Part::Disk(_) | Part::Nodes(_) => Ok(()),
     }
 }

@@ -67,6 +67,8 @@ impl Engine {
         let volumes: Vec<String> = volumes.map(|(id, _)| id).collect();
         let backups = self.records.backups.all().into_iter().filter(|(_, record)| is_due(record.expires_at));
         let backups: Vec<String> = backups.map(|(id, _)| id).collect();
+        let volume_backups = self.records.volume_backups.all().into_iter().filter(|(_, record)| is_due(record.expires_at));
+        let volume_backups: Vec<String> = volume_backups.map(|(id, _)| id).collect();
         for id in backups {
             let Some((instance, backup)) = id.split_once('/') else { continue };
             wait_for(&id, self.instances().delete_backup(instance, backup));
@@ -76,13 +78,23 @@ impl Engine {
             wait_for(&id, self.instances().delete_snapshot(instance, snapshot));
         }
         for id in volumes {
-            let mut parts = id.splitn(3, '/');
-            let (Some(pool), Some(volume), Some(snapshot)) = (parts.next(), parts.next(), parts.next()) else { continue };
+            let Some((pool, volume, snapshot)) = split_in_three(&id) else { continue };
             wait_for(&id, self.storage_volumes(pool).and_then(|volumes| volumes.delete_snapshot(volume, snapshot)));
+        }
+        for id in volume_backups {
+            let Some((pool, volume, backup)) = split_in_three(&id) else { continue };
+            wait_for(&id, self.storage_volumes(pool).and_then(|volumes| volumes.delete_backup(volume, backup)));
         }
         let until = next.map_or(PAUSE.0, |next| Duration::from_secs((next.unix() - now.unix()).unsigned_abs()));
         until.clamp(PAUSE.1, PAUSE.0)
     }
+}
+
+/// `POOL/VOLUME/NAME`.
+fn split_in_three(id: &str) -> Option<(&str, &str, &str)> {
+    let (pool, rest) = id.split_once('/')?;
+    let (volume, name) = rest.split_once('/')?;
+    Some((pool, volume, name))
 }
 
 /// Does not hold the engine while it waits.

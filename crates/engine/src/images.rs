@@ -19,11 +19,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use api::Config;
-use api::images::{Image, ImageAlias, ImagePut, UpdateSource};
+use api::images::{Image, ImageAlias, ImagePut};
 use serde_json::Value;
 
 pub(crate) use download::Keep;
-pub(crate) use remote::RemoteImage;
+pub(crate) use remote::{RemoteImage, read_foreign_reply};
 pub(crate) use unpacked::ImageState;
 
 use crate::error::Context;
@@ -242,12 +242,7 @@ fn render(fingerprint: String, record: &ImageRecord, aliases: Vec<ImageAlias>) -
         public: record.public,
         size: i64::try_from(record.size_bytes).unwrap_or(i64::MAX),
         kind: "container".into(),
-        update_source: record.source.as_ref().map(|source| UpdateSource {
-            alias: source.alias.clone(),
-            certificate: source.certificate.clone(),
-            protocol: source.protocol.clone(),
-            server: source.server.clone(),
-        }),
+        update_source: record.source.as_ref().map(remote::shown_source),
         uploaded_at: record.uploaded_at,
     }
 }

@@ -24,6 +24,7 @@ mod names;
 mod ownership;
 mod processors;
 mod recovery;
+mod refresh;
 mod rename;
 mod restore;
 pub(crate) mod schedule;

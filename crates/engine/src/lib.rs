@@ -9,6 +9,7 @@
 //! [`Engine::server`], [`Engine::certificates`].
 
 pub mod certificates;
+mod configuration;
 mod criu;
 mod devices;
 mod engine;
@@ -16,6 +17,8 @@ pub mod error;
 pub mod etag;
 pub mod events;
 mod expiry;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod guest;
 mod host;
 mod hotplug;
@@ -38,6 +41,7 @@ pub mod storage_volumes;
 mod sync;
 mod undo;
 
+pub use configuration::configuration_metadata;
 pub use engine::{Config, Engine};
 pub use error::{Context, Error, ErrorKind, Result};
 pub use etag::Tagged;

@@ -13,6 +13,8 @@ use crate::sync::{lock, read, write};
 pub(crate) struct Run {
     pub container: Arc<Container>,
     pub is_frozen: AtomicBool,
+    /// It has said through the guest API that it is ready.
+    pub is_ready: AtomicBool,
     /// Its sessions are ended because its running state is saved and it stops.
     pub is_leaving: AtomicBool,
     watchers: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
@@ -48,8 +50,8 @@ impl Live {
 
     pub(crate) fn insert(&self, name: &str, container: Arc<Container>) {
         self.set_unsettled(name, None);
-        let is_frozen = AtomicBool::new(container.is_frozen());
-        let run = Run { container, is_frozen, is_leaving: AtomicBool::new(false), watchers: Mutex::default() };
+        let (is_frozen, is_ready) = (AtomicBool::new(container.is_frozen()), AtomicBool::new(container.is_ready()));
+        let run = Run { container, is_frozen, is_ready, is_leaving: AtomicBool::new(false), watchers: Mutex::default() };
         write(&self.runs).insert(name.to_owned(), Arc::new(run));
     }
 
@@ -82,6 +84,7 @@ impl Live {
         match read(&self.runs).get(name) {
             None => StatusCode::STOPPED,
             Some(run) if run.is_frozen.load(Ordering::Relaxed) => StatusCode::FROZEN,
+            Some(run) if run.is_ready.load(Ordering::Relaxed) => StatusCode::READY,
             Some(_) => StatusCode::RUNNING,
         }
     }

@@ -13,7 +13,7 @@ use store::{CommitError, Guard, Record, Revision, Store, Table, Write};
 
 pub(crate) use kinds::{
     AliasRecord, BackupRecord, CertificateRecord, ImageRecord, InstanceRecord, IntentRecord, NetworkRecord, PoolRecord, ProfileRecord,
-    ServerRecord, SnapshotRecord, SourceRecord, VolumeIntentRecord, VolumeRecord, VolumeSnapshotRecord,
+    ServerRecord, SnapshotRecord, SourceRecord, VolumeBackupRecord, VolumeIntentRecord, VolumeRecord, VolumeSnapshotRecord,
 };
 
 use crate::error::Context;
@@ -125,6 +125,7 @@ pub(crate) struct Records {
     pub networks: Kind<NetworkRecord>,
     pub pools: Kind<PoolRecord>,
     pub backups: Kind<BackupRecord>,
+    pub volume_backups: Kind<VolumeBackupRecord>,
     pub volumes: Kind<VolumeRecord>,
     pub volume_snapshots: Kind<VolumeSnapshotRecord>,
     pub volume_intents: Kind<VolumeIntentRecord>,
@@ -144,6 +145,7 @@ impl Records {
             networks: Kind::load(&store)?,
             pools: Kind::load(&store)?,
             backups: Kind::load(&store)?,
+            volume_backups: Kind::load(&store)?,
             volumes: Kind::load(&store)?,
             volume_snapshots: Kind::load(&store)?,
             volume_intents: Kind::load(&store)?,

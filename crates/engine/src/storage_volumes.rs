@@ -3,6 +3,7 @@
 //! As with instances, what a change does to the pool and to the records is covered by an intent
 //! (`storage_volumes/intents.rs`), and one volume is worked on by one at a time.
 
+mod backups;
 mod copy;
 mod intents;
 mod snapshots;
@@ -22,7 +23,7 @@ use crate::error::Context;
 use crate::instances::expand::expand_record;
 use crate::leases::Lease;
 use crate::operations::Operation;
-use crate::records::{Held, VolumeIntentRecord, VolumeRecord, VolumeSnapshotRecord};
+use crate::records::{Held, VolumeBackupRecord, VolumeIntentRecord, VolumeRecord, VolumeSnapshotRecord};
 use crate::{Engine, Error, ErrorKind, Result, Tagged, etag, patch, points};
 
 /// The custom volumes of one storage pool.
@@ -31,6 +32,8 @@ pub struct StorageVolumes {
     pub(crate) engine: Arc<Engine>,
     pool: String,
 }
+
+pub use backups::VolumeBackupUpload;
 
 /// What became of a request that may take long.
 #[derive(Debug)]
@@ -68,7 +71,7 @@ impl Engine {
         if !self.records.volumes.contains(&format!("{pool}/{name}")) {
             return Err(Error::bad_request(format!("Storage volume '{pool}/{name}' not found")));
         }
-        self.custom_volumes(pool)?.content(name).context(format!("look at storage volume `{pool}/{name}`"))
+        self.custom_volumes(pool)?.content(&VolumeRef::instance(name)).context(format!("look at storage volume `{pool}/{name}`"))
     }
 }
 
@@ -224,6 +227,10 @@ impl StorageVolumes {
             changes.delete::<VolumeSnapshotRecord>(&format!("{id}/{snapshot}"));
             changes.insert(&format!("{new_id}/{snapshot}"), VolumeSnapshotRecord::clone(&record.record))?;
         }
+        for (backup, record) in self.engine.records.volume_backups.below(&format!("{id}/")) {
+            changes.delete::<VolumeBackupRecord>(&format!("{id}/{backup}"));
+            changes.insert(&format!("{new_id}/{backup}"), VolumeBackupRecord::clone(&record.record))?;
+        }
         changes.delete::<VolumeIntentRecord>(&id);
         changes.commit()?;
         intent.done();
@@ -250,7 +257,9 @@ impl StorageVolumes {
         for (snapshot, _) in self.engine.records.volume_snapshots.below(&format!("{id}/")) {
             changes.delete::<VolumeSnapshotRecord>(&format!("{id}/{snapshot}"));
         }
+        let backups = self.forget_backups(name, &mut changes);
         changes.commit()?;
+        backups.iter().for_each(|path| self.engine.remove_backup_file(path));
         self.lifecycle("deleted", name);
         Ok(())
     }

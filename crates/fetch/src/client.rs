@@ -4,13 +4,14 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pki::tls::ServerTrust;
 use ureq::Agent;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 
 use crate::error::shown_url;
-use crate::tls::{self, TlsConnector, Trust};
+use crate::tls::TlsConnector;
 use crate::{Error, Proxies, Result};
 
 /// How long looking up a name, connecting and the handshakes may take, each.
@@ -28,7 +29,7 @@ const MAX_REDIRECTS: u32 = 5;
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How it proves who it is.
-    pub trust: Trust,
+    pub trust: ServerTrust,
     /// Ways through proxies.
     pub proxies: Proxies,
     /// The `User-Agent` header.
@@ -60,7 +61,7 @@ impl Client {
         let uri = check_url(base)?;
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         let proxy = settings.proxies.for_host(host).map(parse_proxy).transpose()?;
-        let is_pinned = matches!(settings.trust, Trust::Pinned(_));
+        let is_pinned = matches!(settings.trust, ServerTrust::Pinned(_));
         let config = Agent::config_builder()
             .https_only(true)
             .http_status_as_error(false)
@@ -75,7 +76,8 @@ impl Client {
             .timeout_per_write(Some(SILENCE_TIMEOUT))
             .timeout_recv_response(Some(2 * SILENCE_TIMEOUT))
             .build();
-        let tls = TlsConnector(Arc::new(tls::config(&settings.trust)?));
+        let config_of_tls = pki::tls::client_config(&settings.trust, None).map_err(|error| Error::Tls(pki::tls::explain(&error)))?;
+        let tls = TlsConnector(Arc::new(config_of_tls));
         let connector = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default()).chain(tls);
         Ok(Self { agent: Agent::with_parts(config, connector, DefaultResolver::default()) })
     }
@@ -206,8 +208,8 @@ mod tests {
     use super::*;
 
     fn settings() -> Settings {
-        let pem = "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----\n";
-        let trust = Trust::Pinned(crate::Certificate::from_pem(pem).expect("base64"));
+        let made = pki::generate(pki::Purpose::Server, "root@host", &[], 1_700_000_000).expect("generate");
+        let trust = ServerTrust::Pinned(pki::Certificate::from_pem(&made.certificate_pem).expect("certificate"));
         Settings { trust, proxies: Proxies::default(), user_agent: "test".into() }
     }
 

@@ -16,9 +16,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A text that is no certificate.
-    #[error("Invalid certificate: {0}")]
-    Certificate(String),
+    /// TLS cannot be set up.
+    #[error("{0}")]
+    Tls(String),
     /// The proxy's address is of no use.
     #[error("proxy {address}: {reason}")]
     Proxy {
@@ -92,7 +92,7 @@ fn explain(error: &ureq::Error) -> String {
 
 fn explain_io(error: &io::Error) -> String {
     if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        return crate::tls::explain(tls);
+        return pki::tls::explain(tls);
     }
     match error.kind() {
         io::ErrorKind::UnexpectedEof => "the server closed the connection in the middle".to_owned(),

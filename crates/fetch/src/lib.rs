@@ -13,5 +13,5 @@ mod tls;
 
 pub use client::{Client, Reply, Settings, Stop};
 pub use error::{Error, Result, shown_url};
+pub use pki::tls::ServerTrust;
 pub use proxy::Proxies;
-pub use tls::{Certificate, Trust};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, LazyLock};
 
 use images::{DevicePolicy, TemplateContext, UnpackOptions};
 
@@ -21,6 +22,45 @@ pub fn image(input: &[u8]) {
     let options = UnpackOptions { devices: DevicePolicy::Skip, limit_bytes: Some(1 << 20) };
     drop(images::unpack_with(&file, None, &target, &options));
     assert_eq!(names(dir.path()), ["image", "target"], "something was written outside");
+}
+
+/// Size of a block of a tar archive.
+const BLOCK_BYTES: usize = 512;
+/// Where a header has the size of its member, and its checksum.
+const SIZE: std::ops::Range<usize> = 124..136;
+const CHECKSUM: std::ops::Range<usize> = 148..156;
+
+/// An archive whose headers are made to have the right checksum, so that what is in them is looked at.
+pub fn tarball(input: &[u8]) {
+    let mut archive = input.to_vec();
+    let mut at = 0;
+    while at + BLOCK_BYTES <= archive.len() {
+        let header = &mut archive[at..at + BLOCK_BYTES];
+        header[CHECKSUM].fill(b' ');
+        let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+        header[CHECKSUM].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        let size = std::str::from_utf8(&header[SIZE]).ok().and_then(|text| usize::from_str_radix(text.trim_matches(['\0', ' ']), 8).ok());
+        at += BLOCK_BYTES + size.unwrap_or(0).min(archive.len()).next_multiple_of(BLOCK_BYTES);
+    }
+    image(&archive);
+    backup(&archive);
+}
+
+/// The engine that backups are brought to.
+static ENGINE: LazyLock<Arc<engine::Engine>> = LazyLock::new(|| crate::sockets::engine().1);
+
+/// A backup: its index, the records in that, and the volume.
+pub fn backup(input: &[u8]) {
+    let dir = scratch();
+    let file = dir.path().join("backup");
+    std::fs::write(&file, input).expect("write the input");
+    if let Ok(index) = images::read_backup_index(&file) {
+        engine::fuzzing::backup_records(&ENGINE, &index);
+    }
+    let target = dir.path().join("target");
+    std::fs::create_dir(&target).expect("mkdir");
+    drop(images::unpack_backup(&file, None, &target, "rootfs"));
+    assert_eq!(names(dir.path()), ["backup", "target"], "something was written outside");
 }
 
 fn names(dir: &Path) -> Vec<String> {

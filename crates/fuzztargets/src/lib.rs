@@ -5,6 +5,8 @@
 
 mod archives;
 mod bodies;
+mod servers;
+mod sockets;
 mod texts;
 
 /// A target: its name and what it does with an input.
@@ -16,6 +18,8 @@ pub const TARGETS: &[Target] = &[
     ("control", bodies::control_message),
     ("filters", bodies::filter),
     ("images", archives::image),
+    ("tarballs", archives::tarball),
+    ("backups", archives::backup),
     ("metadata", archives::metadata),
     ("templates", archives::template),
     ("keys", texts::keys),
@@ -23,6 +27,16 @@ pub const TARGETS: &[Target] = &[
     ("leases", texts::leases),
     ("mounts", texts::mounts),
     ("fdinfo", texts::fdinfo),
+    ("streams", servers::stream),
+    ("indexes", servers::index),
+    ("replies", servers::reply),
+    ("parts", servers::parts),
+    ("addresses", servers::addresses),
+    ("certificates", servers::certificates),
+    ("tokens", servers::token),
+    ("guests", sockets::guest),
+    ("strangers", sockets::stranger),
+    ("netlink", sockets::netlink),
 ];
 
 /// The target of a name.

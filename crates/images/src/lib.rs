@@ -18,7 +18,7 @@ mod stream;
 mod templates;
 mod unpack;
 
-pub use backup::{BackupConfig, BackupIndex, BackupWriter, read_backup_index, unpack_backup};
+pub use backup::{BackupConfig, BackupIndex, BackupReader, BackupWriter, CUSTOM_VOLUME, read_backup_index};
 pub use build::{BuiltImage, Distribution, Recipe, build};
 pub use error::Error;
 pub use formats::{Compression, Format};

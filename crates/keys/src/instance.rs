@@ -1,9 +1,11 @@
 //! Keys of instances; profiles take the same ones but for `volatile.*`.
 
+use std::collections::BTreeMap;
+
 use crate::row::keys;
 use crate::types::{
-    Count, Cpu, CpuAllowance, Environment, Expiry, Memory, MemoryEnforce, Modules, Priority, RawIdmap, ResourceLimit, Schedule, Size,
-    SnapshotPattern, Text, Uint32,
+    Count, Cpu, CpuAllowance, Environment, Expiry, Memory, MemoryEnforce, Modules, Priority, RawIdmap, RawLxc, ResourceLimit, Schedule,
+    Size, SnapshotPattern, StateCompression, Text, Uint32,
 };
 use crate::{Config, KeyError, Refused, Table};
 
@@ -48,6 +50,9 @@ keys! { ROWS;
     LIMITS_MEMORY_SWAP: bool = "limits.memory.swap", "true", Now;
     /// How readily the instance is swapped out.
     LIMITS_MEMORY_SWAP_PRIORITY: Priority = "limits.memory.swap.priority", "10", Now;
+    /// Priority of the packets that come out of the instance's bridged and p2p cards, by which the host's interfaces queue
+    /// them under load. Of the kernel's own queues, 6 and 7 are served first and 1 to 3 last.
+    LIMITS_NETWORK_PRIORITY: Priority = "limits.network.priority", "0", Now;
     /// How many processes the instance may have.
     LIMITS_PROCESSES: Count = "limits.processes", "", Now;
     /// Kernel modules loaded on the host before the instance starts.
@@ -56,11 +61,20 @@ keys! { ROWS;
     /// unset means true, or false with `security.nesting`. Services of the guest then lose the sandboxing of systemd
     /// that needs such namespaces (`PrivateTmp=`, `ProtectSystem=`, `ProtectHostname=`, `PrivateUsers=` and the like).
     MIGRATION_STATEFUL: bool = "migration.stateful", "", Restart;
+    /// How the memory in a saved running state is compressed. It takes less room, and a little more time unless the
+    /// disk is slow.
+    MIGRATION_STATEFUL_COMPRESSION: StateCompression = "migration.stateful.compression", "none", Now;
     /// Rules added to the instance's AppArmor profile, each with its comma: `deny /srv/** w,`. A denial wins over what
     /// is allowed. Without effect where `lxc info` shows that containers are not confined.
     RAW_APPARMOR: Text = "raw.apparmor", "", Now;
     /// Extra entries of the id map.
     RAW_IDMAP: RawIdmap = "raw.idmap", "", Restart;
+    /// Settings in the words of lxc.container.conf(5), a line each: `lxc.apparmor.profile` (unconfined), `lxc.cap.drop`, limits
+    /// and `devices.allow` of `lxc.cgroup.*` and `lxc.cgroup2.*` (what counts is the version that the host has), `lxc.environment`,
+    /// `lxc.init.cmd`, `lxc.mount.auto`, `lxc.mount.entry` (binds, which are as disk devices), `lxc.prlimit.*`,
+    /// `lxc.proc.oom_score_adj`, `lxc.signal.halt`, `lxc.sysctl.*` (of what an instance has for itself), `lxc.uts.name`. Other keys
+    /// are refused with what to use instead.
+    RAW_LXC: RawLxc = "raw.lxc", "", Restart;
     /// Let the instance learn of itself through `/dev/lxd/sock`.
     SECURITY_DEVLXD: bool = "security.devlxd", "true", Now;
     /// Let the instance fetch public and cached images through `/dev/lxd/sock`.
@@ -93,10 +107,8 @@ keys! { ROWS;
 
 /// Keys of the original that do not apply here.
 static REFUSED: &[Refused] = &[
-    Refused { name: "limits.network.priority", reason: "priorities of network traffic are not implemented" },
     Refused { name: "migration.incremental.*", reason: "live migration chooses its rounds itself" },
     Refused { name: "nvidia.*", reason: "the NVIDIA container runtime is not supported; pass the card with a gpu device" },
-    Refused { name: "raw.lxc", reason: "containers are not run by liblxc; use devices and the limits.* and security.* keys" },
     Refused { name: "raw.qemu", reason: "it concerns virtual machines, and this server runs containers" },
     Refused { name: "raw.seccomp", reason: "the system call filter is fixed" },
     Refused { name: "security.agent.*", reason: "it concerns virtual machines, and this server runs containers" },
@@ -129,6 +141,8 @@ pub mod volatile {
     pub const LAST_STATE_IDMAP: Key<Text> = Key::new("volatile.last_state.idmap", "");
     /// `RUNNING` or `STOPPED`: what the instance was when the daemon last knew.
     pub const LAST_STATE_POWER: Key<Text> = Key::new("volatile.last_state.power", "");
+    /// `true` once the instance has said through the guest API that it is ready.
+    pub const LAST_STATE_READY: Key<bool> = Key::new("volatile.last_state.ready", "false");
     /// Identity of the instance, new for each.
     pub const UUID: Key<Text> = Key::new("volatile.uuid", "");
 
@@ -147,13 +161,15 @@ pub fn validate(config: &Config) -> Result<(), KeyError> {
     Ok(())
 }
 
-/// Environment variables of `environment.*`, without the prefix.
-pub fn environment(config: &Config) -> impl Iterator<Item = (&str, &str)> {
-    config.iter().filter_map(|(key, value)| Some((key.strip_prefix("environment.")?, value.as_str())))
+/// Environment variables: of `environment.*`, without the prefix, over those of `raw.lxc`.
+pub fn environment(config: &Config) -> BTreeMap<String, String> {
+    let raw = RAW_LXC.get(config).map(|raw| raw.environment).unwrap_or_default();
+    let own = config.iter().filter_map(|(key, value)| Some((key.strip_prefix("environment.")?.to_owned(), value.clone())));
+    raw.into_iter().chain(own).collect()
 }
 
 /// Resources of processes that can be limited.
-const RESOURCES: &[&str] = &[
+pub(crate) const RESOURCES: &[&str] = &[
     "as",
     "core",
     "cpu",
@@ -174,13 +190,14 @@ const RESOURCES: &[&str] = &[
 /// Sizes of huge pages.
 const HUGE_PAGES: &[&str] = &["64KB", "1MB", "2MB", "1GB"];
 
-/// Resource limits of `limits.kernel.*`, by name. Values were checked when they were set.
-pub fn resource_limits(config: &Config) -> impl Iterator<Item = (&str, crate::values::ResourceLimit)> {
+/// Resource limits by name: of `limits.kernel.*`, over those of `raw.lxc`. Values were checked when they were set.
+pub fn resource_limits(config: &Config) -> BTreeMap<String, crate::values::ResourceLimit> {
+    let raw = RAW_LXC.get(config).map(|raw| raw.rlimits).unwrap_or_default();
     let limit = |(key, value): (&'_ String, &String)| -> Option<_> {
         let name = RESOURCES.iter().find(|name| key.strip_prefix("limits.kernel.") == Some(**name))?;
-        Some((*name, crate::values::parse_resource_limit(value).ok()?))
+        Some(((*name).to_owned(), crate::values::parse_resource_limit(value).ok()?))
     };
-    config.iter().filter_map(limit)
+    raw.into_iter().chain(config.iter().filter_map(limit)).collect()
 }
 
 /// Bytes of `limits.hugepages.*`, by size.
@@ -249,7 +266,8 @@ mod tests {
             ("limits.memory.enforce", "x", "Invalid value: x (not one of [hard soft])"),
             ("limits.cpu.allowance", "ten", "Invalid allowance: ten"),
             ("security.idmap.base", "2147483648", "Invalid value for uint32: 2147483648"),
-            ("raw.lxc", "lxc.x = 1", "The configuration key raw.lxc isn't supported"),
+            ("raw.lxc", "lxc.x = 1", "lxc.x: is not known"),
+            ("raw.seccomp", "x", "The configuration key raw.seccomp isn't supported"),
             ("environment.A", "a\nb", "Invalid value: contains the character '\\n'"),
             ("environment.A=B", "c", "Invalid environment variable name: A=B"),
             ("user.a\nb", "c", "Invalid configuration key: user.a\\nb"),

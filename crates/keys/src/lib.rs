@@ -14,6 +14,7 @@ pub mod instance;
 pub mod names;
 pub mod network;
 pub mod profile;
+pub mod raw_lxc;
 pub mod reference;
 pub mod schedule;
 pub mod server;

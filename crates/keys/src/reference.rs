@@ -31,6 +31,60 @@ pub fn render() -> String {
     text
 }
 
+/// The keys of one kind of object.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope {
+    /// What LXD calls it: `instance`, `device-nic-bridged`.
+    pub name: &'static str,
+    /// Name of all of its keys as a group; empty where they belong to several.
+    pub group: &'static str,
+    /// The keys, sorted by name.
+    pub rows: &'static [Row],
+}
+
+/// Every kind of object that has keys.
+pub fn scopes() -> Vec<Scope> {
+    let device = |name, rows| Scope { name, group: "device-conf", rows };
+    let pool = |name, driver| Scope { name, group: "pool-conf", rows: storage_pool::table(driver).map_or(&[][..], |table| table.rows) };
+    vec![
+        Scope { name: "server", group: "", rows: server::ROWS },
+        Scope { name: "instance", group: "", rows: instance::ROWS },
+        Scope { name: "network-bridge", group: "network-conf", rows: network::ROWS },
+        pool("storage-btrfs", "btrfs"),
+        pool("storage-dir", "dir"),
+        pool("storage-overlay", "overlay"),
+        Scope { name: "storage-btrfs", group: "volume-conf", rows: storage_volume::ROWS },
+        Scope { name: "storage-dir", group: "volume-conf", rows: storage_volume::ROWS },
+        Scope { name: "storage-overlay", group: "volume-conf", rows: storage_volume::ROWS },
+        device("device-disk", devices::disk::ROWS),
+        device("device-gpu-physical", devices::gpu::ROWS),
+        device("device-nic-bridged", devices::nic::bridged::ROWS),
+        device("device-nic-macvlan", devices::nic::macvlan::ROWS),
+        device("device-nic-p2p", devices::nic::p2p::ROWS),
+        device("device-nic-physical", devices::nic::physical::ROWS),
+        device("device-unix-block", devices::unix::ROWS),
+        device("device-unix-char", devices::unix::ROWS),
+        device("device-unix-usb", devices::usb::ROWS),
+    ]
+}
+
+/// The group of a key that belongs to a kind of object with several, by its beginning.
+pub fn group_of(name: &str) -> &'static str {
+    const GROUPS: &[(&str, &str)] = &[
+        ("boot.", "boot"),
+        ("cloud-init.", "cloud-init"),
+        ("core.", "core"),
+        ("images.", "images"),
+        ("limits.", "resource-limits"),
+        ("migration.", "migration"),
+        ("raw.", "raw"),
+        ("security.", "security"),
+        ("snapshots.", "snapshots"),
+        ("volatile.", "volatile"),
+    ];
+    GROUPS.iter().find(|(prefix, _)| name.starts_with(prefix)).map_or("miscellaneous", |(_, group)| group)
+}
+
 fn sections() -> Vec<Section> {
     let mut sections = vec![
         Section { title: "Server".into(), intro: "Set with `lxc config set KEY=VALUE`.", rows: server::ROWS },
@@ -202,6 +256,15 @@ mod tests {
                 assert!(table.row(refused.name).is_none(), "{}", refused.name);
             }
         }
+    }
+
+    #[test]
+    fn every_table_is_in_a_scope() {
+        let scopes = scopes();
+        for (title, rows) in all_rows().into_iter().filter(|(title, _)| title != "Devices: none") {
+            assert!(scopes.iter().any(|scope| std::ptr::eq(scope.rows, rows) && !rows.is_empty()), "{title}");
+        }
+        assert_eq!((group_of("limits.memory"), group_of("user.*")), ("resource-limits", "miscellaneous"));
     }
 
     #[test]

@@ -117,6 +117,8 @@ value_types! {
     CpuAllowance -> cpu::CpuAllowance = "a share such as 50%, or a time slice such as 20ms/100ms", cpu::parse_cpu_allowance;
     /// Lines of `both|uid|gid HOST CONTAINER`.
     RawIdmap -> Vec<idmap::RawEntry> = "lines of `both|uid|gid HOST CONTAINER`, each a number or a range a-b", idmap::parse_raw_idmap;
+    /// Settings in liblxc's words.
+    RawLxc -> crate::raw_lxc::RawLxc = "lines of `lxc.KEY = VALUE`", |text: &str| text_without(text, |c| c == '\0').and_then(|text| crate::raw_lxc::parse(&text));
     /// Soft and hard limit of a resource of processes.
     ResourceLimit -> values::ResourceLimit = "a number or unlimited, or two of them for soft and hard such as 1024:4096", values::parse_resource_limit;
     /// Permission bits.
@@ -159,6 +161,8 @@ value_types! {
     GuestPath -> String = "a path in the instance, without ..", guest_path;
     /// Mount options of btrfs.
     MountOptions -> String = "mount options with commas between, such as compress=zstd,noatime", mount_options;
+    /// Mount options of a disk device.
+    DiskOptions -> Vec<DiskOption> = "mount options with commas between, such as noatime,nosuid", disk_options;
     /// Where to listen.
     ListenAddress -> String = "an address such as 192.0.2.1, [::]:8443 or :8443", listen_address;
     /// Four hexadecimal digits.
@@ -180,6 +184,13 @@ choices! {
         Hard = "hard",
         /// The kernel takes back what is above when memory gets short.
         Soft = "soft",
+    }
+    /// How saved running states are compressed.
+    StateCompression ("none or zstd") {
+        /// Not at all.
+        None = "none",
+        /// zstd, quickly.
+        Zstd = "zstd",
     }
     /// How images and backups are compressed.
     Compression ("one of none, gzip, bzip2, xz, lzma, zstd") {
@@ -221,11 +232,35 @@ choices! {
         /// A host interface moved into the instance.
         Physical = "physical",
     }
+    /// Which mounts pass between the host and an instance.
+    Propagation ("one of private, rprivate, slave, rslave, shared, rshared") {
+        /// None.
+        Private = "private",
+        /// None.
+        RecursivelyPrivate = "rprivate",
+        /// Those that the host makes are seen inside.
+        Slave = "slave",
+        /// The same.
+        RecursiveSlave = "rslave",
+        /// Both ways.
+        Shared = "shared",
+        /// The same.
+        RecursivelyShared = "rshared",
+    }
     /// Which part of a graphics card is passed.
     GpuType ("physical") {
         /// All of it.
         Physical = "physical",
     }
+}
+
+/// A mount option of a disk device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiskOption {
+    /// Of every mount: `nosuid`.
+    Flag(&'static str),
+    /// Of file systems on block devices: `commit=30`.
+    FileSystem(String, Option<String>),
 }
 
 /// Address of a managed bridge.
@@ -349,6 +384,36 @@ fn mount_options(text: &str) -> Result<String, String> {
         }
     }
     Ok(text.to_owned())
+}
+
+/// Options of every mount, see mount(8). `ro` is the key `readonly`.
+const MOUNT_FLAGS: &[&str] = &["noatime", "nodev", "nodiratime", "noexec", "nosuid", "nosymfollow", "relatime", "strictatime"];
+
+/// Only what is known to change nothing but speed, layout, and what is refused.
+fn disk_options(text: &str) -> Result<Vec<DiskOption>, String> {
+    const PLAIN: &[&str] =
+        &["acl", "discard", "grpquota", "lazytime", "noacl", "nodiscard", "nouser_xattr", "prjquota", "user_xattr", "usrquota"];
+    const VALUED: &[(&str, &[&str])] = &[
+        ("compress", &["lzo", "no", "zlib", "zstd"]),
+        ("compress-force", &["lzo", "no", "zlib", "zstd"]),
+        ("data", &["journal", "ordered", "writeback"]),
+        ("errors", &["continue", "remount-ro"]),
+    ];
+    let parse = |option: &str| {
+        if let Some(flag) = MOUNT_FLAGS.iter().find(|flag| **flag == option) {
+            return Some(DiskOption::Flag(flag));
+        }
+        match option.split_once('=') {
+            None => PLAIN.contains(&option).then(|| DiskOption::FileSystem(option.to_owned(), None)),
+            Some((name, value)) => {
+                let is_known = (name == "commit" && value.parse::<u16>().is_ok())
+                    || VALUED.iter().any(|(known, values)| *known == name && values.contains(&value));
+                is_known.then(|| DiskOption::FileSystem(name.to_owned(), Some(value.to_owned())))
+            }
+        }
+    };
+    let all = text.split(',').map(|option| parse(option).ok_or_else(|| format!("Invalid mount option: {}", option.escape_debug())));
+    all.collect()
 }
 
 fn listen_address(text: &str) -> Result<String, String> {

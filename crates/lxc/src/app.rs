@@ -64,10 +64,18 @@ impl App {
     /// Remembers what a command works on, for errors that do not name it. The last of a kind
     /// counts: where there are several, they are worked on one after the other.
     pub fn note(&self, kind: &'static str, name: &str) {
-        if name.is_empty() {
+        self.note_subject(Subject::new(kind, name));
+    }
+
+    /// Like [`App::note`], with the command that lists what there is of that kind.
+    pub fn note_listed(&self, kind: &'static str, name: &str, list: &str) {
+        self.note_subject(Subject { list: list.to_owned(), ..Subject::new(kind, name) });
+    }
+
+    fn note_subject(&self, subject: Subject) {
+        if subject.name.is_empty() {
             return;
         }
-        let subject = Subject::new(kind, name);
         let mut subjects = self.subjects.borrow_mut();
         subjects.retain(|known| known.kind != subject.kind);
         subjects.push(subject);

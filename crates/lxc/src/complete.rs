@@ -20,7 +20,8 @@ pub enum Wanted<'a> {
         sources: Vec<Source>,
         /// What of the word is there before the value: `--profile=`.
         prefix: String,
-        /// The first word of the command: the container of its snapshots and devices.
+        /// The container or profile that was named, else the first word of the command: what has the snapshots,
+        /// devices or volumes.
         subject: Option<String>,
     },
 }
@@ -46,6 +47,10 @@ pub enum Source {
     Networks,
     /// Storage pools.
     Pools,
+    /// Custom volumes of the subject.
+    Volumes,
+    /// Custom volumes of all pools as `POOL/VOLUME`.
+    FullVolumes,
     /// Operations that run.
     Operations,
     /// Servers, each as the beginning of a name.
@@ -58,6 +63,8 @@ pub enum Source {
     ServerKeys,
     /// Configuration keys of networks.
     NetworkKeys,
+    /// Configuration keys of custom volumes.
+    VolumeKeys,
     /// Files of this host.
     Files,
     /// One of a few.
@@ -87,7 +94,9 @@ pub fn wanted<'a>(root: &'a Command, words: &[String]) -> Option<Wanted<'a>> {
         }
     }
     let values = |sources, prefix: &str| {
-        Some(Wanted::Values { sources, prefix: prefix.to_owned(), subject: given.first().map(|word| (*word).clone()) })
+        let owner = command.get_positionals().position(|argument| matches!(value_name(argument).as_str(), "CONTAINER" | "PROFILE"));
+        let subject = owner.and_then(|index| given.get(index)).or(given.first()).map(|word| (*word).clone());
+        Some(Wanted::Values { sources, prefix: prefix.to_owned(), subject })
     };
     if let Some(argument) = pending {
         return values(sources_of_flag(argument), "");
@@ -158,6 +167,11 @@ fn sources_of_word(path: &[&str], argument: &Arg, index: usize, given: &[&String
         (["config", "trust", ..], "[FILE]") => vec![Source::Files],
         (["remote", action], "REMOTE") if *action != "add" => vec![Source::RemoteNames],
         (["list"], _) => vec![Source::Containers],
+        (["import"], _) => vec![Source::Files],
+        (["export"], "TARGET") => vec![Source::Files],
+        (["storage", "volume", "copy" | "move"], name) if name.contains("POOL/VOLUME") => vec![Source::FullVolumes],
+        (["storage", "volume", ..], "VOLUME" | "VOLUME[/SNAPSHOT]") => vec![Source::Volumes],
+        (["storage", "volume", ..], "KEY" | "KEY=VALUE") => vec![Source::VolumeKeys],
         (_, "DEVICE") => vec![Source::Devices],
         (_, "SNAPSHOT") if path == ["restore"] => vec![Source::Snapshots],
         (_, name) if name.contains("[/SNAPSHOT]") && !name.contains("DESTINATION") && !name.contains("NEW-NAME") => {
@@ -236,6 +250,16 @@ mod tests {
             ("network attach lxdbr0 ", "[Containers] lxdbr0"),
             ("network set lxdbr0 ", "[NetworkKeys] lxdbr0"),
             ("storage info ", "[Pools]"),
+            ("storage volume show default ", "[Volumes] default"),
+            ("storage volume copy d", "[FullVolumes]"),
+            ("storage volume attach default data ", "[Containers] default"),
+            ("storage volume detach default data c1 ", "[Devices] c1"),
+            ("storage volume detach-profile default data ", "[Profiles] default"),
+            ("storage volume set default data ", "[VolumeKeys] default"),
+            ("config template show ", "[Containers]"),
+            ("export c1 ", "[Files] c1"),
+            ("import ", "[Files]"),
+            ("import b.tar.gz -s ", "[Pools] b.tar.gz"),
             ("file push ", "[Paths, Files]"),
             ("file pull c1/etc/hosts ", "[Paths, Files] c1/etc/hosts"),
             ("image import ", "[Files]"),

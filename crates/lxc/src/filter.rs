@@ -1,9 +1,10 @@
-//! Filters of `lxc list` and `lxc image list`.
+//! Filters of `lxc list`, `lxc image list` and `lxc storage volume list`.
 
 use std::collections::BTreeMap;
 
 use api::images::Image;
 use api::instances::Instance;
+use api::storage_pools::StorageVolume;
 
 use crate::pattern::Pattern;
 
@@ -80,6 +81,22 @@ impl Filters {
             Filter::Name { text, .. } => image.fingerprint.contains(text) || image.aliases.iter().any(|alias| alias.name.contains(text)),
         })
     }
+
+    /// Whether a volume is shown: the beginning of its name or an expression for it, fields, and keys.
+    pub fn fits_volume(&self, volume: &StorageVolume) -> bool {
+        self.0.iter().all(|filter| match filter {
+            Filter::Key { key, value } => match key.as_str() {
+                "type" => value.fits(&volume.kind),
+                "name" => value.fits(&volume.name),
+                "description" => value.fits(&volume.description),
+                "content_type" => value.fits(&volume.content_type),
+                key => fits_map(&volume.config, key, value),
+            },
+            Filter::Name { text, pattern } => {
+                volume.name.starts_with(text) || pattern.as_ref().is_some_and(|pattern| pattern.matches(&volume.name))
+            }
+        })
+    }
 }
 
 fn fits_instance_key(instance: &Instance, key: &str, value: &Text) -> bool {
@@ -144,6 +161,24 @@ mod tests {
     #[test]
     fn invalid_expressions_compare() {
         assert!(Filters::new(["user.x=*a"]).fits_instance(&instance("c", &[("user.x", "*a")])));
+    }
+
+    #[test]
+    fn volumes() {
+        let config = [("user.note".to_owned(), "mine".to_owned())].into();
+        let volume = StorageVolume { name: "data-1".into(), kind: "custom".into(), config, ..StorageVolume::default() };
+        let cases: &[(&[&str], bool)] = &[
+            (&[], true),
+            (&["da"], true),
+            (&[".*-[0-9]"], true),
+            (&["type=custom", "name=data.*"], true),
+            (&["type=image"], false),
+            (&["u.note=mine"], true),
+            (&["da", "user.note=other"], false),
+        ];
+        for (filters, expected) in cases {
+            assert_eq!(Filters::new(*filters).fits_volume(&volume), *expected, "{filters:?}");
+        }
     }
 
     #[test]

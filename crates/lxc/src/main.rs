@@ -14,6 +14,7 @@ mod filter;
 mod format;
 mod help;
 mod images;
+mod manual;
 mod missing;
 mod names;
 mod output;

@@ -10,14 +10,19 @@ use crate::names::split_snapshot;
 pub struct Subject {
     /// What it is: a key of [`KINDS`].
     pub kind: &'static str,
-    name: String,
+    /// Its name, as servers name it.
+    pub name: String,
+    /// The command that lists what there is.
+    pub list: String,
 }
 
 impl Subject {
     /// `CONTAINER/SNAPSHOT` is a snapshot, whatever it was expected to be.
     pub fn new(kind: &'static str, name: &str) -> Self {
         let kind = if kind == "Container" && split_snapshot(name).1.is_some() { "Snapshot" } else { kind };
-        Self { kind, name: name.to_owned() }
+        let list = KINDS.iter().find(|(known, ..)| *known == kind).map_or("", |(_, _, list)| list);
+        let list = if kind == "Snapshot" { format!("{list} {}", split_snapshot(name).0) } else { list.to_owned() };
+        Self { kind, name: name.to_owned(), list }
     }
 }
 
@@ -31,6 +36,8 @@ const KINDS: &[(&str, &[&str], &str)] = &[
     ("Profile", &["profile"], "lxc profile list"),
     ("Network", &["network"], "lxc network list"),
     ("Pool", &["storage pool", "pool"], "lxc storage list"),
+    ("Volume", &["storage volume"], "lxc storage volume list"),
+    ("Template", &["template"], "lxc config template list"),
     ("Operation", &["operation"], "lxc operation list"),
 ];
 
@@ -43,20 +50,21 @@ pub fn describe(error: &anyhow::Error, subjects: &[Subject]) -> String {
 
 fn explain(text: &str, subjects: &[Subject]) -> String {
     let lower = text.to_lowercase();
-    let mentions =
-        |subject: &&Subject| KINDS.iter().any(|(kind, words, _)| *kind == subject.kind && words.iter().any(|word| lower.contains(word)));
-    let subject = subjects.iter().find(mentions).or(if subjects.len() == 1 { subjects.first() } else { None });
+    // Of all that the text speaks of, what it says in most words: a storage volume is not its pool.
+    let mentioned = |subject: &Subject| {
+        let words = KINDS.iter().find(|(kind, ..)| *kind == subject.kind).map_or(&[][..], |(_, words, _)| words);
+        words.iter().filter(|word| lower.contains(**word)).map(|word| word.len()).max()
+    };
+    let subject = subjects.iter().rev().filter(|subject| mentioned(subject).is_some()).max_by_key(|subject| mentioned(subject));
+    // A text that says more than nothing of what is missing is of something else: a file in the container.
+    let subject = subject.or(if subjects.len() == 1 && lower == "not found" { subjects.first() } else { None });
     let Some(subject) = subject else { return text.to_owned() };
-    let is_named = text.split_whitespace().any(|word| word.trim_matches(|c| "'\"`:,.".contains(c)) == subject.name);
+    // A quoted name is what the server looked for, even where it is written otherwise here.
+    let is_quoted = text.matches('\'').count() >= 2;
+    let is_named = is_quoted || text.split_whitespace().any(|word| word.trim_matches(|c| "'\"`:,.".contains(c)) == subject.name);
     let named = if is_named { text.to_owned() } else { format!("{} '{}': {text}", subject.kind, subject.name) };
-    match KINDS.iter().find(|(kind, ..)| *kind == subject.kind) {
-        // A remedy stands in backquotes.
-        Some(("Snapshot", _, list)) if !text.contains('`') => {
-            format!("{named} (`{list} {}` shows those there are)", split_snapshot(&subject.name).0)
-        }
-        Some((_, _, list)) if !text.contains('`') => format!("{named} (`{list}` shows those there are)"),
-        _ => named,
-    }
+    // A remedy stands in backquotes.
+    if text.contains('`') || subject.list.is_empty() { named } else { format!("{named} (`{}` shows those there are)", subject.list) }
 }
 
 #[cfg(test)]
@@ -80,6 +88,11 @@ mod tests {
             explained("Instance not found", &[("Container", "n")]),
             "Container 'n': Instance not found (`lxc list` shows those there are)"
         );
+        assert_eq!(
+            explained("Storage pool 'fast' not found", &[("Pool", "default")]),
+            "Storage pool 'fast' not found (`lxc storage list` shows those there are)"
+        );
+        assert_eq!(explained("/nope: not found", &[("Container", "c1")]), "/nope: not found");
         let full = "Image 'x' not found (`lxc image list` shows the images there are)";
         assert_eq!(explained(full, &[("Image", "x")]), full);
     }
@@ -94,5 +107,14 @@ mod tests {
         );
         assert_eq!(explained("not found", &subjects), "not found");
         assert_eq!(explained("not found", &[]), "not found");
+        let volume = Subject { list: "lxc storage volume list pool1".to_owned(), ..Subject::new("Volume", "pool1/data") };
+        assert_eq!(
+            explain("Storage volume 'pool1/data' not found", &[Subject::new("Pool", "pool1"), volume.clone()]),
+            "Storage volume 'pool1/data' not found (`lxc storage volume list pool1` shows those there are)"
+        );
+        assert_eq!(
+            explain("Storage pool 'pool1' not found", &[Subject::new("Pool", "pool1"), volume]),
+            "Storage pool 'pool1' not found (`lxc storage list` shows those there are)"
+        );
     }
 }

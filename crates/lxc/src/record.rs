@@ -7,6 +7,7 @@ use api::instances::InstancePut;
 use api::networks::NetworkPut;
 use api::profiles::ProfilePut;
 use api::storage_pools::StoragePoolPut;
+use api::storage_volumes::StorageVolumePut;
 use api::{Config, Devices};
 use client::{Client, path};
 use serde::Serialize;
@@ -29,7 +30,7 @@ pub trait Equipped: Configured {
 macro_rules! configured {
     ($($kind:ty),*) => { $(impl Configured for $kind { fn config(&mut self) -> &mut Config { &mut self.config } })* };
 }
-configured!(InstancePut, ProfilePut, NetworkPut, StoragePoolPut);
+configured!(InstancePut, ProfilePut, NetworkPut, StoragePoolPut, StorageVolumePut);
 
 impl Equipped for InstancePut {
     fn devices(&mut self) -> &mut Devices {

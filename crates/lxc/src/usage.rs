@@ -18,7 +18,7 @@ pub const BAD_FLAG: u8 = 2;
 pub struct WrongArguments;
 
 /// Commands that the short general help leaves out.
-const HIDDEN: &[&str] = &["completion", "finger", "init", "monitor", "pause", "query"];
+const HIDDEN: &[&str] = &["completion", "finger", "init", "manpage", "monitor", "pause", "query"];
 
 /// Reports what the parser refused; returns the exit code.
 pub fn report(root: &Command, args: &[OsString], error: &clap::Error) -> u8 {
@@ -98,7 +98,14 @@ fn invalid_value(root: &Command, path: &[String], error: &clap::Error) {
             _ => "not understood".to_owned(),
         },
     };
-    errln!("error: invalid value \"{value}\" for flag {}: {reason}", short_flag(root, path, &flag));
+    let flag = short_flag(root, path, &flag);
+    // A flag that is the last word has neither a value nor values to choose from.
+    let has_choice = matches!(error.get(ContextKind::ValidValue), Some(ContextValue::Strings(valid)) if !valid.is_empty());
+    if value.is_empty() && !has_choice && std::error::Error::source(error).is_none() {
+        errln!("error: flag needs an argument: {flag}");
+        return;
+    }
+    errln!("error: invalid value \"{value}\" for flag {flag}: {reason}");
 }
 
 /// The name in `--config <KEY=VALUE>`.

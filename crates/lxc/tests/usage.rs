@@ -50,9 +50,17 @@ fn help_of_commands() {
 #[test]
 fn wrong_words() {
     let wrong = "error: wrong number of subcommand arguments\n\n";
-    for args in
-        [&["launch"][..], &["exec", "c1"], &["config", "set", "c1"], &["file", "push", "x"], &["rename", "a"], &["restore", "a", "b", "c"]]
-    {
+    for args in [
+        &["launch"][..],
+        &["exec", "c1"],
+        &["config", "set", "c1"],
+        &["file", "push", "x"],
+        &["rename", "a"],
+        &["restore", "a", "b", "c"],
+        &["storage", "volume", "attach", "default", "data", "c1"],
+        &["config", "template", "show", "c1"],
+        &["import", "a", "b", "c"],
+    ] {
         check(args, 1, "", wrong);
     }
 }
@@ -72,6 +80,7 @@ fn wrong_flags() {
     let check_alone = "error: --check needs --stateful: it tells whether the running state can be saved\n";
     check(&["stop", "c1", "--check"], 2, "", check_alone);
     check(&["snapshot", "c1", "--check"], 2, "", check_alone);
+    check(&["import", "c1.tar.gz", "--storage"], 2, "", "error: flag needs an argument: -s\n");
     check(&["stop", "c", "--timeout", "x"], 2, "", "error: invalid value \"x\" for flag --timeout: ");
 }
 

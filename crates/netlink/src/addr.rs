@@ -135,7 +135,7 @@ fn address_message(index: u32, net: IpNet) -> AddressMessage {
     message
 }
 
-fn parse_addr(content: &[u8]) -> std::result::Result<Option<Addr>, DecodeError> {
+pub(crate) fn parse_addr(content: &[u8]) -> std::result::Result<Option<Addr>, DecodeError> {
     let buffer = AddressMessageBuffer::new_checked(content)?;
     let (mut address, mut local) = (None, None);
     for attribute in buffer.attributes() {
@@ -151,7 +151,7 @@ fn parse_addr(content: &[u8]) -> std::result::Result<Option<Addr>, DecodeError> 
     Ok(net.map(|net| Addr { index: buffer.index(), net, scope: buffer.scope().into() }))
 }
 
-fn parse_route(content: &[u8]) -> std::result::Result<Option<Route>, DecodeError> {
+pub(crate) fn parse_route(content: &[u8]) -> std::result::Result<Option<Route>, DecodeError> {
     let buffer = RouteMessageBuffer::new_checked(content)?;
     if buffer.kind() != RTN_UNICAST {
         return Ok(None);

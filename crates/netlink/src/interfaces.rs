@@ -1,8 +1,15 @@
 //! The interfaces inside another network namespace, as a guest sees them.
 
+use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
 
+use rustix::io::Errno;
+
+use crate::socket::Purpose;
 use crate::{Addr, Link, Netlink, Result};
+
+/// Stack of a thread on tour, for whatever is done with what it finds.
+const TOUR_STACK_BYTES: usize = 512 * 1024;
 
 /// One interface with its addresses.
 #[derive(Clone, Debug)]
@@ -17,26 +24,53 @@ pub struct Interface {
 
 /// The interfaces of the namespace behind `netns`, for instance an open `/proc/PID/ns/net`.
 pub fn interfaces_in(netns: BorrowedFd<'_>) -> Result<Vec<Interface>> {
-    let mut inside = Netlink::open_in(netns)?;
-    let links = inside.link_list()?;
-    let addresses = inside.addr_list()?;
-    let mut here = None;
-    let mut interfaces = Vec::with_capacity(links.len());
-    for link in links {
-        let host_name = match link.peer_index {
-            Some(peer) if link.is_kind("veth") && link.peer_netns_id.is_some() => {
-                let here = match &mut here {
-                    Some(here) => here,
-                    none => none.insert(Netlink::open()?),
-                };
-                other_end(here, peer, link.index)
-            }
-            _ => None,
-        };
-        let addresses = addresses.iter().filter(|addr| addr.index == link.index).copied().collect();
-        interfaces.push(Interface { link, addresses, host_name });
+    tour(|tour| tour.interfaces_in(netns))?
+}
+
+/// A thread that goes from one network namespace to the next: a look into each of many is cheaper that way
+/// than with a thread for each.
+#[derive(Debug)]
+pub struct Tour {
+    /// A socket in the namespace where it began.
+    home: Netlink,
+    /// The thread is not to be left.
+    stays: PhantomData<*const ()>,
+}
+
+/// Runs `work` on a thread of its own, which may look into network namespaces. Whatever else it opens on the
+/// network is in the namespace that it looked into last.
+pub fn tour<T: Send>(work: impl FnOnce(&mut Tour) -> T + Send) -> Result<T> {
+    let purpose = Purpose { operation: "enter", subject: "network namespaces" };
+    std::thread::scope(|scope| {
+        let traveller = std::thread::Builder::new().stack_size(TOUR_STACK_BYTES).spawn_scoped(scope, || {
+            let mut tour = Tour { home: Netlink::open()?, stays: PhantomData };
+            Ok(work(&mut tour))
+        });
+        let traveller = traveller.map_err(|error| purpose.error(Errno::from_io_error(&error).unwrap_or(Errno::AGAIN)))?;
+        traveller.join().unwrap_or_else(|_| Err(purpose.malformed("the thread failed")))
+    })
+}
+
+impl Tour {
+    /// See [`interfaces_in`].
+    pub fn interfaces_in(&mut self, netns: BorrowedFd<'_>) -> Result<Vec<Interface>> {
+        let purpose = Purpose { operation: "enter", subject: "network namespace" };
+        let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+        rustix::thread::move_into_link_name_space(netns, kind).map_err(|errno| purpose.error(errno))?;
+        let mut inside = Netlink::open()?;
+        let links = inside.link_list()?;
+        let addresses = inside.addr_list()?;
+        let mut interfaces = Vec::with_capacity(links.len());
+        for link in links {
+            let host_name = match link.peer_index {
+                Some(peer) if link.is_kind("veth") && link.peer_netns_id.is_some() => other_end(&mut self.home, peer, link.index),
+                _ => None,
+            };
+            let addresses = addresses.iter().filter(|addr| addr.index == link.index).copied().collect();
+            interfaces.push(Interface { link, addresses, host_name });
+        }
+        Ok(interfaces)
     }
-    Ok(interfaces)
 }
 
 /// The peer's index counts in whichever namespace the peer is in; it is here only if the link

@@ -10,6 +10,8 @@
 
 mod addr;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod interfaces;
 mod link;
 mod mac;
@@ -20,7 +22,7 @@ mod tests;
 
 pub use addr::{Addr, Route};
 pub use error::{Error, Result};
-pub use interfaces::{Interface, interfaces_in};
+pub use interfaces::{Interface, Tour, interfaces_in, tour};
 pub use link::{BridgeOptions, Link, MacvlanSpec, Stats, VethSpec};
 pub use mac::{format_mac, parse_mac};
 pub use socket::Netlink;

@@ -5,7 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::{DecodeError, NLM_F_CREATE, NLM_F_EXCL, NlasIterator, parse_i32, parse_string, parse_u32};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoBridge, InfoData, InfoKind, InfoMacVlan, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkMessageBuffer, MacVlanMode,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage, LinkMessageBuffer, MacVlanMode,
 };
 use sys::Errno;
 
@@ -265,6 +266,17 @@ impl Netlink {
         self.set_attribute("set the bridge of", index, LinkAttribute::Controller(master.unwrap_or(0)))
     }
 
+    /// Keeps a port of a bridge from reaching other ports of which the same is said, or lets it.
+    pub fn set_isolated(&mut self, index: u32, isolated: bool) -> Result<()> {
+        let mut message = message_for(index);
+        let data = InfoPortData::BridgePort(vec![InfoBridgePort::Isolated(isolated)]);
+        message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::PortKind(InfoPortKind::Bridge), LinkInfo::PortData(data)]));
+        let subject = format!("interface {index}");
+        // Of what changes a link, the kernel looks for this only in what may also make one.
+        let result = self.change(Purpose { operation: "isolate", subject: &subject }, 0, RouteNetlinkMessage::NewLink(message));
+        result.map_err(|error| self.name_subject(error, index))
+    }
+
     /// Moves a link to another namespace, where it gets `new_name` (the same if none) and is
     /// down, without addresses. Its index may change.
     pub fn set_netns(&mut self, index: u32, netns: BorrowedFd<'_>, new_name: Option<&str>) -> Result<()> {
@@ -317,7 +329,7 @@ pub(crate) fn new_link(name: &str, mac: Option<[u8; 6]>, mtu: Option<u32>) -> Li
     message
 }
 
-fn parse_link(content: &[u8]) -> std::result::Result<Link, DecodeError> {
+pub(crate) fn parse_link(content: &[u8]) -> std::result::Result<Link, DecodeError> {
     let buffer = LinkMessageBuffer::new_checked(content)?;
     let mut link = Link { index: buffer.link_index(), flags: LinkFlags::from_bits_retain(buffer.flags()), ..Link::default() };
     for attribute in buffer.attributes() {

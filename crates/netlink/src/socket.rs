@@ -45,6 +45,9 @@ pub struct Netlink {
     buffer: Vec<u8>,
 }
 
+/// Codes of errors: their numbers, negative.
+const ERRORS: std::ops::Range<i32> = -4095..0;
+
 /// What a request is for, as it appears in errors.
 #[derive(Clone, Copy)]
 pub(crate) struct Purpose<'a> {
@@ -53,7 +56,7 @@ pub(crate) struct Purpose<'a> {
 }
 
 impl Purpose<'_> {
-    fn error(self, errno: Errno) -> Error {
+    pub(crate) fn error(self, errno: Errno) -> Error {
         Error::errno(self.operation, self.subject, errno)
     }
 
@@ -63,9 +66,9 @@ impl Purpose<'_> {
 }
 
 /// One message of a reply: its type and its content.
-type Visit<'a> = &'a mut dyn FnMut(u16, &[u8]) -> std::result::Result<(), DecodeError>;
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(u16, &[u8]) -> std::result::Result<(), DecodeError>;
 
-enum Progress {
+pub(crate) enum Progress {
     More,
     Complete,
 }
@@ -136,18 +139,9 @@ impl Netlink {
         let mut interrupted = false;
         for _ in 0..MAX_DATAGRAMS {
             let length = self.receive(purpose)?;
-            let mut rest = &self.buffer[..length];
-            while rest.len() >= NETLINK_HEADER_LEN {
-                let reply = NetlinkBuffer::new_checked(rest).map_err(|error| purpose.malformed(error))?;
-                interrupted |= reply.flags() & NLM_F_DUMP_INTR != 0;
-                // A reply to an earlier request that timed out is passed over.
-                if reply.sequence_number() == self.sequence
-                    && let Progress::Complete = accept(purpose, &reply, visit)?
-                {
-                    return Ok(interrupted);
-                }
-                let aligned = (reply.length() as usize).next_multiple_of(4);
-                rest = rest.get(aligned..).unwrap_or_default();
+            let progress = read_datagram(purpose, (&self.buffer[..length], self.sequence), &mut interrupted, visit)?;
+            if let Progress::Complete = progress {
+                return Ok(interrupted);
             }
         }
         Err(purpose.malformed("too many messages"))
@@ -187,6 +181,28 @@ impl Netlink {
     }
 }
 
+/// Handles the messages of one datagram that answer the request of a number.
+pub(crate) fn read_datagram(
+    purpose: Purpose<'_>,
+    (mut rest, sequence): (&[u8], u32),
+    interrupted: &mut bool,
+    visit: Visit<'_>,
+) -> Result<Progress> {
+    while rest.len() >= NETLINK_HEADER_LEN {
+        let reply = NetlinkBuffer::new_checked(rest).map_err(|error| purpose.malformed(error))?;
+        *interrupted |= reply.flags() & NLM_F_DUMP_INTR != 0;
+        // A reply to an earlier request that timed out is passed over.
+        if reply.sequence_number() == sequence
+            && let Progress::Complete = accept(purpose, &reply, visit)?
+        {
+            return Ok(Progress::Complete);
+        }
+        let aligned = (reply.length() as usize).next_multiple_of(4);
+        rest = rest.get(aligned..).unwrap_or_default();
+    }
+    Ok(Progress::More)
+}
+
 /// Handles one message of the reply.
 fn accept(purpose: Purpose<'_>, reply: &NetlinkBuffer<&[u8]>, visit: Visit<'_>) -> Result<Progress> {
     let content = reply.payload();
@@ -195,6 +211,8 @@ fn accept(purpose: Purpose<'_>, reply: &NetlinkBuffer<&[u8]>, visit: Visit<'_>) 
         NLMSG_OVERRUN => Err(purpose.malformed("data was lost")),
         NLMSG_ERROR | NLMSG_DONE => match code(content) {
             0 => Ok(Progress::Complete),
+            // No kernel says anything else, and no error has such a number.
+            code if !ERRORS.contains(&code) => Err(purpose.malformed(format!("the error {code}"))),
             code => {
                 let errno = Errno::from_raw_os_error(code.saturating_neg());
                 // After the code an error repeats the request's header; DONE does not.

@@ -73,16 +73,21 @@ pub fn remove_card_filter(host_name: &str) -> Result<()> {
 
 /// Links may have names that mean something to nft; such are refused.
 fn table_name(host_name: &str) -> Result<String> {
+    card_table("lxd_card", host_name)
+}
+
+/// The name of a table that is about one card.
+pub(crate) fn card_table(prefix: &str, host_name: &str) -> Result<String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if host_name.is_empty() || !host_name.bytes().all(is_plain) {
-        let reason = "an interface with a filter may have letters, digits, dots, hyphens and underscores in its name only";
+        let reason = "an interface with rules of its own may have letters, digits, dots, hyphens and underscores in its name only";
         return Err(Error::Host { host: host_name.to_owned(), reason: reason.into() });
     }
     let hex = host_name.bytes().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     });
-    Ok(format!("lxd_card_{hex}"))
+    Ok(format!("{prefix}_{hex}"))
 }
 
 #[cfg(test)]

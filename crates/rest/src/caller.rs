@@ -75,6 +75,14 @@ impl Caller {
         access == Access::Public || self.is_trusted()
     }
 
+    /// The same, without what it is trusted for.
+    pub(crate) fn as_stranger(self) -> Self {
+        match self {
+            Self::Network { peer, .. } => Self::Network { peer, is_trusted: false },
+            Self::Unix { .. } | Self::Untrusted => Self::Untrusted,
+        }
+    }
+
     /// The other end, if it is on the network.
     pub fn peer(&self) -> Option<&Peer> {
         match self {

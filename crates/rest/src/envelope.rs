@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::endpoint::Outcome;
 use crate::error::Error;
+use crate::filter::Filter;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const SYNC_HEAD: &[u8] = br#"{"type":"sync","status":"Success","status_code":200,"operation":"","error_code":0,"error":"","metadata":"#;
@@ -23,6 +24,40 @@ pub fn sync_with_etag<T: Serialize + ?Sized>(metadata: &T, etag: &str) -> Outcom
     let etag = HeaderValue::from_str(etag).map_err(|_| Error::internal("the ETag is not a header value"))?;
     response.headers_mut().insert(ETAG, etag);
     Ok(response)
+}
+
+/// A synchronous reply with a list, written element by element: a long one is never there as anything but its text.
+pub struct List<'a> {
+    filter: &'a Filter,
+    body: Vec<u8>,
+    failed: Option<Error>,
+}
+
+impl<'a> List<'a> {
+    /// An empty list of what fits.
+    pub fn new(filter: &'a Filter) -> Self {
+        Self { filter, body: SYNC_HEAD.to_vec(), failed: None }
+    }
+
+    /// Adds an element, if it fits.
+    pub fn push<T: Serialize>(&mut self, element: &T) {
+        let written = self.filter.fits(element).and_then(|fits| if fits { self.write(element) } else { Ok(()) });
+        self.failed = self.failed.take().or(written.err());
+    }
+
+    fn write<T: Serialize>(&mut self, element: &T) -> Result<(), Error> {
+        self.body.push(if self.body.len() == SYNC_HEAD.len() { b'[' } else { b',' });
+        serde_json::to_writer(&mut self.body, element).map_err(|error| Error::internal(format!("write the reply: {error}")))
+    }
+
+    /// The reply.
+    pub fn finish(mut self) -> Outcome {
+        if self.body.len() == SYNC_HEAD.len() {
+            self.body.push(b'[');
+        }
+        self.body.extend_from_slice(b"]}\n");
+        self.failed.map_or_else(|| Ok(respond(StatusCode::OK, self.body)), Err)
+    }
 }
 
 /// Done, and there is nothing to say: 200 with `{}`.

@@ -99,24 +99,33 @@ impl Filter {
         }
         let mut failed = None;
         elements.retain(|element| {
-            serde_json::to_value(element).map(|value| self.fits(&value)).unwrap_or_else(|error| {
+            self.fits(element).unwrap_or_else(|error| {
                 failed = Some(error);
                 false
             })
         });
-        failed.map_or(Ok(elements), |error| Err(Error::internal(format!("filter the list: {error}"))))
+        failed.map_or(Ok(elements), Err)
     }
 
-    fn fits(&self, element: &Value) -> bool {
+    /// Whether an element fits.
+    pub(crate) fn fits<T: Serialize>(&self, element: &T) -> Result<bool, Error> {
+        if self.is_empty() {
+            return Ok(true);
+        }
+        let value = serde_json::to_value(element).map_err(|error| Error::internal(format!("filter the list: {error}")))?;
+        Ok(self.fits_value(&value))
+    }
+
+    fn fits_value(&self, element: &Value) -> bool {
         self.clauses.iter().fold(true, |so_far, clause| match clause.is_alternative {
-            true => so_far || clause.fits(element),
-            false => so_far && clause.fits(element),
+            true => so_far || clause.fits_value(element),
+            false => so_far && clause.fits_value(element),
         })
     }
 }
 
 impl Clause {
-    fn fits(&self, element: &Value) -> bool {
+    fn fits_value(&self, element: &Value) -> bool {
         let found = lookup(element, &self.field);
         let is_equal = match found {
             Some(Value::String(text)) => self.fits_text(&text.to_lowercase()),
@@ -273,7 +282,7 @@ mod tests {
             "name": "Web1", "status": "Running", "ephemeral": false, "profiles": ["default"],
             "config": {"user.a": "x y", "limits.cpu": "2"}, "devices": {"eth0": {"type": "nic"}},
         });
-        Filter::parse(filter).expect(filter).fits(&element)
+        Filter::parse(filter).expect(filter).fits_value(&element)
     }
 
     #[test]
@@ -312,8 +321,8 @@ mod tests {
     #[test]
     fn repetition_is_harmless() {
         let filter = Filter::parse(&format!("name eq {}b", "a*".repeat(MAX_ITEMS - 1))).expect("parses");
-        assert!(!filter.fits(&json!({"name": "a".repeat(2000)})));
-        assert!(filter.fits(&json!({"name": format!("{}b", "a".repeat(2000))})));
+        assert!(!filter.fits_value(&json!({"name": "a".repeat(2000)})));
+        assert!(filter.fits_value(&json!({"name": format!("{}b", "a".repeat(2000))})));
         for filter in [
             format!("name eq {}b", "a*".repeat(MAX_ITEMS)),
             format!("name eq ({})", ["ab"; MAX_ITEMS].join("|")),
@@ -323,6 +332,6 @@ mod tests {
             assert!(error.status() == 400 && error.message().contains("more than"), "{error}");
         }
         // A text that is only itself is no expression, however long.
-        assert!(Filter::parse(&format!("name eq {}", "x".repeat(1000))).expect("parses").fits(&json!({"name": "X".repeat(1000)})));
+        assert!(Filter::parse(&format!("name eq {}", "x".repeat(1000))).expect("parses").fits_value(&json!({"name": "X".repeat(1000)})));
     }
 }

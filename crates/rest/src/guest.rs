@@ -8,5 +8,15 @@ mod endpoints;
 mod paced;
 mod serve;
 
+pub(crate) use endpoints::router;
 pub use endpoints::{GUEST_ENDPOINTS, GuestEndpoint};
 pub(crate) use serve::serve;
+
+/// For [`crate::fuzzing`]: what comes with a request of a connection that nothing bounds.
+pub(crate) fn unbounded() -> impl Clone + Send + Sync + 'static {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    let pace = crate::pace::Pace::new(crate::pace::Rate::new(Duration::ZERO, 1));
+    endpoints::Connected::new(Box::new(()), Arc::new(pace), Arc::new(tokio::sync::Semaphore::new(1 << 20)))
+}

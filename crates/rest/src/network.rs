@@ -4,6 +4,7 @@
 //! others; so they can keep out neither those who are trusted nor the unix socket.
 
 mod crowd;
+mod drained;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -23,6 +24,7 @@ use crate::caller::{Peer, Trust};
 use crate::endpoint::HttpRequest;
 use crate::server::{ACCEPT_PAUSE, Ending, Shared, Slot, serve_http, told_to};
 use crowd::{Crowd, Place};
+use drained::{Drained, Patience};
 
 /// Most connections of trusted clients at a time, websockets included.
 const MAX_CLIENTS: usize = 8192;
@@ -37,6 +39,8 @@ const STRANGER_LAST_REPLY: Duration = Duration::from_secs(3600);
 const STRANGER_BUFFER_BYTES: usize = 16 * 1024;
 /// How long a stranger may not read what is sent to it, milliseconds.
 const STALL_MS: u32 = if cfg!(test) { 2_000 } else { 30_000 };
+/// How slowly it may read: an image of 50 MB takes an hour at that rate.
+const STRANGER_PATIENCE: Patience = Patience { wait: Duration::from_secs(if cfg!(test) { 2 } else { 30 }), bytes_per_s: 16 << 10 };
 /// How long a request that is being answered may go on when its client is trusted no longer.
 const REVOKED_GRACE: Duration = Duration::from_secs(1);
 /// A connection on which nothing comes is asked for life after this, and given up after some answers missed.
@@ -218,7 +222,8 @@ async fn serve_stranger(stream: TcpStream, address: SocketAddr, network: Arc<Net
     };
     let client = if is_trusted { network.clients.clone().try_acquire_owned().ok() } else { None };
     if let Some(client) = client {
-        // Whoever is trusted makes room for others, and may take its time to read.
+        // Whoever is trusted makes room for others, may take its time to read, and gets in more easily the next time.
+        place.is_of_trusted();
         drop(place);
         if let Err(error) = sockopt::set_tcp_user_timeout(stream.get_ref().0, 0) {
             tracing::debug!("tune a connection: {error}");
@@ -244,7 +249,7 @@ async fn serve_stranger(stream: TcpStream, address: SocketAddr, network: Arc<Net
             () = place.taken() => Ending::Within(Duration::ZERO),
         }
     };
-    serve_http(stream, admit, shared, ending).await;
+    serve_http(Drained::new(stream, STRANGER_PATIENCE), admit, shared, ending).await;
 }
 
 /// TLS on a new connection, when it is its turn.

@@ -21,6 +21,7 @@ mod server;
 mod snapshots;
 mod storage_pools;
 mod storage_volumes;
+mod volume_backups;
 
 use crate::endpoint::Endpoint;
 pub(crate) use images::export_reply;
@@ -48,6 +49,7 @@ pub static ENDPOINTS: &[&[Endpoint]] = &[
     snapshots::ENDPOINTS,
     storage_pools::ENDPOINTS,
     storage_volumes::ENDPOINTS,
+    volume_backups::ENDPOINTS,
 ];
 
 /// The list of URLs that a collection shows without recursion.

@@ -142,9 +142,10 @@ fn become_command(
     }
     // A guest may have used up its quota; then it keeps the empty one that this program began with.
     drop(sys::process::new_session_keyring());
-    if request.privileged {
-        sys::process::drop_bounding(crate::plan::PRIVILEGED_DROPS).map_err(failed)?;
-        sys::process::keep_capabilities_without(crate::plan::PRIVILEGED_DROPS).map_err(failed)?;
+    if !request.dropped_capabilities.is_empty() {
+        sys::process::drop_bounding(&request.dropped_capabilities).map_err(failed)?;
+        let early = crate::plan::not_needed_until_exec(&request.dropped_capabilities);
+        sys::process::keep_capabilities_without(&early).map_err(failed)?;
     }
     if request.personality_32 {
         sys::process::set_personality_32().map_err(failed)?;

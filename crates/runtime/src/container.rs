@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Child;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ use crate::watcher::Watched;
 
 const SIGKILL: i32 = 9;
 const SIGPWR: i32 = 30;
+/// In the run directory of one that has said that it is ready.
+const READY_FILE: &str = "ready";
 /// systemd's "halt": SIGRTMIN+3, see systemd(1).
 const SIGRTMIN_3: i32 = 37;
 
@@ -38,6 +41,8 @@ pub struct Container {
     pub(crate) spec: RwLock<Arc<ContainerSpec>>,
     /// Held while the description, and what it describes, is changed.
     pub(crate) changing: Mutex<()>,
+    /// Set while the running state is saved, all of which that lock is held.
+    pub(crate) is_saving: AtomicBool,
     pub(crate) run_dir: PathBuf,
     pub(crate) groups: Groups,
     /// The profile that confines it.
@@ -68,6 +73,7 @@ impl Container {
             name: spec.name.clone(),
             spec: RwLock::new(Arc::new(spec)),
             changing: Mutex::default(),
+            is_saving: AtomicBool::default(),
             pid,
             pidfd,
             socket,
@@ -81,6 +87,20 @@ impl Container {
     /// Name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Notes that it has said that it is ready, or that it is not any more. A new daemon finds it; it goes with the run.
+    pub fn set_ready(&self, ready: bool) -> Result<()> {
+        let _changing = lock(&self.changing);
+        // One that has ended has no record any more, and the place may be another's.
+        self.check_running()?;
+        let note = self.run_dir.join(READY_FILE);
+        if ready { Ok(sys::fs::write(note, [])?) } else { Ok(sys::fs::remove_file(note)?) }
+    }
+
+    /// Whether it has said so.
+    pub fn is_ready(&self) -> bool {
+        sys::fs::exists(self.run_dir.join(READY_FILE))
     }
 
     /// What it has now: what it was started with, and what was changed since.
@@ -111,6 +131,9 @@ impl Container {
     /// Asks init to shut the system down, by the signal that this init takes for it.
     pub fn request_stop(&self) -> Result<()> {
         self.check_running()?;
+        if let Some(signal) = self.spec().tuning.halt_signal {
+            return Ok(sys::process::pidfd_signal(&self.pidfd, signal)?);
+        }
         let is_systemd = sys::fs::read_link(format!("/proc/{}/exe", self.pid)).is_ok_and(|exe| exe.ends_with("systemd"));
         Ok(sys::process::pidfd_signal(&self.pidfd, if is_systemd { SIGRTMIN_3 } else { SIGPWR })?)
     }
@@ -179,6 +202,7 @@ impl Container {
             layout: runtime.facts().layout.clone(),
             cgroup_tag: self.groups.tag().to_string_lossy().into_owned(),
             privileged: own.idmap.is_empty(),
+            dropped_capabilities: own.dropped_capabilities(),
             seccomp: runtime.policy(&own)?.to_vec(),
             cwd: spec.cwd.clone().filter(|cwd| !cwd.is_empty()).unwrap_or_else(home),
             command: spec.command,
@@ -223,9 +247,9 @@ impl Container {
     }
 
     /// What it uses now; best effort.
-    pub fn usage(&self) -> Usage {
+    pub fn usage(&self, tour: &mut netlink::Tour) -> Usage {
         let interfaces =
-            self.network_namespace().and_then(|fd| netlink::interfaces_in(fd.as_fd()).map_err(|error| Error::Network(error.to_string())));
+            self.network_namespace().and_then(|fd| tour.interfaces_in(fd.as_fd()).map_err(|error| Error::Network(error.to_string())));
         Usage { counters: self.groups.counters(), interfaces: interfaces.unwrap_or_default() }
     }
 

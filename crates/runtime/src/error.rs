@@ -90,7 +90,8 @@ impl Error {
     pub fn errno(&self) -> Option<sys::Errno> {
         match self {
             Self::Sys(error) => Some(error.errno),
-            Self::File { errno, .. } => Some(sys::Errno::from_raw_os_error(*errno)),
+            // It comes from inside a guest: what is no number of an error is none.
+            Self::File { errno, .. } => (1..4096).contains(errno).then(|| sys::Errno::from_raw_os_error(*errno)),
             _ => None,
         }
     }

@@ -6,6 +6,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use crate::container::Container;
@@ -25,6 +26,11 @@ impl Container {
         self.groups.change_limits(&old, &new)?;
         self.record(|spec| spec.limits = new.clone()).inspect_err(|_| drop(self.groups.change_limits(&new, &old)))?;
         Ok(old)
+    }
+
+    /// The same for what can be done later: nothing while the running state is saved, which may take minutes.
+    pub fn change_limits_unless_saving(&self, change: impl FnOnce(&Limits) -> Limits) -> Result<()> {
+        if self.is_saving.load(Ordering::Relaxed) { Ok(()) } else { self.change_limits(change).map(drop) }
     }
 
     /// Loads its AppArmor profile anew with these added rules, in place of earlier ones. It holds from now on, for what
@@ -66,22 +72,22 @@ impl Container {
         self.revise(|spec| spec.nics.retain(|other| other.name != nic.name))
     }
 
-    /// Bounds the traffic of a card that it has as `nic` says, which differs in nothing else.
-    pub fn limit_nic(&self, nic: &Nic) -> Result<()> {
+    /// Bounds the traffic of a card that it has as `nic` says, and isolates it or not; it differs in nothing else.
+    pub fn adjust_nic(&self, nic: &Nic) -> Result<()> {
         self.check_running()?;
         let host_name = nic.host_name.as_deref().unwrap_or_default();
         let mut netlink = netlink::Netlink::open().map_err(|error| Error::Network(error.to_string()))?;
-        let replace = |rates: &crate::spec::NicRates| {
-            self.revise(|spec| spec.nics.iter_mut().filter(|other| other.name == nic.name).for_each(|other| other.rates = rates.clone()))
+        let replace = |new: &Nic| {
+            self.revise(|spec| spec.nics.iter_mut().filter(|other| other.name == nic.name).for_each(|other| other.clone_from(new)))
         };
         let spec = self.spec();
         let old = spec.nics.iter().find(|other| other.name == nic.name);
         // Written down before it is there: what a bound is made of is found by that.
-        replace(&nic.rates)?;
-        crate::nic::limit(&mut netlink, nic, host_name).inspect_err(|_| {
+        replace(nic)?;
+        crate::nic::adjust(&mut netlink, nic, host_name).inspect_err(|_| {
             if let Some(old) = old {
-                drop(crate::nic::limit(&mut netlink, old, host_name));
-                drop(replace(&old.rates));
+                drop(crate::nic::adjust(&mut netlink, old, host_name));
+                drop(replace(old));
             }
         })
     }
@@ -105,7 +111,7 @@ impl Container {
         self.revise(|spec| spec.nodes.push(node.clone()))?;
         let bind = Bind { source: node.source.clone(), target: node.target.clone(), ..Bind::default() };
         let result = crate::nodes::create(std::slice::from_ref(node), &self.spec().idmap);
-        let result = result.and_then(|()| self.groups.allow_device(node, &self.spec().nodes));
+        let result = result.and_then(|()| self.groups.allow_device(node, &self.spec()));
         result.and_then(|()| self.show(&bind, &self.tree(&bind)?)).inspect_err(|_| {
             drop(sys::fs::remove_file(&node.source));
             drop(self.revise(|spec| spec.nodes.retain(|other| other != node)));
@@ -124,8 +130,8 @@ impl Container {
     /// Forbids a device, if no node of the container stands for it any more.
     fn deny_node(&self, node: &DeviceNode) -> Result<()> {
         let number = |node: &DeviceNode| (node.block, node.major, node.minor);
-        let nodes = &self.spec().nodes;
-        if nodes.iter().any(|other| number(other) == number(node)) { Ok(()) } else { self.groups.deny_device(node, nodes) }
+        let spec = self.spec();
+        if spec.nodes.iter().any(|other| number(other) == number(node)) { Ok(()) } else { self.groups.deny_device(node, &spec) }
     }
 
     /// Fetches lent host interfaces out of a container whose monitor cannot do it any more.

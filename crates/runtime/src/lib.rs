@@ -34,11 +34,14 @@ mod watcher;
 
 pub use apparmor::{AppArmor, Rules};
 pub use cgroup::{Counters, Hierarchy, Layout};
-pub use checkpoint::{After, Checkpoint, Criu, Obstacle, SavedState};
+pub use checkpoint::{After, Checkpoint, Criu, Obstacle, Packing, SavedState};
 pub use container::{Container, Usage};
 pub use error::{Error, Result};
 pub use exec::{ExecProcess, ExecSession, ExecSpec, ExecStdio};
 pub use files::{FileAttrs, FileKind, FileStat, FileTree, open_rootfs};
 pub use recording::Recording;
 pub use runtime::{ExitEvent, HostFacts, Recovered, Runtime, RuntimeConfig};
-pub use spec::{Bind, ContainerSpec, DeviceNode, DiskRates, Exit, ExitTarget, Limits, Nic, NicKind, NicRates, Rlimit, Rootfs};
+pub use spec::{
+    Bind, ContainerSpec, DeviceNode, DeviceRule, DiskRates, Exit, ExitTarget, GroupFile, Limits, Nic, NicKind, NicRates, Propagation,
+    Rlimit, Rootfs, Tuning,
+};

@@ -25,12 +25,13 @@ pub(crate) fn attach_apart(netlink: &mut Netlink, nic: &Nic, inside: BorrowedFd<
     make(netlink, nic, inside, false)
 }
 
-/// Puts the host's end of a card on a bridge.
-pub(crate) fn join(host_name: &str, bridge: &str) -> Result<()> {
+/// Puts the host's end of a card on a bridge, isolated or not.
+pub(crate) fn join(host_name: &str, bridge: &str, isolated: bool) -> Result<()> {
     let failed = |error: netlink::Error| Error::Network(format!("`{host_name}` on `{bridge}`: {error}"));
     let mut netlink = Netlink::open().map_err(failed)?;
     let (port, bridge) = (netlink.link_by_name(host_name).map_err(failed)?, netlink.link_by_name(bridge).map_err(failed)?);
-    netlink.set_master(port.index, Some(bridge.index)).map_err(failed)
+    netlink.set_master(port.index, Some(bridge.index)).map_err(failed)?;
+    if isolated { netlink.set_isolated(port.index, true).map_err(failed) } else { Ok(()) }
 }
 
 fn make(netlink: &mut Netlink, nic: &Nic, inside: BorrowedFd<'_>, joined: bool) -> Result<()> {
@@ -57,6 +58,10 @@ fn make(netlink: &mut Netlink, nic: &Nic, inside: BorrowedFd<'_>, joined: bool) 
         NicKind::Bridged { parent: bridge } => {
             let bridge = parent(netlink, bridge)?;
             create_veth(netlink, &veth(joined.then_some(bridge.index), Some(nic.mtu.unwrap_or(bridge.mtu)))).map_err(failed)?;
+            // Its end inside is still down: nothing has come out of it.
+            if nic.isolated && joined {
+                isolate(netlink, nic, &host_name).inspect_err(|_| drop(netlink.delete_link_by_name(&host_name)))?;
+            }
             limit_new(netlink, nic, &host_name)
         }
         NicKind::P2p => {
@@ -100,9 +105,24 @@ fn limit_new(netlink: &mut Netlink, nic: &Nic, host_name: &str) -> Result<()> {
     })
 }
 
+/// Lets the host's end of a bridged card pass traffic on to others as the card says now.
+fn isolate(netlink: &mut Netlink, nic: &Nic, host_name: &str) -> Result<()> {
+    let failed = |error: netlink::Error| Error::Network(format!("device `{}`: {error}", nic.device));
+    let link = netlink.link_by_name(host_name).map_err(failed)?;
+    netlink.set_isolated(link.index, nic.isolated).map_err(failed)
+}
+
+/// Isolates a card and bounds its traffic as it says now, whatever held before.
+pub(crate) fn adjust(netlink: &mut Netlink, nic: &Nic, host_name: &str) -> Result<()> {
+    if matches!(nic.kind, NicKind::Bridged { .. }) {
+        isolate(netlink, nic, host_name)?;
+    }
+    limit(netlink, nic, host_name)
+}
+
 /// Bounds the traffic of a card as it says now, whatever held before. What goes into the container leaves the host's
 /// end through a token bucket; what comes out of it goes through a link of its own first, where it does the same.
-pub(crate) fn limit(netlink: &mut Netlink, nic: &Nic, host_name: &str) -> Result<()> {
+fn limit(netlink: &mut Netlink, nic: &Nic, host_name: &str) -> Result<()> {
     let failed = |error: netlink::Error| Error::Network(format!("device `{}`: {error}", nic.device));
     let link = netlink.link_by_name(host_name).map_err(failed)?;
     match nic.rates.ingress {

@@ -9,7 +9,7 @@ use sys::mount::MountAttrFlags;
 
 use crate::cgroup::Layout;
 use crate::protocol::Launch;
-use crate::spec::{Bind, ContainerSpec, Rootfs};
+use crate::spec::{Bind, ContainerSpec, Propagation, Rootfs};
 
 /// A host path whose mount tree the container gets a copy of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,12 @@ pub struct Tree {
     pub no_devices: bool,
     /// The source is a block device with this file system, which is mounted.
     pub file_system: Option<String>,
+    /// Options of that file system.
+    pub options: Vec<(String, Option<String>)>,
+    /// More of `MOUNT_ATTR_*`.
+    pub attributes: u32,
+    /// Which mounts below it pass between host and container.
+    pub propagation: Propagation,
     /// The guest must not be able to undo these two, see [`crate::staging`].
     pub locked: bool,
 }
@@ -42,6 +48,9 @@ impl Tree {
             idmapped: bind.idmapped,
             read_only: bind.read_only,
             file_system: bind.file_system.clone(),
+            options: bind.options.clone(),
+            attributes: bind.attributes,
+            propagation: bind.propagation,
             ..Self::default()
         }
     }
@@ -125,6 +134,14 @@ pub enum Step {
     UnshareCgroup,
     /// Bring all network links up.
     LinksUp,
+    /// Set a kernel parameter that the container has for itself. While `/proc` is still the host's: the guest's could be
+    /// covered, and for a privileged one it is read-only.
+    Sysctl {
+        /// Name below /proc/sys.
+        name: String,
+        /// Its value.
+        value: String,
+    },
     /// Set the host name.
     Hostname(String),
     /// Make the new root the root.
@@ -186,6 +203,15 @@ const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", 
 /// What a privileged guest gives up: CAP_MAC_ADMIN, CAP_MAC_OVERRIDE, CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_TIME.
 pub(crate) const PRIVILEGED_DROPS: &[u32] = &[33, 32, 16, 17, 25];
 
+/// CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN: to become the user, and to install the filter.
+const NEEDED_UNTIL_EXEC: &[u32] = &[6, 7, 21];
+
+/// Those of capabilities that are in nobody's bounding set any more which a process gives up at once; the others go with
+/// its exec.
+pub(crate) fn not_needed_until_exec(dropped: &[u32]) -> Vec<u32> {
+    dropped.iter().copied().filter(|capability| !NEEDED_UNTIL_EXEC.contains(capability)).collect()
+}
+
 /// Makes the plan.
 pub fn plan(launch: &Launch) -> Plan {
     let spec = &launch.spec;
@@ -218,6 +244,8 @@ pub fn plan(launch: &Launch) -> Plan {
     plan.steps.push(Step::UnshareCgroup);
     plan.cgroups(&launch.layout);
     plan.steps.push(Step::LinksUp);
+    let sysctls = spec.tuning.sysctls.iter();
+    plan.steps.extend(sysctls.map(|(name, value)| Step::Sysctl { name: name.clone(), value: value.clone() }));
     if let Some(profile) = &launch.apparmor {
         plan.steps.push(Step::Confine { profile: profile.clone() });
     }
@@ -309,9 +337,11 @@ impl Plan {
             self.mount("sysfs", "/dev/.lxc/sys", "", safe);
             return;
         }
-        self.steps.extend(MASKED.iter().map(|target| Step::Mask { target: target.into() }));
+        let tuning = &spec.tuning;
+        let is_left = |target: &&&str| if target.starts_with("/proc") { tuning.writable_proc } else { tuning.writable_sys };
+        self.steps.extend(MASKED.iter().filter(|target| !is_left(target)).map(|target| Step::Mask { target: target.into() }));
         if spec.idmap.is_empty() {
-            self.steps.extend(READ_ONLY.iter().map(|target| Step::ReadOnly { target: target.into() }));
+            self.steps.extend(READ_ONLY.iter().filter(|target| !is_left(target)).map(|target| Step::ReadOnly { target: target.into() }));
         }
     }
 
@@ -369,8 +399,9 @@ impl Plan {
         if spec.personality_32 {
             self.steps.push(Step::Personality32);
         }
-        if spec.idmap.is_empty() {
-            self.steps.push(Step::DropCapabilities(PRIVILEGED_DROPS.to_vec()));
+        let dropped = spec.dropped_capabilities();
+        if !dropped.is_empty() {
+            self.steps.push(Step::DropCapabilities(dropped));
         }
         if filtered {
             self.steps.push(Step::Seccomp);
@@ -456,6 +487,28 @@ mod tests {
         assert!(read_only(&privileged).contains(&"/proc/sysrq-trigger".to_owned()));
         assert!(privileged.steps.contains(&Step::DropCapabilities(PRIVILEGED_DROPS.to_vec())));
         assert!(!privileged.trees[0].idmapped);
+    }
+
+    #[test]
+    fn what_is_asked_for_is_left_open() {
+        let mut launch = launch(IdMap::default(), false);
+        launch.spec.tuning = crate::spec::Tuning {
+            keeps_capabilities: true,
+            dropped_capabilities: vec![21],
+            writable_proc: true,
+            sysctls: vec![("net/ipv4/ip_forward".into(), "1".into())],
+            ..Default::default()
+        };
+        let plan = plan(&launch);
+        let closed = targets(&plan, |step| match step {
+            Step::ReadOnly { target } | Step::Mask { target } => Some(target),
+            _ => None,
+        });
+        assert_eq!(closed, ["/sys/firmware", "/sys"]);
+        assert!(plan.steps.contains(&Step::DropCapabilities(vec![21])));
+        let position = |wanted: &Step| plan.steps.iter().position(|step| step == wanted).expect("the step is there");
+        let sysctl = position(&Step::Sysctl { name: "net/ipv4/ip_forward".into(), value: "1".into() });
+        assert!(position(&Step::LinksUp) < sysctl && sysctl < position(&Step::Pivot));
     }
 
     #[test]

@@ -134,8 +134,10 @@ pub struct AttachRequest {
     pub layout: Layout,
     /// Parent of the container's control groups.
     pub cgroup_tag: String,
-    /// No user namespace to enter, and capabilities to drop.
+    /// No user namespace to enter.
     pub privileged: bool,
+    /// Capabilities to drop, by number.
+    pub dropped_capabilities: Vec<u32>,
     /// Compiled system call filter.
     pub seccomp: Vec<u8>,
     /// Program and arguments.

@@ -12,7 +12,7 @@ use sys::idmap::Kind;
 
 use crate::apparmor::AppArmor;
 use crate::cgroup::{Groups, Layout};
-use crate::checkpoint::{Criu, PATIENCE, remove_waiting};
+use crate::checkpoint::{Criu, PATIENCE, SavedState, remove_waiting};
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::monitor::{EXIT_FILE, INIT_FILE, InitRecord, SOCKET_FILE};
@@ -130,6 +130,16 @@ impl Runtime {
 
     /// Lets a container go on from a saved state, which stays as it is. A failure leaves nothing behind.
     pub fn resume(&self, spec: &ContainerSpec, images: &Path, criu: &Criu) -> Result<Arc<Container>> {
+        let state = SavedState::read(images)?;
+        let resumed = state.unpack(images).and_then(|()| self.resume_unpacked(spec, images, criu));
+        let removed = state.remove_unpacked(images);
+        if let Err(error) = removed {
+            tracing::warn!(container = spec.name, %error, "unpacked memory stays on the disk");
+        }
+        resumed
+    }
+
+    fn resume_unpacked(&self, spec: &ContainerSpec, images: &Path, criu: &Criu) -> Result<Arc<Container>> {
         let resume = Resume {
             images: images.to_owned(),
             criu: criu.path().to_owned(),
@@ -307,7 +317,8 @@ impl Runtime {
         launch.write(dir)?;
         crate::nodes::create(&spec.nodes, &spec.idmap)?;
         groups.create(&spec.limits, owner)?;
-        if !groups.restrict_devices(&spec.nodes)? && spec.idmap.is_empty() {
+        groups.write_files(&spec.tuning.cgroup)?;
+        if !groups.restrict_devices(spec)? && spec.idmap.is_empty() {
             tracing::warn!(container = spec.name, "in a user namespace device access of a privileged container is not restricted");
         }
         Ok(())
@@ -325,7 +336,8 @@ impl Runtime {
             Ok(Some((MonitorReply::Running { pid }, fds))) => {
                 let pidfd = fds.into_iter().next().ok_or_else(|| lost("sent no descriptor of init"))?;
                 let runtime = self.this.upgrade().ok_or_else(|| lost("outlived the runtime"))?;
-                let apparmor = self.facts.apparmor.as_ref().ok().map(|apparmor| apparmor.name(&spec.name));
+                let apparmor =
+                    self.facts.apparmor.as_ref().ok().filter(|_| !spec.tuning.unconfined).map(|apparmor| apparmor.name(&spec.name));
                 Ok(Container::new(&runtime, (spec.clone(), self.groups(&spec.name), apparmor), (pid, pidfd), socket, Some(child)))
             }
             Ok(Some((MonitorReply::Failed(failure), _))) => {
@@ -402,7 +414,8 @@ impl Runtime {
 
     /// Loads the profile of a container, where there are any.
     fn confine(&self, spec: &ContainerSpec) -> Result<Option<String>> {
-        self.facts.apparmor.as_ref().ok().map(|apparmor| apparmor.load(&spec.name, spec.confinement())).transpose()
+        let apparmor = self.facts.apparmor.as_ref().ok().filter(|_| !spec.tuning.unconfined);
+        apparmor.map(|apparmor| apparmor.load(&spec.name, spec.confinement())).transpose()
     }
 
     /// Takes a container's profile out of the kernel: nothing of it runs any more.

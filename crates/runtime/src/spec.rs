@@ -46,6 +46,9 @@ pub struct ContainerSpec {
     /// Rules added to the container's AppArmor profile.
     #[serde(default)]
     pub apparmor: String,
+    /// What few containers have otherwise than all.
+    #[serde(default)]
+    pub tuning: Tuning,
 }
 
 impl ContainerSpec {
@@ -53,6 +56,62 @@ impl ContainerSpec {
     pub fn confinement(&self) -> crate::apparmor::Rules<'_> {
         crate::apparmor::Rules { privileged: self.idmap.is_empty(), nesting: self.nesting, raw: &self.apparmor }
     }
+
+    /// Capabilities that its processes do not have, by number.
+    pub fn dropped_capabilities(&self) -> Vec<u32> {
+        let usual = if self.idmap.is_empty() && !self.tuning.keeps_capabilities { crate::plan::PRIVILEGED_DROPS } else { &[] };
+        usual.iter().chain(&self.tuning.dropped_capabilities).copied().collect()
+    }
+}
+
+/// What few containers have otherwise than all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tuning {
+    /// Not confined by AppArmor.
+    pub unconfined: bool,
+    /// A privileged container keeps the capabilities that others give up.
+    pub keeps_capabilities: bool,
+    /// Capabilities that it gives up besides, by number.
+    pub dropped_capabilities: Vec<u32>,
+    /// Nothing of `/proc` is hidden or read-only.
+    pub writable_proc: bool,
+    /// Nothing of `/sys` is hidden or read-only.
+    pub writable_sys: bool,
+    /// Names below /proc/sys with slashes, and what is written there; of what the container has for itself.
+    pub sysctls: Vec<(String, String)>,
+    /// Files of its control groups, written after the limits.
+    pub cgroup: Vec<GroupFile>,
+    /// Devices that it may use without having a node of them.
+    pub devices: Vec<DeviceRule>,
+    /// It may use all devices.
+    pub all_devices: bool,
+    /// The signal that asks its init to shut down; that which the init is known to take if unset.
+    pub halt_signal: Option<i32>,
+    /// `oom_score_adj` of its init, proc_pid_oom_score_adj(5).
+    pub oom_score_adj: Option<i32>,
+}
+
+/// A file of a container's control groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupFile {
+    /// Of version 2, else of version 1. It counts where the host has the controller in that version.
+    pub unified: bool,
+    /// `CONTROLLER.FILE`.
+    pub name: String,
+    /// What is written.
+    pub value: String,
+}
+
+/// A device, or all of one major number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRule {
+    /// Block or character device.
+    pub block: bool,
+    /// Device number.
+    pub major: u32,
+    /// Device number; all if unset.
+    pub minor: Option<u32>,
 }
 
 /// Where the root file system is.
@@ -101,6 +160,27 @@ pub struct Bind {
     /// The source is a block device with this file system, which is mounted.
     #[serde(default)]
     pub file_system: Option<String>,
+    /// Options of that file system; one without a value is a flag.
+    #[serde(default)]
+    pub options: Vec<(String, Option<String>)>,
+    /// More of `MOUNT_ATTR_*`, see mount_setattr(2).
+    #[serde(default)]
+    pub attributes: u32,
+    /// Which mounts below it pass between the host and the container.
+    #[serde(default)]
+    pub propagation: Propagation,
+}
+
+/// Which mounts pass between the host and a container, see mount_namespaces(7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Propagation {
+    /// None.
+    #[default]
+    Private,
+    /// From the host to the container.
+    Slave,
+    /// Both ways. The kernel makes that a slave for a container with a user namespace.
+    Shared,
 }
 
 /// A device node shown inside. The node itself is made on the host at `source`, if it is not
@@ -146,6 +226,9 @@ pub struct Nic {
     /// Bounds of its traffic, for those with a host end.
     #[serde(default)]
     pub rates: NicRates,
+    /// In a bridge it cannot reach others of which the same is said.
+    #[serde(default)]
+    pub isolated: bool,
 }
 
 /// How much traffic a card may have, bits per second.

@@ -16,6 +16,7 @@ use sys::mount::{MountAttrFlags, MountFlags};
 use sys::process::namespaces;
 
 use crate::plan::Tree;
+use crate::spec::Propagation;
 
 /// Where trees stand on the stage. Every host has the directory, and on the stage its content is
 /// not needed.
@@ -25,14 +26,22 @@ const PLACE: &str = "/dev";
 pub(crate) fn open(tree: &Tree) -> Result<OwnedFd> {
     let label = tree.source.display().to_string();
     let fd = match &tree.file_system {
-        Some(kind) => mount_device(&tree.source, kind)?,
+        Some(kind) => mount_device(&tree.source, kind, &tree.options)?,
         None => sys::mount::clone_tree(&tree.source, tree.recursive)?,
     };
-    sys::mount::set_private(&fd, &label)?;
-    let mut flags = MountAttrFlags::empty();
-    flags.set(MountAttrFlags::MOUNT_ATTR_RDONLY, tree.read_only);
+    match tree.propagation {
+        Propagation::Private => sys::mount::set_private(&fd, &label)?,
+        Propagation::Slave => sys::mount::set_slave(&fd, &label)?,
+        Propagation::Shared => sys::mount::set_shared(&fd, &label)?,
+    }
+    let mut flags = MountAttrFlags::from_bits_retain(tree.attributes);
+    if tree.read_only {
+        flags |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+    }
     // A device node that is itself shown as a disk is meant to be used.
-    flags.set(MountAttrFlags::MOUNT_ATTR_NODEV, tree.no_devices && !is_device(&fd));
+    if tree.no_devices && !is_device(&fd) {
+        flags |= MountAttrFlags::MOUNT_ATTR_NODEV;
+    }
     if !flags.is_empty() {
         sys::mount::add_flags(&fd, flags, tree.recursive, &label)?;
     }
@@ -40,14 +49,16 @@ pub(crate) fn open(tree: &Tree) -> Result<OwnedFd> {
 }
 
 /// A mount of the file system on a block device that is nowhere on the host.
-fn mount_device(device: &Path, kind: &str) -> Result<OwnedFd> {
+fn mount_device(device: &Path, kind: &str, options: &[(String, Option<String>)]) -> Result<OwnedFd> {
     let source = device.to_string_lossy();
-    let source = ("source", Some(&*source));
+    let mut all = vec![("source", Some(&*source))];
+    all.extend(options.iter().map(|(name, value)| (name.as_str(), value.as_deref())));
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID;
-    match sys::mount::new_fs(kind, &[source], attributes) {
+    match sys::mount::new_fs(kind, &all, attributes) {
         // A device that cannot be written to.
         Err(error) if matches!(error.errno, sys::Errno::ROFS | sys::Errno::ACCESS) => {
-            sys::mount::new_fs(kind, &[source, ("ro", None)], attributes)
+            all.push(("ro", None));
+            sys::mount::new_fs(kind, &all, attributes)
         }
         other => other,
     }

@@ -7,8 +7,9 @@ use std::rc::Rc;
 use api::Timestamp;
 use api::images::{Image, ImageAlias};
 
+use crate::build::{Build, Item, MAX_IMAGES, cut, date};
 use crate::path::INDEX;
-use crate::wire::{Product, Products, Version, WireItem, parse, product_files};
+use crate::wire::{Product, product_files, products};
 use crate::{Error, Result};
 
 /// The largest index that is read.
@@ -17,21 +18,14 @@ const MAX_INDEX_BYTES: u64 = 4 << 20;
 const MAX_PRODUCTS_BYTES: u64 = 32 << 20;
 /// The most that all files of products together may have.
 const MAX_ALL_PRODUCTS_BYTES: usize = 128 << 20;
-/// How many images a server may list.
-const MAX_IMAGES: usize = 200_000;
 /// How many aliases of a product are looked at.
 const MAX_ALIASES: usize = 64;
 /// Longer aliases are none.
 const MAX_ALIAS_BYTES: usize = 255;
-/// As much of a text that describes an image is kept.
-const MAX_TEXT_BYTES: usize = 1024;
 /// The most text that is kept of all images.
 const MAX_ALL_TEXT_BYTES: usize = 64 << 20;
 /// Where aliases begin with the name of the distribution, which the server's name says already.
 const UBUNTU: &str = "https://cloud-images.ubuntu.com";
-/// Digits of a SHA-256.
-const HASH_DIGITS: usize = 64;
-
 /// How to read a stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading<'a> {
@@ -41,17 +35,6 @@ pub struct Reading<'a> {
     pub architecture: &'a str,
     /// Architectures to leave all others out; none to keep all.
     pub only: &'a [&'a str],
-}
-
-/// One file of an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
-    /// Relative to the server's address; to be used through [`crate::join`] only.
-    pub path: String,
-    /// What it must have.
-    pub size_bytes: u64,
-    /// What it must have, hexadecimal; empty where the server does not say.
-    pub sha256: String,
 }
 
 /// An image of a stream.
@@ -143,20 +126,19 @@ impl Gathered {
     /// Adds the images of a file of products.
     fn add(&mut self, file: &[u8], reading: &Reading<'_>) -> Result<()> {
         count(&mut self.read_bytes, file.len(), ("bytes of products", MAX_ALL_PRODUCTS_BYTES))?;
-        let products: Products = parse("a list of products", file)?;
-        products.products.into_values().try_for_each(|product| self.add_product(&product, reading))
+        products(file, |product| self.add_product(product, reading))
     }
 
-    fn add_product(&mut self, product: &Product, reading: &Reading<'_>) -> Result<()> {
+    fn add_product(&mut self, mut product: Product, reading: &Reading<'_>) -> Result<()> {
         let Some(architecture) = architecture(&product.arch) else { return Ok(()) };
         if !reading.only.is_empty() && !reading.only.contains(&architecture) {
             return Ok(());
         }
         const TEXT: (&str, usize) = ("bytes of names and descriptions", MAX_ALL_TEXT_BYTES);
-        let names: Rc<[String]> = names(product, architecture, reading).into();
+        let names: Rc<[String]> = names(&product, architecture, reading).into();
         count(&mut self.text_bytes, names.iter().map(String::len).sum(), TEXT)?;
-        for (serial, version) in &product.versions {
-            let Some(image) = read_version(product, architecture, (serial, version)) else { continue };
+        for build in std::mem::take(&mut product.builds) {
+            let Some(image) = image_of(&product, architecture, build) else { continue };
             if self.found.len() >= MAX_IMAGES {
                 return Err(Error::Limit { what: "images", limit: MAX_IMAGES });
             }
@@ -205,45 +187,25 @@ fn names(product: &Product, architecture: &str, reading: &Reading<'_>) -> Vec<St
     names
 }
 
-fn read_version(product: &Product, architecture: &str, (serial, version): (&str, &Version)) -> Option<StreamImage> {
-    let created_at = date(serial.get(..8)?)?;
-    let metadata = version.items.values().find(|item| item.ftype == "lxd.tar.xz")?;
-    let of_type = |kind: &str| version.items.values().find(|item| item.ftype == kind);
-    let or = |one: &str, other: &str| if one.is_empty() { other.to_owned() } else { one.to_owned() };
-    let (rootfs, fingerprint) = match (of_type("squashfs"), of_type("root.tar.xz")) {
-        (Some(squashfs), _) => (squashfs, or(&metadata.combined_squashfs_sha256, &metadata.combined_sha256)),
-        (None, Some(tarball)) => (tarball, or(&metadata.combined_rootxz_sha256, &metadata.combined_sha256)),
-        (None, None) => return None,
-    };
-    let fingerprint = fingerprint.to_ascii_lowercase();
-    if !is_hash(&fingerprint) {
-        return None;
-    }
-    let (metadata, rootfs) = (usable(metadata)?, usable(rootfs)?);
+fn image_of(product: &Product, architecture: &str, build: Build) -> Option<StreamImage> {
     let image = Image {
         architecture: architecture.to_owned(),
-        created_at,
-        uploaded_at: created_at,
+        created_at: build.created_at,
+        uploaded_at: build.created_at,
         expires_at: product.support_eol.replace('-', "").get(..8).and_then(date).unwrap_or_else(|| Timestamp::from_unix(0)),
-        filename: metadata.path.rsplit('/').next().unwrap_or_default().to_owned(),
-        fingerprint,
-        properties: properties(product, serial, &version.label),
+        filename: build.metadata.path.rsplit('/').next().unwrap_or_default().to_owned(),
+        properties: properties(product, &build.serial, &build.label),
         public: true,
-        size: i64::try_from(metadata.size_bytes.checked_add(rootfs.size_bytes)?).ok()?,
+        size: build.size_bytes()?,
         kind: "container".to_owned(),
+        fingerprint: build.fingerprint,
         ..Image::default()
     };
-    Some(StreamImage { image, metadata, rootfs })
-}
-
-fn usable(item: &WireItem) -> Option<Item> {
-    let sha256 = item.sha256.to_ascii_lowercase();
-    let is_usable = item.size > 0 && (1..=MAX_TEXT_BYTES).contains(&item.path.len()) && (sha256.is_empty() || is_hash(&sha256));
-    is_usable.then(|| Item { path: item.path.clone(), size_bytes: item.size, sha256 })
+    Some(StreamImage { image, metadata: build.metadata, rootfs: build.rootfs })
 }
 
 fn properties(product: &Product, serial: &str, label: &str) -> api::Config {
-    let (os, title, serial, label) = (cut(&product.os), cut(&product.release_title), cut(serial), cut(label));
+    let (os, title) = (cut(&product.os), cut(&product.release_title));
     let shown_label = if label.is_empty() { String::new() } else { format!(" ({label})") };
     let description = format!("{os} {title} {}{shown_label} ({serial})", product.arch);
     let all = [
@@ -256,29 +218,6 @@ fn properties(product: &Product, serial: &str, label: &str) -> api::Config {
         ("version", cut(&product.version)),
     ];
     all.into_iter().filter(|(_, value)| !value.is_empty()).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
-}
-
-/// The beginning of a text that is too long.
-fn cut(text: &str) -> &str {
-    let mut end = text.len().min(MAX_TEXT_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
-
-fn is_hash(text: &str) -> bool {
-    text.len() == HASH_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
-/// Midnight of a day that is written with eight digits.
-fn date(digits: &str) -> Option<Timestamp> {
-    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let number = |range| digits.get::<std::ops::Range<usize>>(range)?.parse::<i16>().ok();
-    let day = jiff::civil::Date::new(number(0..4)?, number(4..6)?.try_into().ok()?, number(6..8)?.try_into().ok()?).ok()?;
-    Some(Timestamp(Some(day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())))
 }
 
 /// The API's name of an architecture; streams use the names of Debian's packages.
@@ -302,6 +241,7 @@ fn architecture(name: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::build::{HASH_DIGITS, MAX_TEXT_BYTES};
 
     fn hash(digit: &str) -> String {
         digit.repeat(HASH_DIGITS)
@@ -389,6 +329,17 @@ mod tests {
         let mut full = Gathered { found: vec![(Vec::new().into(), one); MAX_IMAGES - 1], ..Gathered::default() };
         assert!(matches!(full.add(&many(1, 3, "a", "t"), &ANY), Err(Error::Limit { what: "images", .. })));
         assert_eq!(full.found.len(), MAX_IMAGES, "not one more, also within a product");
+    }
+
+    /// What is not kept takes no memory, however much of it there is in one product.
+    #[test]
+    fn one_product_has_bounds() {
+        let builds = (0..=MAX_IMAGES).map(|n| format!("\"20240101.{n}\": {}", version("1", "squashfs"))).collect::<Vec<_>>().join(",");
+        let text = format!(r#"{{"products": {{"a": {{"versions": {{{builds}}}, "arch": "pdp11"}}}}}}"#);
+        assert!(matches!(parse_one(text.as_bytes(), &ANY), Err(Error::Limit { what: "images", limit: MAX_IMAGES })));
+        let empty = (0..100_000).map(|n| format!(r#""20240101.{n}": {{"items": {{"a": {{}}}}}}"#)).collect::<Vec<_>>().join(",");
+        let text = format!(r#"{{"products": {{"a": {{"versions": {{{empty}}}, "arch": "amd64"}}}}}}"#);
+        assert!(parse_one(text.as_bytes(), &ANY).expect("no images").images().is_empty());
     }
 
     #[test]

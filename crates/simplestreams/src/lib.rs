@@ -10,11 +10,13 @@
 //! SERVER/PATH-OF-ITEM                 the files of an image
 //! ```
 
+mod build;
 mod catalogue;
 mod error;
 mod path;
 mod wire;
 
-pub use catalogue::{Catalogue, Item, Reading, StreamImage};
+pub use build::Item;
+pub use catalogue::{Catalogue, Reading, StreamImage};
 pub use error::{Error, Result};
 pub use path::join;

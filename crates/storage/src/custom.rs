@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use sys::Root;
 
 use crate::error::Result;
-use crate::pool::{Pool, VolumeRef};
+use crate::pool::{Fill, Pool, VolumeRef};
 use crate::volumes::{Driver, STATE, Volumes, checked_dir};
 
 /// The custom volumes of a pool. `instance` in a [`VolumeRef`] is the name of the volume. As with
@@ -25,6 +25,10 @@ pub trait CustomVolumes: Send + Sync {
     fn copy_in(&self, from: &Path, name: &str) -> Result<()>;
     /// Makes a snapshot of a volume as a copy of one of another pool.
     fn copy_snapshot_in(&self, from: &Path, name: &str, snapshot: &str) -> Result<()>;
+    /// Makes a volume that `fill` fills, as [`Pool::create_filled`] does.
+    fn create_filled(&self, name: &str, fill: Fill<'_>) -> Result<()>;
+    /// The same for a snapshot of a volume.
+    fn create_snapshot_filled(&self, name: &str, snapshot: &str, fill: Fill<'_>) -> Result<()>;
     /// Removes a volume with its snapshots; fine if absent.
     fn delete(&self, name: &str) -> Result<()>;
     /// Renames a volume with its snapshots.
@@ -43,8 +47,8 @@ pub trait CustomVolumes: Send + Sync {
     fn usage_bytes(&self, volume: &VolumeRef) -> Option<u64>;
     /// The directory of a volume, whether it is there or not.
     fn dir(&self, volume: &VolumeRef) -> PathBuf;
-    /// The directory with the content of a volume that is there.
-    fn content(&self, name: &str) -> Result<PathBuf>;
+    /// The directory with the content of a volume or snapshot that is there.
+    fn content(&self, volume: &VolumeRef) -> Result<PathBuf>;
     /// Names of the volumes on the disk.
     fn list(&self) -> Result<Vec<String>>;
 }
@@ -84,6 +88,14 @@ impl<D: Driver> CustomVolumes for Custom<D> {
         })
     }
 
+    fn create_filled(&self, name: &str, fill: Fill<'_>) -> Result<()> {
+        self.0.create_filled(name, fill)
+    }
+
+    fn create_snapshot_filled(&self, name: &str, snapshot: &str, fill: Fill<'_>) -> Result<()> {
+        self.0.create_snapshot_filled(name, snapshot, fill)
+    }
+
     fn delete(&self, name: &str) -> Result<()> {
         self.0.delete(name)
     }
@@ -120,8 +132,8 @@ impl<D: Driver> CustomVolumes for Custom<D> {
         self.0.dir(volume)
     }
 
-    fn content(&self, name: &str) -> Result<PathBuf> {
-        checked_dir(&self.0.existing(&VolumeRef::instance(name))?, "rootfs")
+    fn content(&self, volume: &VolumeRef) -> Result<PathBuf> {
+        checked_dir(&self.0.existing(volume)?, "rootfs")
     }
 
     fn list(&self) -> Result<Vec<String>> {

@@ -97,7 +97,7 @@ pub(crate) enum Access {
 
 /// Refuses a quota in the name of a driver that has none; lifting one is fine.
 pub(crate) fn no_quota(driver: &'static str, bytes: Option<u64>) -> Result<()> {
-    let remedy = "leave out `size` on the root disk or use a pool of the driver `btrfs`";
+    let remedy = "leave out `size` or use a pool of the driver `btrfs`";
     bytes.map_or(Ok(()), |_| Err(Error::Unsupported { driver, feature: "quotas", remedy }))
 }
 

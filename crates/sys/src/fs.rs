@@ -175,6 +175,11 @@ pub fn size_bytes(path: impl AsRef<Path>) -> Result<u64> {
     Ok(fs::metadata(path.as_ref()).on_path("stat", path.as_ref())?.size())
 }
 
+/// The path behind all links.
+pub fn canonicalize(path: impl AsRef<Path>) -> Result<PathBuf> {
+    fs::canonicalize(path.as_ref()).on_path("resolve", path.as_ref())
+}
+
 /// Metadata, following links.
 pub fn metadata(path: impl AsRef<Path>) -> Result<fs::Metadata> {
     fs::metadata(path.as_ref()).on_path("stat", path.as_ref())

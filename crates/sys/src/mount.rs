@@ -11,6 +11,8 @@ use crate::error::{Context, Errno, Error, Result};
 
 const AT_EMPTY_PATH: u32 = 0x1000;
 const AT_RECURSIVE: u32 = 0x8000;
+/// How access times are kept: all of these bits (linux/mount.h).
+const MOUNT_ATTR__ATIME: u64 = 0x70;
 
 /// What `mount_setattr(2)` takes.
 #[repr(C)]
@@ -94,7 +96,10 @@ pub fn set_idmap(tree: impl AsFd, userns: impl AsFd, recursive: bool, label: &st
 
 /// Adds flags to a mount (and, if asked, to all below it).
 pub fn add_flags(tree: impl AsFd, flags: MountAttrFlags, recursive: bool, label: &str) -> Result<()> {
-    let attr = MountAttr { set: flags.bits().into(), ..Default::default() };
+    // How access times are kept is one of several, and the old one must be given up for the new.
+    let times =
+        u64::from(flags.intersects(MountAttrFlags::MOUNT_ATTR_NOATIME | MountAttrFlags::MOUNT_ATTR_STRICTATIME)) * MOUNT_ATTR__ATIME;
+    let attr = MountAttr { set: flags.bits().into(), clear: times, ..Default::default() };
     set_attributes(tree.as_fd(), &attr, recursive).context("mount_setattr", format_args!("{flags:?} on {label}"))
 }
 
@@ -102,6 +107,18 @@ pub fn add_flags(tree: impl AsFd, flags: MountAttrFlags, recursive: bool, label:
 pub fn set_private(tree: impl AsFd, label: &str) -> Result<()> {
     let attr = MountAttr { propagation: libc::MS_PRIVATE, ..Default::default() };
     set_attributes(tree.as_fd(), &attr, true).context("mount_setattr private", label)
+}
+
+/// Lets a tree get mount events, of mounts that are shared, and give none.
+pub fn set_slave(tree: impl AsFd, label: &str) -> Result<()> {
+    let attr = MountAttr { propagation: libc::MS_SLAVE, ..Default::default() };
+    set_attributes(tree.as_fd(), &attr, true).context("mount_setattr slave", label)
+}
+
+/// Lets a tree exchange mount events with those that it is a copy of, where they are shared.
+pub fn set_shared(tree: impl AsFd, label: &str) -> Result<()> {
+    let attr = MountAttr { propagation: libc::MS_SHARED, ..Default::default() };
+    set_attributes(tree.as_fd(), &attr, true).context("mount_setattr shared", label)
 }
 
 /// Makes the current directory the root and drops the old one: pivot_root(2) with both

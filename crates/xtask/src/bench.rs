@@ -6,6 +6,7 @@
 //! measured once on a machine of the same kind.
 
 mod figures;
+mod https;
 mod measure;
 mod scale;
 mod stateful;

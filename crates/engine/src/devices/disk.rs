@@ -6,13 +6,25 @@ use std::path::{Path, PathBuf};
 
 use api::Config;
 use keys::devices::disk as key;
-use runtime::Bind;
+use keys::types::{DiskOption, Propagation as Mode};
+use runtime::{Bind, Propagation};
 
 use super::{Device, Owner, Part};
 use crate::error::Context;
 use crate::{Error, Result};
 
 pub(super) struct DiskDevice;
+
+/// Options of every mount, and their bits of `MOUNT_ATTR_*` (linux/mount.h).
+const ATTRIBUTES: &[(&str, u32)] = &[
+    ("noatime", 0x10),
+    ("nodev", 0x4),
+    ("nodiratime", 0x80),
+    ("noexec", 0x8),
+    ("nosuid", 0x2),
+    ("nosymfollow", 0x20_0000),
+    ("strictatime", 0x20),
+];
 
 impl Device for DiskDevice {
     fn part(&self, name: &str, config: &Config, owner: &Owner<'_>) -> Result<Option<Part>> {
@@ -38,6 +50,7 @@ impl Device for DiskDevice {
                     .hint("make it, or set optional=true on the device"));
             }
         };
+        let (attributes, options) = mount_options(name, config, file_system.is_some())?;
         Ok(Some(Part::Disk(Bind {
             device: name.to_owned(),
             source,
@@ -48,8 +61,36 @@ impl Device for DiskDevice {
             // On a volume, ids are those of the guests.
             idmapped: volume.is_some() || key::SHIFT.is_true(config),
             file_system,
+            options,
+            attributes,
+            propagation: match key::PROPAGATION.get(config) {
+                Some(Mode::Slave | Mode::RecursiveSlave) => Propagation::Slave,
+                Some(Mode::Shared | Mode::RecursivelyShared) => Propagation::Shared,
+                Some(Mode::Private | Mode::RecursivelyPrivate) | None => Propagation::Private,
+            },
         })))
     }
+}
+
+/// Flags of the mount, and options of the file system on a block device, one without a value being a flag.
+type MountOptions = (u32, Vec<(String, Option<String>)>);
+
+/// What `raw.mount.options` says.
+fn mount_options(name: &str, config: &Config, is_block_device: bool) -> Result<MountOptions> {
+    let (mut attributes, mut options) = (0, Vec::new());
+    for option in key::RAW_MOUNT_OPTIONS.get(config).unwrap_or_default() {
+        match option {
+            DiskOption::Flag(flag) => attributes |= ATTRIBUTES.iter().find(|(known, _)| *known == flag).map_or(0, |(_, bit)| *bit),
+            DiskOption::FileSystem(option, value) if is_block_device => options.push((option, value)),
+            DiskOption::FileSystem(option, _) => {
+                return Err(Error::bad_request(format!(
+                    "disk '{name}': the mount option {option} is one of file systems on block devices"
+                ))
+                .hint("what is already mounted on the host keeps its own"));
+            }
+        }
+    }
+    Ok((attributes, options))
 }
 
 /// What a block device is to be mounted as.

@@ -49,6 +49,7 @@ impl Device for NicDevice {
                 ingress: key::bridged::LIMITS_INGRESS.get(config).or_else(|| key::bridged::LIMITS_MAX.get(config)),
                 egress: key::bridged::LIMITS_EGRESS.get(config).or_else(|| key::bridged::LIMITS_MAX.get(config)),
             },
+            isolated: key::bridged::SECURITY_PORT_ISOLATION.is_true(config),
             mtu: given("mtu").and_then(|mtu| mtu.parse().ok()).or(bridge.and_then(|bridge| bridge.mtu)),
         })))
     }

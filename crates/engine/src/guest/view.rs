@@ -1,11 +1,13 @@
 //! What an instance sees of its own record.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use api::Devices;
 use keys::instance::{SECURITY_DEVLXD, SECURITY_DEVLXD_IMAGES};
 
 use super::{GuestListener, GuestSubscription};
+use crate::error::Context;
 use crate::images::Export;
 use crate::instances::expand::{Expanded, expand_record};
 use crate::{Engine, Error, Result};
@@ -21,7 +23,7 @@ pub struct Guest {
 }
 
 impl Guest {
-    pub(super) fn new(engine: Arc<Engine>, instance: String) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, instance: String) -> Self {
         Self { engine, instance }
     }
 
@@ -65,6 +67,27 @@ impl Guest {
         let found = self.engine.records.images.get(fingerprint).filter(|image| image.public || image.cached);
         found.ok_or_else(|| Error::not_found("not found"))?;
         self.engine.images().export(fingerprint)
+    }
+
+    /// Whether it has said that it is ready.
+    pub fn is_ready(&self) -> Result<bool> {
+        self.expanded()?;
+        Ok(self.engine.live.get(&self.instance).is_some_and(|run| run.is_ready.load(Ordering::Relaxed)))
+    }
+
+    /// Says that it is ready, or not any more; until it stops, that is its status.
+    pub fn set_ready(&self, ready: bool) -> Result<()> {
+        self.expanded()?;
+        let run = self.engine.live.get(&self.instance).ok_or_else(|| Error::not_found("not found"))?;
+        if run.is_ready.load(Ordering::Relaxed) == ready {
+            return Ok(());
+        }
+        run.container.set_ready(ready).context(format!("note that `{}` is ready", self.instance))?;
+        run.is_ready.store(ready, Ordering::Relaxed);
+        if ready {
+            self.engine.lifecycle("instance-ready", "instances", &self.instance);
+        }
+        Ok(())
     }
 
     /// Tells of changes: `config`, `device` or both with a comma between; all if empty. Dropping the guard ends it, and so

@@ -7,9 +7,9 @@ mod direct;
 mod lxd;
 mod streams;
 
-use api::images::{Image, ImageSource};
+use api::images::{Image, ImageSource, UpdateSource};
 use api::instances::Source;
-use fetch::{Certificate, Client, Proxies, Settings, Trust, shown_url};
+use fetch::{Client, Proxies, ServerTrust, Settings, shown_url};
 use keys::server::{CORE_PROXY_HTTP, CORE_PROXY_HTTPS, CORE_PROXY_IGNORE_HOSTS};
 
 pub(super) use streams::{LIST_LIFETIME, StreamCache};
@@ -173,11 +173,11 @@ impl RemoteImage {
         Ok(self)
     }
 
-    fn trust(&self) -> Result<Trust> {
+    fn trust(&self) -> Result<ServerTrust> {
         if self.certificate.is_empty() {
-            return Ok(Trust::System);
+            return Ok(ServerTrust::System);
         }
-        Certificate::from_pem(&self.certificate).map(Trust::Pinned).map_err(|error| Error::bad_request(error.to_string()))
+        pki::Certificate::from_pem(&self.certificate).map(ServerTrust::Pinned).map_err(|error| Error::bad_request(error.to_string()))
     }
 
     /// For log lines and errors.
@@ -248,6 +248,22 @@ impl Images {
     }
 }
 
+/// What everybody may see of where an image is refreshed from: addresses without the secrets in them.
+pub(super) fn shown_source(record: &SourceRecord) -> UpdateSource {
+    let is_address = record.protocol == Protocol::Direct.name();
+    UpdateSource {
+        alias: if is_address { shown_url(&record.alias) } else { record.alias.clone() },
+        certificate: record.certificate.clone(),
+        protocol: record.protocol.clone(),
+        server: shown_url(&record.server),
+    }
+}
+
+/// For [`crate::fuzzing`].
+pub(crate) fn read_foreign_reply(status: u16, bytes: &[u8]) {
+    lxd::read_foreign(status, bytes);
+}
+
 /// An error whose whole text is known already.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -310,6 +326,20 @@ mod tests {
         let error = at("http://u:secret@x/image?token=secret").expect_err("http").report();
         assert!(error.contains("http://x/image") && !error.contains("secret"), "{error}");
         assert_eq!(RemoteImage::of_image(&source("https://x/?token=secret", "a")).expect("valid").title(), "a from https://x/");
+    }
+
+    #[test]
+    fn what_is_shown_of_a_record_has_no_secrets() {
+        let url = "https://x/image?token=secret";
+        let direct = RemoteImage::of_image(&ImageSource { kind: "url".into(), url: url.into(), ..ImageSource::default() }).expect("valid");
+        let stream = ImageSource { protocol: "simplestreams".into(), ..source("https://x/?token=secret", "debian/12") };
+        let stream = RemoteImage::of_image(&stream).expect("valid");
+        for (remote, alias, server) in [(direct, "https://x/image", "https://x/image"), (stream, "debian/12", "https://x/")] {
+            let record = remote.record(&"a".repeat(FINGERPRINT_DIGITS)).expect("an alias may move on");
+            assert!(record.server.contains("secret"), "it is needed to refresh the image");
+            let shown = shown_source(&record);
+            assert_eq!((shown.alias.as_str(), shown.server.as_str()), (alias, server));
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::start::runtime_rootfs;
 use crate::error::Context;
 use crate::images::ExportFile;
 use crate::operations::{New, Operation};
-use crate::records::{BackupRecord, Held, InstanceRecord, IntentRecord};
+use crate::records::{BackupRecord, Held, InstanceRecord};
 use crate::{Error, Result};
 
 /// A volume that goes into a backup.
@@ -64,7 +64,7 @@ impl Instances {
         if existing.contains(&backup) {
             return Err(Error::conflict(format!("Backup '{name}/{backup}' already exists")));
         }
-        let compression = self.backup_compression(&request.compression_algorithm)?;
+        let compression = self.engine.backup_compression(&request.compression_algorithm)?;
         let mut new = New::instance("Backing up instance", name);
         // Clients of LXD 5.0 take the name from here.
         new.resources.push(("backups", vec![backup.clone()]));
@@ -114,18 +114,8 @@ impl Instances {
                 record: held.instance.clone(),
             });
         }
-        // Nobody reads a root file system that is being written, or mounts an overlay twice.
-        let still = self.engine.live.get(name).is_some().then(|| format!("backup-{}", record.file));
-        let _intent = match &still {
-            None => None,
-            Some(snapshot) => {
-                // It is taken back when this is over, however it ends: there will be no record of that snapshot.
-                let intent = self.intend(name, IntentRecord::Snapshotting { snapshot: snapshot.clone(), stateful: false })?;
-                pool.snapshot(name, snapshot).context(format!("take a snapshot of `{name}` for the backup"))?;
-                Some(intent)
-            }
-        };
-        let volume = still.map_or_else(|| VolumeRef::instance(name), |snapshot| VolumeRef::snapshot(name, snapshot));
+        let own = VolumeRef::instance(name);
+        let (volume, _taken_back) = self.still(&own)?;
         parts.insert(0, Part { snapshot: None, volume, record: InstanceRecord::clone(&held.record) });
         let index = BackupIndex {
             name: name.to_owned(),
@@ -152,16 +142,7 @@ impl Instances {
         };
         let container = json(serde_json::to_value(self.get(name)?.value))?;
         let snapshots = snapshots.iter().map(|snapshot| json(serde_json::to_value(self.snapshot(name, snapshot)?.value)));
-        Ok(BackupConfig { container, snapshots: snapshots.collect::<Result<_>>()? })
-    }
-
-    fn backup_compression(&self, requested: &str) -> Result<Compression> {
-        let config = self.engine.records.server.get("config").map(|record| record.config.clone()).unwrap_or_default();
-        let default = BACKUPS_COMPRESSION_ALGORITHM.text(&config).unwrap_or(BACKUPS_COMPRESSION_ALGORITHM.default);
-        let name = if requested.is_empty() { default } else { requested };
-        Compression::parse(name).ok_or_else(|| {
-            Error::bad_request(format!("compression algorithm '{name}' is not known")).hint("one of none, gzip, bzip2, xz, lzma, zstd")
-        })
+        Ok(BackupConfig { container, snapshots: snapshots.collect::<Result<_>>()?, ..BackupConfig::default() })
     }
 
     /// Renames a backup.
@@ -197,12 +178,7 @@ impl Instances {
 
     /// A backup's file, for a download.
     pub fn export_backup(&self, name: &str, backup: &str) -> Result<ExportFile> {
-        let path = self.engine.backup_path(&self.backup_record(name, backup)?.file);
-        let what = "open the backup";
-        let file = sys::fs::open(&path).context(what)?;
-        let size = file.metadata().context(what)?.len();
-        let extension = images::extension_of(&path).context(what)?;
-        Ok(ExportFile { filename: format!("{name}-{backup}{extension}"), size, file: file.into() })
+        self.engine.open_backup(&self.backup_record(name, backup)?.file, &format!("{name}-{backup}"))
     }
 
     fn backup_record(&self, name: &str, backup: &str) -> Result<Held<BackupRecord>> {
@@ -213,7 +189,27 @@ impl Instances {
 }
 
 impl crate::Engine {
-    fn backup_path(&self, file: &str) -> PathBuf {
+    /// How a backup is compressed: as asked for, else as the server is configured.
+    pub(crate) fn backup_compression(&self, requested: &str) -> Result<Compression> {
+        let config = self.records.server.get("config").map(|record| record.config.clone()).unwrap_or_default();
+        let default = BACKUPS_COMPRESSION_ALGORITHM.text(&config).unwrap_or(BACKUPS_COMPRESSION_ALGORITHM.default);
+        let name = if requested.is_empty() { default } else { requested };
+        Compression::parse(name).ok_or_else(|| {
+            Error::bad_request(format!("compression algorithm '{name}' is not known")).hint("one of none, gzip, bzip2, xz, lzma, zstd")
+        })
+    }
+
+    /// Opens the file of a backup for a download by a name without its ending.
+    pub(crate) fn open_backup(&self, file: &str, name: &str) -> Result<ExportFile> {
+        let path = self.backup_path(file);
+        let what = "open the backup";
+        let file = sys::fs::open(&path).context(what)?;
+        let size = file.metadata().context(what)?.len();
+        let extension = images::extension_of(&path).context(what)?;
+        Ok(ExportFile { filename: format!("{name}{extension}"), size, file: file.into() })
+    }
+
+    pub(crate) fn backup_path(&self, file: &str) -> PathBuf {
         self.config.dir.join("backups").join(file)
     }
 
@@ -225,9 +221,10 @@ impl crate::Engine {
 
     /// Removes files that no record names. To be called before the first request can make new ones.
     pub(crate) fn sweep_backups(&self) {
-        let known: Vec<String> = self.records.backups.all().into_iter().map(|(_, record)| record.file.clone()).collect();
+        let mut known: Vec<String> = self.records.backups.all().into_iter().map(|(_, record)| record.file.clone()).collect();
+        known.extend(self.records.volume_backups.all().into_iter().map(|(_, record)| record.file.clone()));
         // A record that cannot be read names a file, too.
-        if !self.records.backups.damaged().is_empty() {
+        if !self.records.backups.damaged().is_empty() || !self.records.volume_backups.damaged().is_empty() {
             return;
         }
         for file in sys::fs::list_dir(self.config.dir.join("backups")).unwrap_or_default() {

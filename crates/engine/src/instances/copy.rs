@@ -1,18 +1,25 @@
 //! What a copy takes over from its source, its snapshots included.
 
+use std::path::Path;
+
 use api::instances::InstancesPost;
 use keys::instance::volatile;
-use storage::VolumeRef;
+use storage::{Pool, VolumeRef};
+use sys::Root;
 
 use super::Instances;
 use super::create::Origin;
-use crate::records::{InstanceRecord, SnapshotRecord};
+use super::expand::place_root;
+use super::intents::Intended;
+use super::start::runtime_rootfs;
+use crate::error::Context;
+use crate::records::{InstanceRecord, IntentRecord, SnapshotRecord};
 use crate::{Error, Result};
 
 /// Volatile keys that a copy keeps.
 const KEPT: &[&str] = &[volatile::BASE_IMAGE.name, volatile::LAST_STATE_IDMAP.name];
 
-fn is_kept(key: &str) -> bool {
+pub(super) fn is_kept(key: &str) -> bool {
     !key.starts_with("volatile.") || KEPT.contains(&key)
 }
 
@@ -50,19 +57,68 @@ impl Instances {
         Ok((Origin::Copy { from, pool, snapshots }, record))
     }
 
-    /// The records of the snapshots that a new instance has from its beginning. Running states stay behind.
-    pub(super) fn first_snapshots(&self, origin: &Origin) -> Result<Vec<(String, SnapshotRecord)>> {
+    /// The records of the snapshots that a new instance on `pool` has from its beginning. Running states stay behind.
+    pub(super) fn first_snapshots(&self, origin: &Origin, pool: &str) -> Result<Vec<(String, SnapshotRecord)>> {
         let (from, snapshots) = match origin {
             Origin::Copy { from, snapshots, .. } => (from, snapshots),
-            Origin::Backup(source) => return Ok(source.snapshots.clone()),
+            Origin::Backup(source) => {
+                let mut all = source.snapshots.clone();
+                all.iter_mut().try_for_each(|(_, record)| place_root(&self.engine.records, &mut record.instance, pool))?;
+                return Ok(all);
+            }
             Origin::Image(_) | Origin::Nothing => return Ok(Vec::new()),
         };
-        let copied = snapshots.iter().map(|snapshot| {
-            let mut record = SnapshotRecord::clone(&self.snapshot_record(&from.instance, snapshot)?.record);
-            record.stateful = false;
-            record.instance.config.retain(|key, _| is_kept(key));
-            Ok((snapshot.clone(), record))
-        });
-        copied.collect()
+        snapshots.iter().map(|snapshot| Ok((snapshot.clone(), self.copied_snapshot(&from.instance, snapshot, pool)?))).collect()
     }
+
+    /// The record of a snapshot of a copy that is on `pool`.
+    pub(super) fn copied_snapshot(&self, instance: &str, snapshot: &str, pool: &str) -> Result<SnapshotRecord> {
+        let mut record = SnapshotRecord::clone(&self.snapshot_record(instance, snapshot)?.record);
+        record.stateful = false;
+        record.instance.config.retain(|key, _| is_kept(key));
+        place_root(&self.engine.records, &mut record.instance, pool)?;
+        record.instance.pool = pool.to_owned();
+        Ok(record)
+    }
+
+    /// Fills the volumes of a new instance from one of another pool.
+    pub(super) fn copy_across(&self, target: &dyn Pool, name: &str, (from, pool, snapshots): (&VolumeRef, &str, &[String])) -> Result<()> {
+        let what = format!("copy the volume of `{}` to `{name}`", from.instance);
+        let source = self.engine.pool(pool)?;
+        let (still, _taken_back) = self.still(from)?;
+        let filled = target.create_filled(name, &mut |dir, rootfs| copy_volume(&*source, &still, (dir, rootfs)));
+        filled.context(what.as_str())?;
+        for snapshot in snapshots {
+            let volume = VolumeRef::snapshot(&from.instance, snapshot.as_str());
+            let filled = target.create_snapshot_filled(name, snapshot, &mut |dir, rootfs| copy_volume(&*source, &volume, (dir, rootfs)));
+            filled.context(what.as_str())?;
+        }
+        Ok(())
+    }
+
+    /// A volume whose files stand still and whose root file system is mounted nowhere: of a running instance a snapshot, which
+    /// is taken back when the second of these is dropped, since there will be no record of it. The caller holds the permit.
+    pub(super) fn still<'a>(&'a self, volume: &'a VolumeRef) -> Result<(VolumeRef, Option<Intended<'a>>)> {
+        let name = &volume.instance;
+        if volume.snapshot.is_some() || self.engine.live.get(name).is_none() {
+            return Ok((volume.clone(), None));
+        }
+        let snapshot = format!("still-{}", uuid::Uuid::new_v4());
+        let intent = self.intend(name, IntentRecord::Snapshotting { snapshot: snapshot.clone(), stateful: false })?;
+        let pool = self.engine.pool(&self.record(name)?.pool)?;
+        pool.snapshot(name, &snapshot).context(format!("take a snapshot of `{name}` to read it"))?;
+        Ok((VolumeRef::snapshot(name, snapshot), Some(intent)))
+    }
+}
+
+/// What is in a volume's directory beside the root file system and belongs to its driver, or to what ran.
+const NOT_COPIED: &[&str] = &["image", "plain", "rootfs", "state", "upper", "work"];
+
+/// Fills a new volume, of whichever driver, from one that stands still.
+pub(super) fn copy_volume(source: &dyn Pool, volume: &VolumeRef, (dir, rootfs): (&Path, &str)) -> storage::Result<()> {
+    sys::copy::copy_tree(&Root::open(source.dir(volume))?, &Root::open(dir)?, NOT_COPIED)?;
+    let content = runtime::open_rootfs(&runtime_rootfs(source.rootfs(volume)?)).map_err(storage::Error::fill)?;
+    let place = dir.join(rootfs);
+    sys::fs::ensure_dir(&place, 0o755)?;
+    Ok(sys::copy::copy_tree(&content, &Root::open(place)?, &[])?)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::instances::{InstancesPost, Source};
 use api::{Config, Devices, Timestamp};
 use keys::devices::{Scope, disk};
-use keys::instance::{RAW_APPARMOR, SECURITY_NESTING, SECURITY_PRIVILEGED, volatile};
+use keys::instance::{RAW_APPARMOR, RAW_LXC, SECURITY_NESTING, SECURITY_PRIVILEGED, volatile};
 use keys::server::IMAGES_AUTO_UPDATE_CACHED;
 use runtime::Rules;
 use storage::{Pool, VolumeRef};
@@ -44,6 +44,9 @@ impl Instances {
         }
         keys::names::check_instance(&request.name)?;
         if self.engine.records.instances.contains(&request.name) {
+            if request.source.refresh && request.source.kind == "copy" {
+                return self.refresh(&request.name, &request.source);
+            }
             return Err(Error::conflict(format!("Container '{}' already exists", request.name)).hint("choose another name"));
         }
         if !request.instance_type.is_empty() {
@@ -221,10 +224,7 @@ impl Instances {
                 let copy = |snapshot: &String| pool.copy_snapshot(&VolumeRef::snapshot(&from.instance, snapshot.as_str()), name, snapshot);
                 snapshots.iter().try_for_each(copy).context(what)
             }
-            Origin::Copy { pool: from_pool, .. } => {
-                Err(Error::not_implemented(format!("copying from storage pool {from_pool} to {pool_name}"))
-                    .hint(format!("copy within the pool: -s {from_pool}, or publish the source as an image")))
-            }
+            Origin::Copy { from, pool: from_pool, snapshots } => self.copy_across(pool, name, (from, from_pool, snapshots)),
         }
     }
 
@@ -235,10 +235,11 @@ impl Instances {
         let _allocation = crate::sync::lock(&engine.id_allocation);
         volatile::IDMAP_BASE.set(&mut record.config, "");
         self.allocate_ids(name, &mut record)?;
+        let pool = record.pool.clone();
         let mut changes = engine.records.changes();
         changes.insert(name, record.clone())?;
         changes.delete::<IntentRecord>(name);
-        for (snapshot, record) in self.first_snapshots(origin)? {
+        for (snapshot, record) in self.first_snapshots(origin, &pool)? {
             changes.insert(&format!("{name}/{snapshot}"), record)?;
         }
         if let Origin::Image(fingerprint) = origin
@@ -320,7 +321,17 @@ impl Instances {
 
 /// Checks what an instance is to run with.
 pub(super) fn check_expanded(expanded: &Expanded) -> Result<()> {
-    Ok(keys::devices::validate_devices(&expanded.devices, Scope::Expanded)?)
+    keys::devices::validate_devices(&expanded.devices, Scope::Expanded)?;
+    let mut places: Vec<String> =
+        expanded.devices.values().filter(|device| disk::PATH.text(device).is_some()).map(disk::normal_path).collect();
+    for mount in RAW_LXC.get(&expanded.config).unwrap_or_default().mounts {
+        let place = disk::normal_path(&mount);
+        if places.contains(&place) {
+            return Err(Error::bad_request(format!("raw.lxc: lxc.mount.entry: another disk is at {place} already")));
+        }
+        places.push(place);
+    }
+    Ok(())
 }
 
 /// Sets or lifts the size limit of the root disk. `lift` also where there was never one.

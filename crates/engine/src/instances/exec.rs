@@ -62,7 +62,7 @@ impl Instances {
             return Err(Error::bad_request("an environment variable has an invalid name or value"));
         }
         let config = expand_record(&self.engine.records, &*self.record(name)?).config;
-        let mut env: Config = keys::instance::environment(&config).map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let mut env: Config = keys::instance::environment(&config);
         env.extend(request.environment.clone());
         Ok(env)
     }

@@ -32,6 +32,18 @@ pub(crate) fn expand_record(records: &Records, record: &InstanceRecord) -> Expan
     expand(profiles.iter().map(|held| &*held.record), &record.config, &record.devices)
 }
 
+/// Puts the root disk of a record on a pool, whatever its profiles say.
+pub(crate) fn place_root(records: &Records, record: &mut InstanceRecord, pool: &str) -> Result<()> {
+    let expanded = expand_record(records, record);
+    let Some((device, root)) = keys::devices::root_disk(&expanded.devices)? else { return Ok(()) };
+    if root.get("pool").is_none_or(|current| current != pool) {
+        let mut root = root.clone();
+        root.insert("pool".to_owned(), pool.to_owned());
+        record.devices.insert(device.to_owned(), root);
+    }
+    Ok(())
+}
+
 /// The same with `profile` as the profile `name`.
 pub(crate) fn expand_with(records: &Records, record: &InstanceRecord, (name, profile): (&str, &Arc<ProfileRecord>)) -> Expanded {
     let find = |other: &String| if other == name { Some(profile.clone()) } else { records.profiles.get(other).map(|held| held.record) };

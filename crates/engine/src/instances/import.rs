@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use api::instances::Instance;
 use api::snapshots::Snapshot;
-use images::BackupIndex;
+use images::{BackupIndex, BackupReader};
 use keys::instance::volatile;
 use storage::Pool;
 
 use super::Instances;
 use super::admission::Action;
 use super::create::Origin;
-use super::expand::expand_record;
+use super::expand::{expand_record, place_root};
 use crate::error::Context;
 use crate::images::UploadDir;
 use crate::operations::{New, Operation};
@@ -77,7 +77,7 @@ impl Instances {
         })
     }
 
-    fn records_of(&self, index: &BackupIndex) -> Result<(InstanceRecord, Vec<(String, SnapshotRecord)>)> {
+    pub(crate) fn records_of(&self, index: &BackupIndex) -> Result<(InstanceRecord, Vec<(String, SnapshotRecord)>)> {
         let bad = |what: String| {
             move |error: serde_json::Error| Error::bad_request(format!("The backup's record of {what} is not valid")).caused_by(error)
         };
@@ -127,15 +127,10 @@ impl Instances {
         }
         super::expand::check_profiles(&self.engine.records, &record.profiles)?;
         let expanded = expand_record(&self.engine.records, &record);
-        let Some((device, root)) = keys::devices::root_disk(&expanded.devices)? else { return Ok(record) };
+        let Some((_, root)) = keys::devices::root_disk(&expanded.devices)? else { return Ok(record) };
         let current = root.get("pool").map(String::as_str).unwrap_or_default();
-        let pool = [wanted, original].into_iter().find(|pool| !pool.is_empty() && pools.contains(pool)).unwrap_or(current);
-        if pool == current {
-            return Ok(record);
-        }
-        let mut root = root.clone();
-        root.insert("pool".to_owned(), pool.to_owned());
-        record.devices.insert(device.to_owned(), root);
+        let pool = [wanted, original].into_iter().find(|pool| !pool.is_empty() && pools.contains(pool)).unwrap_or(current).to_owned();
+        place_root(&self.engine.records, &mut record, &pool)?;
         Ok(record)
     }
 }
@@ -143,12 +138,13 @@ impl Instances {
 impl BackupSource {
     /// Fills the volumes from the archive.
     pub(super) fn unpack(&self, pool: &dyn Pool, name: &str) -> storage::Result<()> {
-        pool.create_filled(name, &mut |dir, rootfs| images::unpack_backup(&self.file, None, dir, rootfs).map_err(storage::Error::fill))?;
+        let mut reader = BackupReader::new(&self.file);
+        pool.create_filled(name, &mut |dir, rootfs| reader.volume(None, dir, rootfs).map_err(storage::Error::fill))?;
         for (snapshot, _) in &self.snapshots {
             pool.create_snapshot_filled(name, snapshot, &mut |dir, rootfs| {
-                images::unpack_backup(&self.file, Some(snapshot), dir, rootfs).map_err(storage::Error::fill)
+                reader.volume(Some(snapshot), dir, rootfs).map_err(storage::Error::fill)
             })?;
         }
-        Ok(())
+        reader.finish().map_err(storage::Error::fill)
     }
 }

@@ -99,7 +99,12 @@ impl Instances {
         match &*intent.record {
             // It is still on its way down; its end will be followed by a start.
             IntentRecord::Restarting if is_running => Ok(()),
-            IntentRecord::Starting | IntentRecord::Resuming { .. } if is_running => self.forget_intent(name),
+            IntentRecord::Starting | IntentRecord::Resuming { .. } if is_running => {
+                if let IntentRecord::Resuming { snapshot: Some(snapshot) } = &*intent.record {
+                    self.tidy_state(name, snapshot)?;
+                }
+                self.forget_intent(name)
+            }
             IntentRecord::Resuming { snapshot: Some(snapshot) } => self.resume_snapshot(name, snapshot),
             IntentRecord::Resuming { snapshot: None } => self.start_held(name),
             IntentRecord::Restarting | IntentRecord::Starting => self.start_again(name),

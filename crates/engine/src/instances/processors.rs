@@ -39,13 +39,13 @@ impl Instances {
     }
 
     /// Spreads the running instances with `limits.cpu` anew over the processors. Nothing else of
-    /// their limits is touched.
+    /// their limits is touched. One whose running state is being saved has its turn after that.
     pub(crate) fn rebalance_cpus(&self) {
         let chosen = self.share_processors(None);
         for run in self.engine.live.all() {
             let Some(cpus) = chosen.get(run.container.name()) else { continue };
             let change = |now: &runtime::Limits| runtime::Limits { cpus: Some(cpus.clone()), ..now.clone() };
-            if let Err(error) = run.container.change_limits(change) {
+            if let Err(error) = run.container.change_limits_unless_saving(change) {
                 tracing::warn!(instance = run.container.name(), "balance processors: {error}");
             }
         }

@@ -21,7 +21,7 @@ impl Instances {
         check_profiles(&engine.records, &self.restored(name, snapshot)?.profiles)?;
         let start = engine.live.get(name).is_some();
         // Found out before the running one is given up.
-        self.origin_of(name, snapshot)?;
+        self.origin_of(name, snapshot)?.map(|origin| origin.verified(name)).transpose()?;
         let intent = self.intend(name, IntentRecord::Restoring { snapshot: snapshot.to_owned(), start })?;
         self.restore_held(name, snapshot, start)?;
         intent.done();
@@ -74,7 +74,9 @@ impl Instances {
     /// The instance as the snapshot has it.
     fn restored(&self, name: &str, snapshot: &str) -> Result<InstanceRecord> {
         let source = self.engine.records.snapshots.get(&format!("{name}/{snapshot}"));
-        source.map(|source| source.instance.clone()).ok_or_else(|| Error::not_found(format!("snapshot {name}/{snapshot} does not exist")))
+        source.map(|source| source.instance.clone()).ok_or_else(|| {
+            Error::not_found(format!("snapshot {name}/{snapshot} does not exist")).hint(format!("`lxc info {name}` shows those there are"))
+        })
     }
 
     /// The running state that a snapshot holds.
@@ -84,6 +86,12 @@ impl Instances {
         }
         let pool = self.engine.pool(&self.record(name)?.pool)?;
         Origin::open(pool.state_dir(&VolumeRef::snapshot(name, snapshot)), name).map(Some)
+    }
+
+    /// Removes what a restore needed in the state of a snapshot only while it went on.
+    pub(super) fn tidy_state(&self, name: &str, snapshot: &str) -> Result<()> {
+        let Some(origin) = self.origin_of(name, snapshot)? else { return Ok(()) };
+        origin.state.remove_unpacked(&origin.images).context(format!("tidy the running state of `{name}/{snapshot}`"))
     }
 
     /// Also stores that it is to be started, or that nothing is left to be done, unless the running state

@@ -11,7 +11,7 @@ use storage::VolumeRef;
 use super::Instances;
 use super::admission::Action;
 use super::expand::expand_record;
-use super::stateful::Saving;
+use super::stateful::{Saving, packing};
 use super::stop::not_running;
 use crate::error::Context;
 use crate::operations::{New, Operation};
@@ -106,7 +106,7 @@ impl Instances {
             Some((criu, run)) => {
                 let images = self.new_state_dir(name, &held)?;
                 let _closed = engine.guests().pause(&run.container.spec());
-                let request = Checkpoint { criu, images: &images, after: After::GoOn };
+                let request = Checkpoint { criu, images: &images, after: After::GoOn, packing: packing(&expanded.config) };
                 // The files are those of the moment that the state is of.
                 let mut rest = |complete: &mut (dyn FnMut() -> storage::Result<()> + Send)| {
                     let mut take = || {
@@ -116,8 +116,9 @@ impl Instances {
                     };
                     Ok(run.container.checkpoint(&request, &mut take)?)
                 };
-                pool.snapshot_at_rest(name, &snapshot, &mut rest)
-                    .map_err(|error| Error::internal(format!("take stateful snapshot `{id}`")).caused_by(error))?;
+                let taken = pool.snapshot_at_rest(name, &snapshot, &mut rest);
+                self.rebalance_cpus();
+                taken.map_err(|error| Error::internal(format!("take stateful snapshot `{id}`")).caused_by(error))?;
             }
         }
         points::reach("snapshot.taken");
@@ -173,15 +174,20 @@ impl Instances {
         let (this, instance, snapshot) = (self.clone(), name.to_owned(), snapshot.to_owned());
         self.engine.operations.run(New::instance("Deleting snapshot", name), move |_| {
             let _permit = this.engine.gates.permit(&instance, Action::Snapshot)?;
-            this.snapshot_record(&instance, &snapshot)?;
-            let pool = this.engine.pool(&this.record(&instance)?.pool)?;
-            pool.delete_snapshot(&instance, &snapshot).context(format!("delete snapshot `{instance}/{snapshot}`"))?;
-            let mut changes = this.engine.records.changes();
-            changes.delete::<SnapshotRecord>(&format!("{instance}/{snapshot}"));
-            changes.commit()?;
-            this.engine.lifecycle("instance-snapshot-deleted", "instances", &format!("{instance}/snapshots/{snapshot}"));
-            Ok(None)
+            this.delete_snapshot_held(&instance, &snapshot).map(|()| None)
         })
+    }
+
+    /// The same for who holds the permit.
+    pub(super) fn delete_snapshot_held(&self, name: &str, snapshot: &str) -> Result<()> {
+        self.snapshot_record(name, snapshot)?;
+        let pool = self.engine.pool(&self.record(name)?.pool)?;
+        pool.delete_snapshot(name, snapshot).context(format!("delete snapshot `{name}/{snapshot}`"))?;
+        let mut changes = self.engine.records.changes();
+        changes.delete::<SnapshotRecord>(&format!("{name}/{snapshot}"));
+        changes.commit()?;
+        self.engine.lifecycle("instance-snapshot-deleted", "instances", &format!("{name}/snapshots/{snapshot}"));
+        Ok(())
     }
 
     pub(super) fn snapshot_record(&self, name: &str, snapshot: &str) -> Result<Held<SnapshotRecord>> {
@@ -193,7 +199,7 @@ impl Instances {
     }
 
     /// Oldest first.
-    fn snapshot_records(&self, name: &str) -> Vec<(String, Held<SnapshotRecord>)> {
+    pub(super) fn snapshot_records(&self, name: &str) -> Vec<(String, Held<SnapshotRecord>)> {
         let mut list = self.engine.records.snapshots.below(&format!("{name}/"));
         list.sort_by(|(a_name, a), (b_name, b)| (a.taken_at, a_name).cmp(&(b.taken_at, b_name)));
         list

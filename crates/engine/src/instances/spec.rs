@@ -5,7 +5,8 @@
 
 use api::Config;
 use keys::instance as key;
-use runtime::{ContainerSpec, Limits, Rlimit, Rootfs};
+use keys::raw_lxc::RawLxc;
+use runtime::{ContainerSpec, DeviceRule, GroupFile, Limits, Rlimit, Rootfs, Tuning};
 use sys::idmap::IdMap;
 
 use crate::devices::{Part, Parts};
@@ -39,21 +40,23 @@ pub(crate) fn build(input: Input<'_>) -> ContainerSpec {
     // Parents come before what is mounted inside them.
     mounts.sort_by(|a, b| a.target.cmp(&b.target));
     nics.sort_by(|a, b| a.name.cmp(&b.name));
+    let raw = key::RAW_LXC.get(input.config).unwrap_or_default();
     ContainerSpec {
         name: input.name.to_owned(),
-        hostname: input.name.to_owned(),
+        hostname: raw.hostname.clone().unwrap_or_else(|| input.name.to_owned()),
         idmap: input.idmap,
         rootfs: input.rootfs,
         idmapped: input.idmapped,
-        init: vec!["/sbin/init".into()],
-        env: key::environment(input.config).map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        init: if raw.init.is_empty() { vec!["/sbin/init".into()] } else { raw.init.clone() },
+        env: key::environment(input.config),
         mounts,
         guest_api: Some(input.guest_api),
         nodes,
         nics,
         limits: input.limits,
         rlimits: key::resource_limits(input.config)
-            .map(|(name, limit)| Rlimit { name: name.to_owned(), soft: limit.soft, hard: limit.hard })
+            .into_iter()
+            .map(|(name, limit)| Rlimit { name, soft: limit.soft, hard: limit.hard })
             .collect(),
         nesting: key::SECURITY_NESTING.is_true(input.config),
         // Without a word of the user's, what nests is left alone.
@@ -63,6 +66,26 @@ pub(crate) fn build(input: Input<'_>) -> ContainerSpec {
         },
         personality_32: input.personality_32,
         apparmor: key::RAW_APPARMOR.text(input.config).unwrap_or_default().to_owned(),
+        tuning: tuning(raw),
+    }
+}
+
+/// The same in the words of the runtime.
+fn tuning(raw: RawLxc) -> Tuning {
+    let file = |file: keys::raw_lxc::CgroupFile| GroupFile { unified: file.unified, name: file.name, value: file.value };
+    let rule = |rule: keys::raw_lxc::DeviceRule| DeviceRule { block: rule.block, major: rule.major, minor: rule.minor };
+    Tuning {
+        unconfined: raw.unconfined,
+        keeps_capabilities: raw.keeps_capabilities,
+        dropped_capabilities: raw.dropped_capabilities,
+        writable_proc: raw.writable_proc,
+        writable_sys: raw.writable_sys,
+        sysctls: raw.sysctls,
+        cgroup: raw.cgroup.into_iter().map(file).collect(),
+        devices: raw.devices.into_iter().map(rule).collect(),
+        all_devices: raw.all_devices,
+        halt_signal: raw.halt_signal,
+        oom_score_adj: raw.oom_score_adj,
     }
 }
 
@@ -86,6 +109,7 @@ mod tests {
             hwaddr: Some("00:16:3e:00:00:01".into()),
             mtu: None,
             rates: runtime::NicRates::default(),
+            isolated: false,
         };
         let parts: Parts = [
             ("a".to_owned(), disk("/srv/b", "/mnt/deep/er")),

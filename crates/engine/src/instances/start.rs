@@ -30,7 +30,8 @@ impl Instances {
         self.settle_leftover(name)?;
         let held = self.record(name)?;
         let origin = if held.stateful && self.engine.live.get(name).is_none() {
-            Some(Origin::open(self.state_dir(name, &held)?, name).map_err(|error| kept(name, error))?)
+            let origin = Origin::open(self.state_dir(name, &held)?, name).and_then(|origin| origin.verified(name));
+            Some(origin.map_err(|error| kept(name, error))?)
         } else {
             None
         };

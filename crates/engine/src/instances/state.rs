@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 use api::StatusCode;
 use api::instances::{Instance, InstanceFull};
 use api::state::{Address, Counters, Cpu, Disk, InstanceState, Memory, Network};
+use keys::instance::volatile;
+use netlink::Tour;
 use storage::VolumeRef;
 
 use super::Instances;
 use super::expand::expand_record;
 use super::update::tagged_parts;
+use crate::error::Context;
 use crate::live::Run;
 use crate::records::InstanceRecord;
 use crate::{Result, Tagged, etag};
@@ -20,14 +23,15 @@ impl Instances {
         self.engine.records.instances.ids()
     }
 
-    /// All instances, by name: what `recursion=1` shows. Touches no process.
-    pub fn list(&self) -> Vec<Instance> {
-        self.engine.records.instances.all().into_iter().map(|(name, record)| self.render(name, &record)).collect()
+    /// Shows all instances, by name, one after the other: what `recursion=1` shows. Touches no process.
+    pub fn each(&self, mut show: impl FnMut(Instance)) {
+        self.engine.records.instances.all().into_iter().for_each(|(name, record)| show(self.render(name, &record)));
     }
 
-    /// All instances with state and snapshots: what `recursion=2` shows.
-    pub fn list_full(&self) -> Vec<InstanceFull> {
-        self.engine.records.instances.all().into_iter().map(|(name, record)| self.render_full(name, &record)).collect()
+    /// The same with state and snapshots: what `recursion=2` shows.
+    pub fn each_full(&self, mut show: impl FnMut(InstanceFull) + Send) -> Result<()> {
+        let all = self.engine.records.instances.all();
+        on_tour(|tour| all.into_iter().for_each(|(name, record)| show(self.render_full(name, &record, tour))))
     }
 
     /// One instance.
@@ -39,13 +43,13 @@ impl Instances {
     /// One instance with state and snapshots.
     pub fn get_full(&self, name: &str) -> Result<InstanceFull> {
         let record = self.record(name)?;
-        Ok(self.render_full(name.to_owned(), &record))
+        on_tour(|tour| self.render_full(name.to_owned(), &record, tour))
     }
 
     /// What an instance uses now.
     pub fn state(&self, name: &str) -> Result<InstanceState> {
         let record = self.record(name)?;
-        Ok(self.state_of(name, &record))
+        on_tour(|tour| self.state_of(name, &record, tour))
     }
 
     /// Running or not; in error where that cannot be found out.
@@ -56,9 +60,14 @@ impl Instances {
     fn render(&self, name: String, record: &InstanceRecord) -> Instance {
         let expanded = expand_record(&self.engine.records, record);
         let status_code = self.status(&name);
+        let mut config = record.config.clone();
+        if status_code == StatusCode::READY {
+            // Of what runs, and so not in the record: no guest keeps anybody from changing that.
+            volatile::LAST_STATE_READY.set(&mut config, "true");
+        }
         Instance {
             architecture: record.architecture.clone(),
-            config: record.config.clone(),
+            config,
             created_at: record.created_at,
             description: record.description.clone(),
             devices: record.devices.clone(),
@@ -77,8 +86,8 @@ impl Instances {
         }
     }
 
-    fn render_full(&self, name: String, record: &InstanceRecord) -> InstanceFull {
-        let (state, snapshots) = (self.state_of(&name, record), self.render_snapshots(&name));
+    fn render_full(&self, name: String, record: &InstanceRecord, tour: &mut Tour) -> InstanceFull {
+        let (state, snapshots) = (self.state_of(&name, record, tour), self.render_snapshots(&name));
         InstanceFull {
             backups: Some(self.render_backups(&name)),
             instance: self.render(name, record),
@@ -87,11 +96,11 @@ impl Instances {
         }
     }
 
-    fn state_of(&self, name: &str, record: &InstanceRecord) -> InstanceState {
+    fn state_of(&self, name: &str, record: &InstanceRecord, tour: &mut Tour) -> InstanceState {
         let status_code = self.status(name);
         let stopped = InstanceState { status: status_code.text().to_owned(), status_code, ..InstanceState::default() };
         match self.engine.live.get(name).filter(|_| status_code != StatusCode::STOPPED) {
-            Some(run) => InstanceState { disk: Some(self.disks(name, record)), ..used(&run, stopped) },
+            Some(run) => InstanceState { disk: Some(self.disks(name, record)), ..used(&run, tour, stopped) },
             None => stopped,
         }
     }
@@ -105,8 +114,13 @@ impl Instances {
     }
 }
 
-fn used(run: &Run, base: InstanceState) -> InstanceState {
-    let usage = run.container.usage();
+/// Runs what looks into the networks of running instances.
+fn on_tour<T: Send>(work: impl FnOnce(&mut Tour) -> T + Send) -> Result<T> {
+    netlink::tour(work).context("look at the networks of running instances")
+}
+
+fn used(run: &Run, tour: &mut Tour, base: InstanceState) -> InstanceState {
+    let usage = run.container.usage(tour);
     let counters = &usage.counters;
     InstanceState {
         memory: Memory {

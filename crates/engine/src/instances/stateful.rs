@@ -8,12 +8,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use api::Config;
 use api::instances::{Checkpointability, Obstacle};
-use runtime::{After, Checkpoint, Criu, SavedState};
+use keys::instance::MIGRATION_STATEFUL_COMPRESSION;
+use keys::types::StateCompression;
+use runtime::{After, Checkpoint, Criu, Packing, SavedState};
 use storage::VolumeRef;
 
 use super::Instances;
 use super::admission::{Action, Entry};
+use super::expand::expand_record;
 use super::stop::{KILL_PATIENCE, not_running};
 use crate::error::Context;
 use crate::live::Run;
@@ -104,8 +108,13 @@ impl Instances {
             points::reach("stateful.stored");
             Ok(())
         };
-        let request = Checkpoint { criu, images: &images, after: After::Stop };
-        run.container.checkpoint(&request, &mut take).map_err(|error| {
+        let packing = packing(&expand_record(&self.engine.records, held).config);
+        let request = Checkpoint { criu, images: &images, after: After::Stop, packing };
+        let saved = run.container.checkpoint(&request, &mut take);
+        if saved.is_err() {
+            self.rebalance_cpus();
+        }
+        saved.map_err(|error| {
             let what_now = if run.container.is_ending() { "it has ended" } else { "it goes on running" };
             Error::internal(format!("{}: `{name}` {what_now}", Saving::Stop.words())).caused_by(error)
         })?;
@@ -170,6 +179,14 @@ impl Instances {
     }
 }
 
+/// How memory is to be saved.
+pub(super) fn packing(config: &Config) -> Packing {
+    match MIGRATION_STATEFUL_COMPRESSION.get(config) {
+        Some(StateCompression::Zstd) => Packing::Zstd,
+        Some(StateCompression::None) | None => Packing::None,
+    }
+}
+
 /// CRIU, or why there is none.
 pub(super) fn find_criu(words: &str) -> Result<Criu> {
     Criu::find().map_err(|error| match error {
@@ -192,5 +209,11 @@ impl Origin {
         let criu = find_criu(&format!("Unable to restore the running state of `{name}`"))?;
         let state = SavedState::read(&images).context(format!("restore the running state of `{name}`"))?;
         Ok(Self { criu, images, state: Arc::new(state) })
+    }
+
+    /// The same, once every byte of it was read and is as it was written.
+    pub(super) fn verified(self, name: &str) -> Result<Self> {
+        self.state.verify(&self.images).context(format!("restore the running state of `{name}`"))?;
+        Ok(self)
     }
 }

@@ -176,12 +176,10 @@ impl Instances {
         });
         let gone: BTreeMap<String, Nic> = gone.collect();
         for (name, part) in &new {
-            if old.get(name).is_some_and(|old| old.differs_in_rates(part)) {
-                devices::limit(container, name, part)?;
+            if old.get(name).is_some_and(|old| old.is_adjustable_to(part)) {
+                devices::adjust(container, name, part)?;
                 let (name, before) = (name.clone(), old.insert(name.clone(), part.clone()));
-                undo.push("put the old limits of a device back", move || {
-                    before.map_or(Ok(()), |before| devices::limit(&run.container, &name, &before))
-                });
+                undo.push("change a device back", move || before.map_or(Ok(()), |before| devices::adjust(&run.container, &name, &before)));
             }
         }
         for (name, part) in ordered(&old).into_iter().rev().filter(|(name, part)| new.get(name) != Some(part)) {
@@ -261,6 +259,7 @@ fn requested(held: &Held<InstanceRecord>, request: InstancePut) -> InstanceRecor
             config.insert((*key).to_owned(), value.clone());
         }
     }
+    config.remove(volatile::LAST_STATE_READY.name);
     clean(&mut config, &mut devices);
     if let Some(architecture) = host::architecture(&request.architecture) {
         record.architecture = architecture.to_owned();

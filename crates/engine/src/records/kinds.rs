@@ -195,6 +195,18 @@ pub(crate) struct VolumeSnapshotRecord {
     pub config: Config,
 }
 
+/// A backup of a custom volume; the key is `POOL/VOLUME/BACKUP`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct VolumeBackupRecord {
+    pub created_at: Timestamp,
+    pub expires_at: Timestamp,
+    /// Without snapshots.
+    pub volume_only: bool,
+    /// Name of its file.
+    pub file: String,
+}
+
 /// What is under way with a custom volume, as [`IntentRecord`] is of an instance; the key is `POOL/VOLUME`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -246,6 +258,7 @@ kinds! {
     BackupRecord = "backups/", backups;
     VolumeRecord = "volumes/", volumes;
     VolumeSnapshotRecord = "volume-snapshots/", volume_snapshots;
+    VolumeBackupRecord = "volume-backups/", volume_backups;
     VolumeIntentRecord = "volume-intents/", volume_intents;
     ServerRecord = "server/", server;
     CertificateRecord = "certificates/", certificates;

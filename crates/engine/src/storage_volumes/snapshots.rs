@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::Timestamp;
 use api::storage_volumes::{StorageVolumeSnapshot, StorageVolumeSnapshotPut, StorageVolumeSnapshotsPost};
 use keys::storage_volume::{SNAPSHOTS_EXPIRY, SNAPSHOTS_PATTERN};
+use serde_json::Value;
 use storage::VolumeRef;
 
 use super::{CONTENT_TYPE, StorageVolumes};
@@ -12,7 +13,7 @@ use crate::error::Context;
 use crate::instances::next_snapshot_name;
 use crate::operations::{New, Operation};
 use crate::records::{Held, VolumeIntentRecord, VolumeSnapshotRecord};
-use crate::{Error, Result, Tagged, etag, points};
+use crate::{Error, Result, Tagged, etag, patch, points};
 
 impl StorageVolumes {
     /// The snapshots of a volume, oldest first.
@@ -102,6 +103,14 @@ impl StorageVolumes {
         self.engine.expiry_alarm.ring();
         self.lifecycle("snapshot-updated", &format!("{name}/snapshots/{snapshot}"));
         Ok(())
+    }
+
+    /// Changes only what `patch` names.
+    pub fn patch_snapshot(&self, name: &str, snapshot: &str, patch: Value, if_match: Option<&str>) -> Result<()> {
+        let held = self.snapshot_record(name, snapshot)?;
+        etag::check(if_match, &tagged_parts(&held))?;
+        let current = StorageVolumeSnapshotPut { description: held.description.clone(), expires_at: Some(held.expires_at) };
+        self.update_snapshot(name, snapshot, patch::apply(&current, patch)?, if_match)
     }
 
     /// Renames a snapshot.

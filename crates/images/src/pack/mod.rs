@@ -175,6 +175,13 @@ impl<'a> Packer<'a> {
         self.tree(source.rootfs, &format!("{prefix}/rootfs"))
     }
 
+    /// A directory tree as `prefix`, with ids as they are.
+    pub(crate) fn bare_tree(&mut self, root: &Root, prefix: &str) -> Result<()> {
+        self.ids = None;
+        self.links.clear();
+        self.tree(root, prefix)
+    }
+
     /// Ends the archive.
     pub(crate) fn finish(self) -> Result<Packed> {
         let encoder = self.writer.finish()?.into_inner().map_err(|error| write_error(error.into_error()))?;

@@ -10,6 +10,7 @@ use sys::{Errno, Root};
 use super::DevicePolicy;
 use super::budget::Budget;
 use crate::archive::{Member, MemberKind, TarReader, relative_path};
+use crate::stream::Decompressed;
 use crate::{Error, Metadata, Result, image, stream};
 
 /// How many bytes of names of directories are remembered to set their times at the end.
@@ -69,39 +70,74 @@ fn place(path: &Path, scope: &Scope) -> Place {
 }
 
 /// Unpacks `file` beneath `target`.
-pub(crate) fn unpack(file: &Path, target: &Root, scope: Scope, (devices, budget): (DevicePolicy, &mut Budget<'_>)) -> Result<()> {
-    let name = file.display().to_string();
-    let mut reader = TarReader::new(stream::open_tar(sys::fs::open(file)?, &name)?, &name);
-    let mut unpacker = Unpacker {
-        target,
-        scope,
-        devices,
-        budget,
-        rootfs: None,
-        templates: None,
-        has_metadata: false,
-        dir_times: Vec::new(),
-        dir_name_bytes: 0,
-    };
-    if unpacker.scope.parts == Parts::Rootfs {
-        unpacker.rootfs()?;
+pub(crate) fn unpack(file: &Path, target: &Root, scope: Scope, limits: (DevicePolicy, &mut Budget<'_>)) -> Result<()> {
+    Archive::open(file)?.unpack(target, scope, limits, &mut |_| Ok(())).map(drop)
+}
+
+/// An archive that is read once, part by part.
+pub(crate) struct Archive {
+    reader: TarReader<Decompressed>,
+    /// The first member after the part that was unpacked last.
+    next: Option<Member>,
+}
+
+impl Archive {
+    pub(crate) fn open(file: &Path) -> Result<Self> {
+        let name = file.display().to_string();
+        Ok(Self { reader: TarReader::new(stream::open_tar(sys::fs::open(file)?, &name)?, &name), next: None })
     }
-    while let Some(member) = reader.next()? {
+
+    fn next(&mut self) -> Result<Option<(Member, PathBuf)>> {
+        let member = match self.next.take() {
+            Some(member) => Some(member),
+            None => self.reader.next()?,
+        };
+        let Some(member) = member else { return Ok(None) };
         let path = relative_path(&member.path).map_err(|reason| Error::refused(&member.path, reason))?;
-        let place = place(&path, &unpacker.scope);
-        // What is left out of an image counts as well: it is nobody else's.
-        if unpacker.scope.prefix.as_os_str().is_empty() || !matches!(place, Place::Elsewhere) {
-            unpacker.budget.take_member(&member, &path)?;
-        }
-        match place {
-            Place::Metadata => unpacker.metadata(&member, &mut reader)?,
-            Place::Templates(path) => unpacker.template(&member, &path, &mut reader)?,
-            Place::Rootfs(path) => unpacker.rootfs_member(&member, &path, &mut reader)?,
-            Place::Elsewhere => {}
-        }
-        unpacker.take_implicit_dirs()?;
+        Ok(Some((member, path)))
     }
-    unpacker.set_dir_times()
+
+    /// Looks at the names of all that is left.
+    pub(crate) fn pass_rest(&mut self, passed: &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> {
+        while let Some((_, path)) = self.next()? {
+            passed(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Unpacks beneath `target`. With a prefix, `passed` is called with what comes before the first member below it, and nothing
+    /// is read beyond the first after the last; false if there was no such member.
+    pub(crate) fn unpack(
+        &mut self,
+        target: &Root,
+        scope: Scope,
+        (devices, budget): (DevicePolicy, &mut Budget<'_>),
+        passed: &mut dyn FnMut(&Path) -> Result<()>,
+    ) -> Result<bool> {
+        let prefix = scope.prefix.clone();
+        let is_whole = prefix.as_os_str().is_empty();
+        let mut unpacker = Unpacker::new(target, scope, devices, budget);
+        if is_whole && unpacker.scope.parts == Parts::Rootfs {
+            unpacker.rootfs()?;
+        }
+        let mut has_begun = false;
+        while let Some((member, path)) = self.next()? {
+            match path.starts_with(&prefix) {
+                true => has_begun = true,
+                false if has_begun => {
+                    self.next = Some(member);
+                    break;
+                }
+                false => {
+                    passed(&path)?;
+                    continue;
+                }
+            }
+            unpacker.member(&member, &path, &mut self.reader)?;
+        }
+        unpacker.set_dir_times()?;
+        Ok(has_begun)
+    }
 }
 
 struct Unpacker<'a, 'b> {
@@ -116,7 +152,33 @@ struct Unpacker<'a, 'b> {
     dir_name_bytes: usize,
 }
 
-impl Unpacker<'_, '_> {
+impl<'a, 'b> Unpacker<'a, 'b> {
+    fn new(target: &'a Root, scope: Scope, devices: DevicePolicy, budget: &'a mut Budget<'b>) -> Self {
+        Self {
+            target,
+            scope,
+            devices,
+            budget,
+            rootfs: None,
+            templates: None,
+            has_metadata: false,
+            dir_times: Vec::new(),
+            dir_name_bytes: 0,
+        }
+    }
+
+    fn member<R: std::io::BufRead>(&mut self, member: &Member, path: &Path, reader: &mut TarReader<R>) -> Result<()> {
+        // What is left out counts as well: it is nobody else's.
+        self.budget.take_member(member, path)?;
+        match place(path, &self.scope) {
+            Place::Metadata => self.metadata(member, reader)?,
+            Place::Templates(path) => self.template(member, &path, reader)?,
+            Place::Rootfs(path) => self.rootfs_member(member, &path, reader)?,
+            Place::Elsewhere => {}
+        }
+        self.take_implicit_dirs()
+    }
+
     fn metadata<R: std::io::BufRead>(&mut self, member: &Member, reader: &mut TarReader<R>) -> Result<()> {
         if member.kind != MemberKind::File || member.sparse.is_some() {
             return Err(Error::refused(&member.path, "metadata.yaml must be a regular file"));

@@ -1,7 +1,7 @@
 //! Keys of disks: the root disk, and directories, files and block devices of the host.
 
 use crate::row::keys;
-use crate::types::{DiskRate, DiskSource, GuestPath, PoolName, Size, Text};
+use crate::types::{DiskOptions, DiskRate, DiskSource, GuestPath, PoolName, Propagation, Size, Text};
 use crate::{Device, KeyError, Refused, Table};
 
 keys! { ROWS;
@@ -17,6 +17,13 @@ keys! { ROWS;
     PATH: GuestPath = "path", "", Now;
     /// Storage pool of the root disk, or of the custom volume that `source` names.
     POOL: PoolName = "pool", "", Fixed;
+    /// Which mounts below the source pass between host and instance: with `slave` those that the host makes are seen inside, with
+    /// `shared` also the other way round, which the kernel grants to privileged instances only. Those that come later are as the
+    /// host has made them, also where the disk is read-only.
+    PROPAGATION: Propagation = "propagation", "private", Now;
+    /// Options of the mount: `nosuid`, `nodev`, `noexec`, `nosymfollow`, `noatime`, `nodiratime`, `strictatime`, and where the
+    /// source is a block device some of its file system (`discard`, `commit=30`).
+    RAW_MOUNT_OPTIONS: DiskOptions = "raw.mount.options", "", Now;
     /// Whether the disk is read-only in the instance.
     READONLY: bool = "readonly", "false", Now;
     /// Whether mounts below the source come along.
@@ -36,8 +43,6 @@ keys! { ROWS;
 static REFUSED: &[Refused] = &[
     Refused { name: "boot.priority", reason: "it concerns virtual machines, and this server runs containers" },
     Refused { name: "ceph.*", reason: "Ceph is not supported" },
-    Refused { name: "propagation", reason: "mounts of disks are always private" },
-    Refused { name: "raw.mount.options", reason: "mount options are not passed through; use readonly and recursive" },
 ];
 
 pub(super) static TABLE: Table = Table { unknown: "Invalid device configuration key for disk", rows: ROWS, refused: REFUSED };
@@ -76,7 +81,7 @@ pub fn volume(device: &Device) -> Option<(&str, &str)> {
 }
 
 /// Checks one disk.
-pub(super) fn validate(device: &Device) -> Result<(), KeyError> {
+pub(crate) fn validate(device: &Device) -> Result<(), KeyError> {
     TABLE.validate(device)?;
     if PATH.text(device).is_none() {
         return Err(KeyError::other("Disk entry is missing the required \"path\" property."));
@@ -90,6 +95,8 @@ fn validate_root(device: &Device) -> Result<(), KeyError> {
         (RECURSIVE.is_true(device), "The recursive option is only supported for additional bind-mounted paths."),
         (READONLY.is_true(device), "The root disk may not be read-only."),
         (is_optional(device), "The root disk may not be optional."),
+        (PROPAGATION.text(device).is_some(), "The root disk may have no propagation."),
+        (RAW_MOUNT_OPTIONS.text(device).is_some(), "The root disk may have no mount options."),
     ];
     refused.iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, text)| Err(KeyError::other(*text)))
 }
@@ -133,6 +140,13 @@ mod tests {
         assert_eq!(check(&[("path", "/m"), ("source", "v1"), ("pool", "default")]), Ok(()));
         assert!(check(&[("path", "/m"), ("source", "/v1"), ("pool", "default")]).is_err());
         assert!(check(&[("path", "/m"), ("source", "../v1"), ("pool", "default")]).is_err());
+        let options = |text| check(&[("path", "/m"), ("source", "/x"), ("raw.mount.options", text)]);
+        assert_eq!(options("noatime,nosuid,commit=30"), Ok(()));
+        for bad in ["suid", "uid=0", "noatime,", "subvol=x", "data=x"] {
+            assert!(options(bad).expect_err(bad).contains("Invalid mount option"));
+        }
+        assert_eq!(check(&[("path", "/"), ("raw.mount.options", "nosuid")]), Err("The root disk may have no mount options.".into()));
+        assert!(check(&[("path", "/m"), ("source", "/x"), ("propagation", "unbindable")]).is_err());
     }
 
     #[test]

@@ -88,6 +88,8 @@ pub fn tables() -> Vec<(&'static str, &'static [Row])> {
     ]
 }
 
+const NO_ROOT: &str = "No root device could be found. It takes a disk with path=/ and a pool, of its own or of a profile";
+
 /// Checks all devices of an instance or profile.
 pub fn validate_devices(devices: &Devices, scope: Scope) -> Result<(), KeyError> {
     for (name, device) in devices {
@@ -97,7 +99,7 @@ pub fn validate_devices(devices: &Devices, scope: Scope) -> Result<(), KeyError>
     check_names(devices)?;
     match (root_disk(devices), scope) {
         (Ok(Some(_)), _) | (Ok(None), Scope::Instance | Scope::Profile) => Ok(()),
-        (Ok(None), Scope::Expanded) => Err(KeyError::other("No root device could be found.")),
+        (Ok(None), Scope::Expanded) => Err(KeyError::other(NO_ROOT)),
         (Err(error), _) => Err(error),
     }
 }
@@ -239,7 +241,7 @@ mod tests {
         let again: &[(&str, &str)] = &[("type", "disk"), ("path", "mnt"), ("source", "/b")];
         assert!(error(&[("a", twice), ("b", again)]).starts_with("More than one disk device uses the same path: /mnt."));
         let none = validate_devices(&Devices::new(), Scope::Expanded).expect_err("no root").to_string();
-        assert_eq!(none, "No root device could be found.");
+        assert_eq!(none, NO_ROOT);
         assert_eq!(validate_devices(&Devices::new(), Scope::Profile), Ok(()));
     }
 

@@ -38,6 +38,8 @@ pub mod bridged {
         SECURITY_IPV6_FILTERING: bool = "security.ipv6_filtering", "false", Now;
         /// Keep the instance from using another hardware address than its own.
         SECURITY_MAC_FILTERING: bool = "security.mac_filtering", "false", Now;
+        /// Keep the instance from reaching others of the bridge that have this set, too.
+        SECURITY_PORT_ISOLATION: bool = "security.port_isolation", "false", Now;
         /// Always `nic`.
         TYPE: Text = "type", "", Fixed;
     }

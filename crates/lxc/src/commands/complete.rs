@@ -110,6 +110,14 @@ async fn source_values(app: &App, client: &Client, source: &Source, (typed, subj
         Source::Profiles => plain(urls(client, &["profiles"]).await?),
         Source::Networks => plain(urls(client, &["networks"]).await?),
         Source::Pools => plain(urls(client, &["storage-pools"]).await?),
+        Source::Volumes => plain(volumes(client, &subject).await?),
+        Source::FullVolumes => {
+            let mut found = Vec::new();
+            for pool in urls(client, &["storage-pools"]).await? {
+                found.extend(volumes(client, &pool).await?.iter().map(|name| format!("{pool}/{name}")));
+            }
+            plain(found)
+        }
         Source::Operations => {
             let by_status: std::collections::BTreeMap<String, Vec<String>> = client.get(&path(&["operations"])).await?;
             plain(by_status.into_values().flatten().map(|url| names::from_url(&url).to_owned()))
@@ -121,6 +129,7 @@ async fn source_values(app: &App, client: &Client, source: &Source, (typed, subj
         Source::InstanceKeys(has_value) => keys(keys::instance::ROWS, if *has_value { "=" } else { "" }),
         Source::ServerKeys => keys(keys::server::ROWS, ""),
         Source::NetworkKeys => keys(keys::network::ROWS, ""),
+        Source::VolumeKeys => keys(keys::storage_volume::ROWS, ""),
         Source::Files => plain([FILES.to_owned()]),
         Source::Fixed(values) => plain(values.iter().cloned()),
     })
@@ -129,6 +138,11 @@ async fn source_values(app: &App, client: &Client, source: &Source, (typed, subj
 async fn instances(client: &Client) -> Result<Vec<Candidate>> {
     let instances: Vec<Instance> = client.get(&format!("{}?recursion=1", path(&["instances"]))).await?;
     Ok(instances.into_iter().map(|instance| (instance.name, instance.status)).collect())
+}
+
+/// Names of a pool's custom volumes.
+async fn volumes(client: &Client, pool: &str) -> Result<Vec<String>> {
+    urls(client, &["storage-pools", pool, "volumes", "custom"]).await
 }
 
 /// Devices of an instance, else of a profile of that name: commands of both ask.

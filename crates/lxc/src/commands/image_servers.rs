@@ -5,7 +5,7 @@ use api::images::{Image, ImageAliasEntry, ImageSource, ImagesPost};
 use api::operations::Operation;
 use api::server::Server;
 use client::{Client, Kind, path};
-use fetch::{Certificate, Proxies, Settings, Trust};
+use fetch::{Proxies, ServerTrust, Settings};
 use simplestreams::{Catalogue, Reading, join};
 
 use super::create::wait_or_cancel;
@@ -78,8 +78,8 @@ impl Stream {
     /// Reads the server's lists. They are long: nothing else is done meanwhile.
     async fn catalogue(&self) -> Result<Catalogue> {
         let trust = match self.certificate.as_str() {
-            "" => Trust::System,
-            pem => Trust::Pinned(Certificate::from_pem(pem)?),
+            "" => ServerTrust::System,
+            pem => ServerTrust::Pinned(pki::Certificate::from_pem(pem)?),
         };
         let proxies = Proxies::default().or_environment(|name| std::env::var(name).ok());
         let settings = Settings { trust, proxies, user_agent: concat!("LXD ", env!("CARGO_PKG_VERSION"), " (Linux)").to_owned() };

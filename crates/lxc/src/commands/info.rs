@@ -11,7 +11,7 @@ use clap::Args;
 use client::{Client, Method, Request, path};
 use serde_json::{Value, json};
 
-use super::stateful_log;
+use super::{hardware, stateful_log};
 use crate::app::App;
 use crate::{names, output, outln, units, yaml};
 
@@ -26,7 +26,7 @@ const LOG_LIMIT_BYTES: usize = 64 << 20;
 lxc info c1 # addresses, resources, snapshots
 lxc info c1 --show-log # why it did not start
 lxc info # the server
-lxc info --resources # the space of its storage pools")]
+lxc info --resources # its processors, memory, disks and cards, and the space of its storage pools")]
 pub struct Info {
     /// The container; without one the server
     #[arg(value_name = "[REMOTE:]CONTAINER")]
@@ -34,7 +34,7 @@ pub struct Info {
     /// Show the container's log as well
     #[arg(long)]
     show_log: bool,
-    /// Show the space of the server's storage pools
+    /// Show the server's hardware and the space of its storage pools
     #[arg(long)]
     resources: bool,
 }
@@ -44,7 +44,11 @@ impl Info {
         let (client, name) = app.resolve(self.name.as_deref().unwrap_or(""))?;
         app.note("Container", &name);
         match (name.is_empty(), self.resources) {
-            (true, true) => pools(&client).await,
+            (true, true) => {
+                output::safe_block(&hardware::describe(&client.get(&path(&["resources"])).await?));
+                outln!("");
+                pools(&client).await
+            }
             (true, false) => server(&client).await,
             (false, _) => self.instance(&client, &name).await,
         }

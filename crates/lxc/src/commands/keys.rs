@@ -2,7 +2,10 @@
 
 use anyhow::{Context, Result, bail};
 use client::Client;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 use crate::editor;
 use crate::pairs::{self, Pair};
@@ -32,19 +35,31 @@ pub async fn unset<T: Configured>(client: &Client, path: String, key: &str) -> R
     record.save().await
 }
 
-/// Edits the writable part of a record as YAML; `shown` is the text to begin with.
-pub async fn edit<T: Configured>(client: &Client, path: String, shown: &str, help: &str) -> Result<()> {
+/// Edits the writable part of a record as YAML; `shown` is the text to begin with. What somebody else changed while the
+/// editor was open is not overwritten unnoticed.
+pub async fn edit<T: Serialize + DeserializeOwned>(client: &Client, path: String, shown: &str, help: &str) -> Result<()> {
+    let record = Mutex::new(Record::<T>::load(client, path.clone()).await?);
     editor::edit(shown, help, async |text| {
-        let mut record = Record::<T>::load(client, path.clone()).await?;
         check_keys(text, shown)?;
+        let mut record = record.lock().await;
         record.value = parse(text)?;
-        record.save().await
+        match record.save().await {
+            Err(error) if is_outdated(&error) => {
+                *record = Record::load(client, path.clone()).await?;
+                Err(error.context("Somebody else changed it meanwhile (saving once more overwrites that)"))
+            }
+            result => result,
+        }
     })
     .await
 }
 
+fn is_outdated(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<client::Error>().is_some_and(|error| error.kind() == client::Kind::PreconditionFailed)
+}
+
 /// Reads an edited document. One that is all comments would empty the record by accident.
-pub fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T> {
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     let is_blank = text.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with('#'));
     if is_blank {
         bail!("The document is empty");

@@ -44,6 +44,7 @@ macro_rules! commands {
 mod checkpoint;
 mod create;
 mod device;
+mod hardware;
 mod image_servers;
 mod keys;
 mod stateful_log;
@@ -60,14 +61,17 @@ commands! {
         copy => Copy,
         delete => Delete,
         exec => Exec,
+        export => Export,
         file => File,
         finger => Finger,
         help => Help,
         image => Image,
+        import => Import,
         info => Info,
         init => Init,
         launch => Launch,
         list => List,
+        manpage => Manpage,
         monitor => Monitor,
         r#move = "move" => Move,
         network => Network,

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use api::images::{ImageSource, ImagesPost};
-use api::instances::{Instance, StatePut};
+use api::instances::{Instance, InstancePut, StatePut};
 use api::operations::Operation;
 use clap::Args;
 use client::{Client, path};
@@ -12,6 +12,7 @@ use super::{image_servers, states};
 use crate::app::App;
 use crate::names::split_snapshot;
 use crate::progress::Progress;
+use crate::record::{Record, instance_path};
 use crate::{images, outln, pairs};
 
 /// Publish containers as images
@@ -61,12 +62,13 @@ impl Publish {
                 there = Some(target.remote);
             }
         }
+        // Nothing is stopped for what is wrong anyway.
+        let properties: api::Config = pairs::parse(&self.properties)?.into_iter().collect();
         let client = app.client(&source.remote)?;
-        let is_stopped = split_snapshot(&source.name).1.is_none() && self.stop(&client, &source.name).await?;
-        let result = self.publish(app, &client, &source.name).await;
-        if is_stopped {
-            let put = StatePut { action: "start".to_owned(), ..StatePut::default() };
-            states::send(&client, &source.name, &put).await.context("Starting the container again failed")?;
+        let stopped = if split_snapshot(&source.name).1.is_none() { self.stop(&client, &source.name).await? } else { None };
+        let result = self.publish(app, &client, (source.name.as_str(), properties)).await;
+        if let Some(is_ephemeral) = stopped {
+            start_again(&client, &source.name, is_ephemeral).await.context("Starting the container again failed")?;
         }
         let fingerprint = result?;
         match there {
@@ -77,20 +79,27 @@ impl Publish {
         Ok(())
     }
 
-    /// Stops a running container if that is wished; whether it has to be started again.
-    async fn stop(&self, client: &Client, name: &str) -> Result<bool> {
+    /// Stops a running container if that is wished. Where it has to be started again: whether it was ephemeral, which it
+    /// is not until then, since stopping would delete it.
+    async fn stop(&self, client: &Client, name: &str) -> Result<Option<bool>> {
         let instance: Instance = client.get(&path(&["instances", name])).await?;
-        if !matches!(instance.status.as_str(), "Running" | "Frozen") {
-            return Ok(false);
+        if !matches!(instance.status.as_str(), "Running" | "Ready" | "Frozen") {
+            return Ok(None);
         }
         if !self.force {
             bail!("The container is currently running. Use --force to have it stopped and restarted.");
         }
         if instance.ephemeral {
-            bail!("The container is ephemeral: stopping it would delete it");
+            set_ephemeral(client, name, false).await?;
         }
-        states::send(client, name, &StatePut { action: "stop".to_owned(), force: true, ..StatePut::default() }).await?;
-        Ok(true)
+        let put = StatePut { action: "stop".to_owned(), force: true, ..StatePut::default() };
+        if let Err(error) = states::send(client, name, &put).await {
+            if instance.ephemeral {
+                set_ephemeral(client, name, true).await?;
+            }
+            return Err(error);
+        }
+        Ok(Some(instance.ephemeral))
     }
 
     /// Has another server fetch the new image, after which it is not needed here any more.
@@ -107,11 +116,11 @@ impl Publish {
         images::set_aliases(&target, &self.aliases, &fetched?).await
     }
 
-    async fn publish(&self, app: &App, client: &Client, name: &str) -> Result<String> {
+    async fn publish(&self, app: &App, client: &Client, (name, properties): (&str, api::Config)) -> Result<String> {
         let kind = if split_snapshot(name).1.is_some() { "snapshot" } else { "container" };
         let post = ImagesPost {
             public: self.public,
-            properties: pairs::parse(&self.properties)?.into_iter().collect(),
+            properties,
             compression_algorithm: self.compression.clone().unwrap_or_default(),
             source: ImageSource { kind: kind.to_owned(), name: name.to_owned(), ..ImageSource::default() },
             ..ImagesPost::default()
@@ -120,6 +129,18 @@ impl Publish {
         let mut progress = Progress::new("Publishing container", app.quiet);
         fingerprint(&wait_or_cancel(client, &operation, |operation| progress.show(operation)).await?)
     }
+}
+
+async fn set_ephemeral(client: &Client, name: &str, is_ephemeral: bool) -> Result<()> {
+    let mut record = Record::<InstancePut>::load(client, instance_path(name)).await?;
+    record.value.ephemeral = is_ephemeral;
+    record.save().await
+}
+
+/// Starts what was stopped for publishing, and only then has it vanish at its next stop again.
+async fn start_again(client: &Client, name: &str, is_ephemeral: bool) -> Result<()> {
+    states::send(client, name, &StatePut { action: "start".to_owned(), ..StatePut::default() }).await?;
+    if is_ephemeral { set_ephemeral(client, name, true).await } else { Ok(()) }
 }
 
 /// The fingerprint that an operation made.

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use client::{Method, Request};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::app::App;
@@ -34,6 +35,14 @@ pub struct Query {
     wait: bool,
 }
 
+/// JSON with a tab for each level.
+fn indented(value: &Value) -> Result<String> {
+    let mut text = Vec::new();
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"\t");
+    value.serialize(&mut serde_json::Serializer::with_formatter(&mut text, formatter))?;
+    Ok(String::from_utf8(text)?)
+}
+
 impl Query {
     pub async fn run(self, app: &App) -> Result<()> {
         let target = app.target(&self.path)?;
@@ -60,8 +69,19 @@ impl Query {
             Value::Null => {}
             Value::String(text) => output::value(&text),
             Value::Object(map) if map.is_empty() => {}
-            other => outln!("{}", serde_json::to_string_pretty(&other)?.replace("  ", "\t")),
+            other => outln!("{}", indented(&other)?),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blanks_in_values_stay() {
+        let value = serde_json::json!({"a": ["x  y"], "b": {}});
+        assert_eq!(indented(&value).expect("text"), "{\n\t\"a\": [\n\t\t\"x  y\"\n\t],\n\t\"b\": {}\n}");
     }
 }

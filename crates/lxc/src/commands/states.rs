@@ -73,8 +73,8 @@ impl Change {
         }
         let instances: Vec<Instance> = app.server(None)?.get(&format!("{}?recursion=1", path(&["instances"]))).await?;
         let is_wanted = |instance: &Instance| match self.put.action.as_str() {
-            "start" => instance.status != "Running",
-            "freeze" => instance.status == "Running",
+            "start" => !matches!(instance.status.as_str(), "Running" | "Ready"),
+            "freeze" => matches!(instance.status.as_str(), "Running" | "Ready"),
             _ => instance.status != "Stopped",
         };
         Ok(instances.into_iter().filter(is_wanted).map(|instance| instance.name).collect())

@@ -14,7 +14,7 @@ use axum::routing::any;
 use bytes::Bytes;
 use engine::guest::{Guest, GuestFrame, GuestSubscription};
 use futures_util::StreamExt;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::endpoint::{Answer, HttpRequest, Outcome};
@@ -31,6 +31,8 @@ pub struct GuestEndpoint {
     /// The path, with `{*name}` for the rest of it.
     pub path: &'static str,
     run: Run,
+    /// What PATCH does, where it does something. May block.
+    patch: Option<fn(&Guest, GuestPatch) -> Result<(), Error>>,
     /// One line for the reference.
     pub doc: &'static str,
 }
@@ -44,13 +46,31 @@ enum Run {
 }
 
 const fn row(path: &'static str, run: Run, doc: &'static str) -> GuestEndpoint {
-    GuestEndpoint { path, run, doc }
+    GuestEndpoint { path, run, patch: None, doc }
 }
+
+/// Body of `PATCH /1.0`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GuestPatch {
+    /// `Ready` or `Started`.
+    state: String,
+}
+
+/// Bytes of a body.
+const BODY_BYTES: usize = 1 << 10;
+/// What is written costs a guest as much as so many requests that only read.
+const CHANGE_TURNS: usize = 20;
+const STARTED: &str = "Started";
+const READY: &str = "Ready";
 
 /// Every endpoint.
 pub static GUEST_ENDPOINTS: &[GuestEndpoint] = &[
     row("/", Run::Quick(|_, _| json(&["/1.0"])), "The versions of the API"),
-    row("/1.0", Run::Quick(version), "What this version is, and what the instance is"),
+    GuestEndpoint {
+        patch: Some(set_state),
+        ..row("/1.0", Run::Quick(version), "What this version is, and what the instance is; PATCH says that it is ready")
+    },
     row("/1.0/config", Run::Quick(keys), "URLs of the keys that the instance may read"),
     row("/1.0/config/{*name}", Run::Quick(value), "The value of one of these keys"),
     row("/1.0/devices", Run::Quick(|guest, _| json(&guest.devices()?)), "The devices of the instance"),
@@ -105,7 +125,7 @@ impl Connected {
 }
 
 /// The whole guest API, for requests that carry a [`Guest`] and a [`Connected`].
-pub(super) fn router() -> Router {
+pub(crate) fn router() -> Router {
     let add = |router: Router, endpoint: &'static GuestEndpoint| {
         router.route(
             endpoint.path,
@@ -125,8 +145,12 @@ pub(super) fn failure(error: &Error) -> Response {
 }
 
 async fn dispatch(endpoint: &GuestEndpoint, guest: Guest, connected: Connected, http: HttpRequest) -> Outcome {
-    if http.method() != Method::GET {
-        return Err(Error::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} can only be read", endpoint.path)));
+    match endpoint.patch {
+        Some(patch) if http.method() == Method::PATCH => return change(guest, connected, http, patch).await,
+        _ if http.method() != Method::GET => {
+            return Err(Error::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} can only be read", endpoint.path)));
+        }
+        _ => {}
     }
     let (mut parts, body) = http.into_parts();
     let params = RawPathParams::from_request_parts(&mut parts, &()).await.map_err(|error| Error::bad_request(error.body_text()))?;
@@ -137,10 +161,28 @@ async fn dispatch(endpoint: &GuestEndpoint, guest: Guest, connected: Connected, 
     }
 }
 
+async fn change(guest: Guest, connected: Connected, http: HttpRequest, patch: fn(&Guest, GuestPatch) -> Result<(), Error>) -> Outcome {
+    for _ in 0..CHANGE_TURNS {
+        connected.0.pace.turn().await;
+    }
+    let bad = |error: &dyn std::fmt::Display| Error::bad_request(format!("the body is not valid: {error}"));
+    let body = axum::body::to_bytes(http.into_body(), BODY_BYTES).await.map_err(|error| bad(&error))?;
+    let body: GuestPatch = serde_json::from_slice(&body).map_err(|error| bad(&error))?;
+    crate::router::blocking(move || patch(&guest, body)).await?;
+    Ok(raw(String::new()))
+}
+
+fn set_state(guest: &Guest, body: GuestPatch) -> Result<(), Error> {
+    match body.state.as_str() {
+        READY => Ok(guest.set_ready(true)?),
+        STARTED => Ok(guest.set_ready(false)?),
+        _ => Err(Error::bad_request(format!("state takes {READY} or {STARTED}"))),
+    }
+}
+
 fn version(guest: &Guest, _: &str) -> Outcome {
-    // Fails where the guest API was switched off.
-    guest.keys()?;
-    json(&serde_json::json!({ "api_version": "1.0", "location": "none", "instance_type": "container", "state": "Started" }))
+    let state = if guest.is_ready()? { READY } else { STARTED };
+    json(&serde_json::json!({ "api_version": "1.0", "location": "none", "instance_type": "container", "state": state }))
 }
 
 fn keys(guest: &Guest, _: &str) -> Outcome {

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use engine::certificates::{Added, Applicant};
 use futures_util::StreamExt;
+use pki::tls::{ServerTrust, server_verifier};
 use pki::{Identity, Purpose};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
+use rustls::crypto::ring;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, SupportedProtocolVersion};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,45 +21,6 @@ use super::crowd::MAX_PLACES_OF_ONE;
 use super::*;
 use crate::testing;
 use crate::{Access, ENDPOINTS, Listeners};
-
-/// Takes any server.
-#[derive(Debug)]
-struct AnyServer;
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &ring::default_provider().signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &ring::default_provider().signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ring::default_provider().signature_verification_algorithms.supported_schemes()
-    }
-}
 
 fn identity(now: i64) -> Identity {
     let made = pki::generate(Purpose::Client, "test@host", &[], now).expect("generate");
@@ -79,7 +40,7 @@ fn fresh() -> Identity {
 fn client(identity: Option<(&Identity, Vec<CertificateDer<'static>>)>, versions: &[&'static SupportedProtocolVersion]) -> TlsConnector {
     let builder =
         ClientConfig::builder_with_provider(Arc::new(ring::default_provider())).with_protocol_versions(versions).expect("versions");
-    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer));
+    let builder = builder.dangerous().with_custom_certificate_verifier(server_verifier(&ServerTrust::Unproven).expect("verifier"));
     let config = match identity {
         Some((identity, chain)) => builder.with_client_auth_cert(chain, identity.key()).expect("pair"),
         None => builder.with_no_client_auth(),
@@ -434,6 +395,39 @@ async fn silent_and_slow_clients_hold_up_nobody() {
     }
 }
 
+/// Strangers of many addresses open connections as fast as they can.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_strangers_keeps_out_nobody_who_is_known() {
+    let server = start().await;
+    let identity = fresh();
+    server.trust(&identity);
+    let client = of(&identity);
+    assert_eq!(server.auth(&client).await, "trusted");
+    let from = |host: u32| async move {
+        let socket = tokio::net::TcpSocket::new_v4().expect("socket");
+        socket.bind(SocketAddr::from((std::net::Ipv4Addr::from(0x7f01_0000 + host), 0))).expect("an address of the loopback");
+        socket.connect(server.address).await.expect("connect")
+    };
+    let mut hosts = 1..;
+    let is_turned_away = async |host: u32| {
+        let mut reply = [0; 1];
+        let end = tokio::time::timeout(Duration::from_millis(100), from(host).await.read(&mut reply)).await;
+        end.is_ok_and(|end| end.unwrap_or(0) == 0)
+    };
+    let began = Instant::now();
+    while !is_turned_away(hosts.next().expect("no end")).await {
+        assert!(began.elapsed() < Duration::from_secs(60), "strangers are never too many");
+        let mut held = std::collections::VecDeque::new();
+        for host in hosts.by_ref().take(1000) {
+            held.push_back(from(host).await);
+            held.truncate(16);
+        }
+    }
+    for _ in 0..50 {
+        assert_eq!(server.auth(&client).await, "trusted");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn those_who_are_trusted_take_no_places_of_strangers() {
     let server = start().await;
@@ -522,6 +516,10 @@ async fn a_token_is_good_whatever_others_guess() {
 
 /// Status of what a page of some site has a browser ask for.
 async fn ask_from(server: &Server, client: &TlsConnector, line: &str, origin: &str) -> u16 {
+    reply_to(server, client, line, origin).await.0
+}
+
+async fn reply_to(server: &Server, client: &TlsConnector, line: &str, origin: &str) -> (u16, String) {
     let mut stream = connect(server.address, client).await;
     let body = "{}";
     let request = format!(
@@ -533,7 +531,7 @@ async fn ask_from(server: &Server, client: &TlsConnector, line: &str, origin: &s
     let mut reply = Vec::new();
     drop(stream.read_to_end(&mut reply).await);
     let reply = String::from_utf8_lossy(&reply).into_owned();
-    reply.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{line}: {reply:?}"))
+    (reply.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("{line}: {reply:?}")), reply)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -546,8 +544,16 @@ async fn pages_of_other_sites_cannot_use_a_browsers_certificate() {
         for line in ["GET /1.0/profiles", "POST /1.0/certificates", "GET /1.0/events", "DELETE /1.0/profiles/none", "PATCH /1.0"] {
             assert_eq!(ask_from(&server, &client, line, foreign).await, 403, "{foreign}: {line}");
         }
-        assert_eq!(ask_from(&server, &client, "GET /1.0", foreign).await, 200, "anybody may read that");
+        let (status, shown) = reply_to(&server, &client, "GET /1.0", foreign).await;
+        assert!(status == 200 && shown.contains("\"untrusted\"") && !shown.contains("environment"), "as anybody may read it: {shown}");
+        let websocket = "GET /1.0/operations/00000000-0000-4000-8000-000000000000/websocket?secret=x";
+        for (upgrade, said) in [("", "not authorized"), ("\r\nUpgrade: websocket", "may not use this server")] {
+            let (status, shown) = reply_to(&server, &client, websocket, &format!("{foreign}{upgrade}")).await;
+            assert!(status == 403 && shown.contains(said), "{foreign}: {upgrade}: {shown}");
+        }
     }
+    let (_, shown) = reply_to(&server, &client, "GET /1.0", &own).await;
+    assert!(shown.contains("\"trusted\"") && shown.contains("environment"), "{shown}");
     assert_eq!(ask_from(&server, &client, "GET /1.0/profiles", &own).await, 200);
     server.configure(json!({"core.https_allowed_origin": "https://ui.example"})).await.expect("configure");
     for (origin, status) in [("https://ui.example", 200), ("https://evil.example", 403), (own.as_str(), 200)] {

@@ -34,7 +34,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         URL,
         Trusted,
         Streaming(|request, http| Box::pin(create(request, http))),
-        "Create an instance, or bring one back from a backup",
+        "Create an instance, bring one back from a backup, or a copy up to date",
     )
     .takes::<InstancesPost>()
     .takes_bytes("a backup")
@@ -42,7 +42,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     .requires(&["source.type"])
     .ignores::<Instance>()
     .ignores_fields(&["restore", "source.base-image", "source.live", "source.operation", "source.secrets", "source.allow_inconsistent"])
-    .unserved(&["source.refresh", "source.project"])
+    .unserved(&["source.project"])
     .begins("progress of what it takes"),
     row(Get, ONE, Trusted, Streaming(|request, _| Box::pin(get(request))), "Show an instance")
         .query(&[("recursion", "1: with state and snapshots, and then without ETag.")])
@@ -75,19 +75,22 @@ enum Shown {
 fn list(request: &Request) -> Outcome {
     let instances = request.engine.instances();
     let filter = Filter::of(request)?;
+    let mut list = envelope::List::new(&filter);
     match request.recursion() {
-        0 if filter.is_empty() => envelope::sync(&super::urls(request.flavour.url(), instances.names())),
+        0 if filter.is_empty() => return envelope::sync(&super::urls(request.flavour.url(), instances.names())),
         0 => {
-            let shown = filter.keep(instances.list())?;
-            envelope::sync(&super::urls(request.flavour.url(), shown.into_iter().map(|instance: Instance| instance.name)))
+            let mut shown = Vec::new();
+            instances.each(|instance| shown.push(instance));
+            let names = filter.keep(shown)?.into_iter().map(|instance: Instance| instance.name);
+            return envelope::sync(&super::urls(request.flavour.url(), names));
         }
-        1 => envelope::sync(&filter.keep(instances.list())?),
-        _ => {
-            let mut shown = filter.keep(instances.list_full())?;
-            shown.iter_mut().for_each(|full| name_snapshots(request, full));
-            envelope::sync(&shown)
-        }
+        1 => instances.each(|instance| list.push(&instance)),
+        _ => instances.each_full(|mut full| {
+            name_snapshots(request, &mut full);
+            list.push(&full);
+        })?,
     }
+    list.finish()
 }
 
 /// A body of bytes is a backup, anything else says in JSON what to make: scripts send that as a form.

@@ -1,5 +1,6 @@
 //! `/` and `/1.0`: the server itself.
 
+use api::metadata::MetadataConfiguration;
 use api::server::{Server, ServerPut};
 
 use crate::caller::Access::{Public, Trusted};
@@ -20,6 +21,8 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         .takes::<ServerPut>()
         .ignores::<Server>()
         .confirms(),
+    row(Get, "/1.0/metadata/configuration", Trusted, Blocking(configuration), "List every configuration key there is, with its meaning")
+        .gives::<MetadataConfiguration>(),
     row(Get, "/1.0/openapi.json", Trusted, Blocking(description), "Describe this API (OpenAPI 3.1)").gives_bytes("the document"),
 ];
 
@@ -49,6 +52,11 @@ fn patch(request: &Request) -> Outcome {
 }
 
 /// Made for each who asks, since few do.
+fn configuration(_: &Request) -> Outcome {
+    envelope::sync(&engine::configuration_metadata())
+}
+
+/// The same here.
 fn description(_: &Request) -> Outcome {
     envelope::document(&crate::openapi())
 }

@@ -7,7 +7,6 @@ use crate::endpoint::Handler::{Blocking, Quick};
 use crate::endpoint::Verb::{Delete, Get, Patch, Post, Put};
 use crate::endpoint::{Endpoint, Outcome, row};
 use crate::envelope;
-use crate::error::Error;
 use crate::request::Request;
 
 const URL: &str = "/1.0/storage-pools";
@@ -97,5 +96,6 @@ fn volume(request: &Request) -> Outcome {
     let (kind, name) = (request.param("type"), request.param("volume"));
     let volumes = request.engine.storage_pools().volumes(request.param("name"))?;
     let found = volumes.iter().find(|volume| volume.kind == kind && volume.name == name);
-    envelope::sync(found.ok_or_else(Error::not_found)?)
+    let missing = || engine::Error::not_found(format!("Storage volume '{}/{kind}/{name}' not found", request.param("name")));
+    envelope::sync(found.ok_or_else(missing)?)
 }

@@ -5,15 +5,17 @@ use api::storage_volumes::{
     StorageVolumePost, StorageVolumePut, StorageVolumeSnapshot, StorageVolumeSnapshotPut, StorageVolumeSnapshotsPost, StorageVolumeState,
     StorageVolumesPost,
 };
+use axum::http::header::CONTENT_TYPE;
 use engine::storage_volumes::{Done, StorageVolumes};
 
 use crate::caller::Access::Trusted;
-use crate::endpoint::Handler::Blocking;
+use crate::endpoint::Handler::{Blocking, Streaming};
 use crate::endpoint::Verb::{Delete, Get, Patch, Post, Put};
-use crate::endpoint::{Endpoint, Outcome, row};
+use crate::endpoint::{Endpoint, HttpRequest, Outcome, row};
 use crate::envelope;
 use crate::error::Error;
 use crate::request::Request;
+use crate::router::{blocking, read_body};
 
 const URL: &str = "/1.0/storage-pools/{name}/volumes/custom";
 const ONE: &str = "/1.0/storage-pools/{name}/volumes/custom/{volume}";
@@ -29,13 +31,21 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         .unserved(&["source.project", "source.refresh", "source.location"])
         .creates(),
     row(Get, URL, Trusted, Blocking(list), "List the custom volumes of a storage pool").lists::<StorageVolume>(),
-    row(Post, URL, Trusted, Blocking(create), "Create a custom volume")
-        .takes::<StorageVolumesPost>()
-        .requires(&["name"])
-        .ignores::<StorageVolume>()
-        .ignores_fields(&["source.certificate", "source.mode", "source.operation", "source.secrets"])
-        .unserved(&["source.project", "source.refresh", "source.location"])
-        .creates(),
+    row(
+        Post,
+        URL,
+        Trusted,
+        Streaming(|request, http| Box::pin(create_or_import(request, http))),
+        "Create a custom volume, or bring one back from a backup",
+    )
+    .takes::<StorageVolumesPost>()
+    .takes_bytes("a backup")
+    .headers(&[("X-LXD-name", "Name of the volume; absent: the one in the backup.")])
+    .requires(&["name"])
+    .ignores::<StorageVolume>()
+    .ignores_fields(&["source.certificate", "source.mode", "source.operation", "source.secrets"])
+    .unserved(&["source.project", "source.refresh", "source.location"])
+    .creates(),
     row(Get, ONE, Trusted, Blocking(get), "Show a custom volume").gives_tagged::<StorageVolume>(),
     row(Put, ONE, Trusted, Blocking(update), "Replace description and configuration of a custom volume, or restore a snapshot")
         .takes::<StorageVolumePut>()
@@ -61,6 +71,10 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         .begins(""),
     row(Get, SNAPSHOT, Trusted, Blocking(snapshot), "Show a snapshot of a custom volume").gives_tagged::<StorageVolumeSnapshot>(),
     row(Put, SNAPSHOT, Trusted, Blocking(update_snapshot), "Change description and expiry of a snapshot")
+        .takes::<StorageVolumeSnapshotPut>()
+        .ignores::<StorageVolumeSnapshot>()
+        .confirms(),
+    row(Patch, SNAPSHOT, Trusted, Blocking(patch_snapshot), "Change parts of a snapshot")
         .takes::<StorageVolumeSnapshotPut>()
         .ignores::<StorageVolumeSnapshot>()
         .confirms(),
@@ -100,6 +114,16 @@ fn create(request: &Request) -> Outcome {
     let post: StorageVolumesPost = request.json()?;
     let location = format!("{}/{}", url(request.param("name")), super::url_component(&post.name));
     done(volumes(request)?.create(post)?, &location)
+}
+
+/// A body of bytes is a backup, anything else says in JSON what to make.
+async fn create_or_import(mut request: Request, http: HttpRequest) -> Outcome {
+    let kind = request.header(CONTENT_TYPE.as_str()).split(';').next().unwrap_or_default().trim();
+    if kind == "application/octet-stream" {
+        return super::volume_backups::import(request, http).await;
+    }
+    request.body = read_body(http.into_body()).await?;
+    blocking(move || create(&request)).await
 }
 
 fn get(request: &Request) -> Outcome {
@@ -160,6 +184,11 @@ fn snapshot(request: &Request) -> Outcome {
 fn update_snapshot(request: &Request) -> Outcome {
     let put: StorageVolumeSnapshotPut = request.json()?;
     volumes(request)?.update_snapshot(request.param("volume"), request.param("snapshot"), put, request.if_match())?;
+    envelope::empty()
+}
+
+fn patch_snapshot(request: &Request) -> Outcome {
+    volumes(request)?.patch_snapshot(request.param("volume"), request.param("snapshot"), request.json()?, request.if_match())?;
     envelope::empty()
 }
 

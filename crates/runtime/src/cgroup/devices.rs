@@ -8,7 +8,7 @@ use sys::bpf::Device;
 
 use super::Groups;
 use crate::error::Result;
-use crate::spec::DeviceNode;
+use crate::spec::{ContainerSpec, DeviceNode, DeviceRule};
 
 /// What every container may use, major and minor numbers of character devices: null, zero, full, random, urandom,
 /// tty, console, ptmx, pts, fuse, tun. Nodes may be made of any device.
@@ -44,37 +44,42 @@ fn means(groups: &Groups) -> Means {
 }
 
 /// Allows the common devices and the container's own, and nothing else; false where that cannot be.
-pub(super) fn restrict(groups: &Groups, nodes: &[DeviceNode]) -> Result<bool> {
+pub(super) fn restrict(groups: &Groups, spec: &ContainerSpec) -> Result<bool> {
     match means(groups) {
+        // A new group has what its parent has.
+        Means::Controller | Means::Program if spec.tuning.all_devices => {}
         Means::Controller => {
             write(groups, false, "a")?;
             ["b *:* m", "c *:* m"].iter().try_for_each(|rule| write(groups, true, rule))?;
             common().try_for_each(|device| write(groups, true, &rule(&device)))?;
-            nodes.iter().try_for_each(|node| write(groups, true, &rule(&device(node))))?;
+            own(spec).try_for_each(|device| write(groups, true, &rule(&device)))?;
         }
-        Means::Program => load(groups, nodes)?,
+        Means::Program => load(groups, spec)?,
         Means::None => return Ok(false),
     }
     Ok(true)
 }
 
-/// Allows one more device; `nodes` are all that the container has with it.
-pub(super) fn allow(groups: &Groups, node: &DeviceNode, nodes: &[DeviceNode]) -> Result<()> {
+/// Allows one more device, which the container has.
+pub(super) fn allow(groups: &Groups, node: &DeviceNode, spec: &ContainerSpec) -> Result<()> {
     match means(groups) {
+        _ if spec.tuning.all_devices => Ok(()),
         Means::Controller => write(groups, true, &rule(&device(node))),
-        Means::Program => load(groups, nodes),
+        Means::Program => load(groups, spec),
         Means::None => Ok(()),
     }
 }
 
-/// Takes one back, unless every container has it; `nodes` are all that the container has without it. Nodes for it
-/// may still be made, as all may.
-pub(super) fn deny(groups: &Groups, node: &DeviceNode, nodes: &[DeviceNode]) -> Result<()> {
+/// Takes one back that the container has no more, unless it may use that anyway. Nodes for it may still be made, as all may.
+pub(super) fn deny(groups: &Groups, node: &DeviceNode, spec: &ContainerSpec) -> Result<()> {
     let denied = device(node);
-    let is_common = |device: Device| device == denied || (!denied.block && device.minor.is_none() && device.major == denied.major);
+    let covers = |device: Device| {
+        device.block == denied.block && device.major == denied.major && (device.minor.is_none() || device.minor == denied.minor)
+    };
     match means(groups) {
-        Means::Controller if !common().any(is_common) => write(groups, false, &rule(&denied).replace("rwm", "rw")),
-        Means::Program => load(groups, nodes),
+        _ if spec.tuning.all_devices => Ok(()),
+        Means::Controller if !common().chain(own(spec)).any(covers) => write(groups, false, &rule(&denied).replace("rwm", "rw")),
+        Means::Program => load(groups, spec),
         Means::Controller | Means::None => Ok(()),
     }
 }
@@ -83,13 +88,19 @@ fn common() -> impl Iterator<Item = Device> {
     COMMON.iter().map(|(major, minor)| Device { block: false, major: *major, minor: *minor })
 }
 
+/// Those of its nodes, and those that it may use besides.
+fn own(spec: &ContainerSpec) -> impl Iterator<Item = Device> {
+    let besides = |rule: &DeviceRule| Device { block: rule.block, major: rule.major, minor: rule.minor };
+    spec.nodes.iter().map(device).chain(spec.tuning.devices.iter().map(besides))
+}
+
 fn device(node: &DeviceNode) -> Device {
     Device { block: node.block, major: node.major, minor: Some(node.minor) }
 }
 
-fn load(groups: &Groups, nodes: &[DeviceNode]) -> Result<()> {
+fn load(groups: &Groups, spec: &ContainerSpec) -> Result<()> {
     let Some(dir) = groups.unified_dir() else { return Ok(()) };
-    let mut devices: Vec<Device> = common().chain(nodes.iter().map(device)).collect();
+    let mut devices: Vec<Device> = common().chain(own(spec)).collect();
     devices.sort_unstable();
     devices.dedup();
     Ok(sys::bpf::restrict_devices(&dir, &devices)?)

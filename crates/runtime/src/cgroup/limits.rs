@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Groups;
 use crate::error::{Error, Result};
-use crate::spec::Limits;
+use crate::spec::{GroupFile, Limits};
 
 /// One kernel file to write.
 #[derive(Debug, PartialEq, Eq)]
@@ -68,6 +68,20 @@ static ROWS: &[Row] = &[
 /// Writes all limits.
 pub(super) fn apply(groups: &Groups, limits: &Limits) -> Result<()> {
     ROWS.iter().try_for_each(|row| row.apply(groups, limits))
+}
+
+/// Writes a file that no row has.
+pub(super) fn write_file(groups: &Groups, file: &GroupFile) -> Result<()> {
+    let controller = file.name.split('.').next().unwrap_or_default();
+    match groups.controller(controller) {
+        Some((dir, unified)) if unified == file.unified => match sys::fs::write_kernel(dir.join(&file.name), &file.value) {
+            Err(error) if error.is_not_found() => {
+                Err(Error::Invalid(format!("the control groups of this kernel have no file {}; leave it out of raw.lxc", file.name)))
+            }
+            other => Ok(other?),
+        },
+        _ => Ok(()),
+    }
 }
 
 /// Writes the rows in which `new` differs from `old`, or none of them.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use stats::Counters;
 
 use crate::error::Result;
-use crate::spec::{DeviceNode, Limits};
+use crate::spec::{ContainerSpec, DeviceNode, GroupFile, Limits};
 
 /// How long the kernel may take to stop every process of a container.
 const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
@@ -145,19 +145,24 @@ impl Groups {
         self.layout.hierarchies.iter().try_for_each(|hierarchy| delegate(&self.dir(hierarchy), owner))
     }
 
+    /// Writes files besides the limits. One of a controller that the host has in the other version counts for nothing.
+    pub fn write_files(&self, files: &[GroupFile]) -> Result<()> {
+        files.iter().try_for_each(|file| limits::write_file(self, file))
+    }
+
     /// Leaves a container only the devices that it is shown. False where that cannot be: in a user namespace.
-    pub fn restrict_devices(&self, nodes: &[DeviceNode]) -> Result<bool> {
-        devices::restrict(self, nodes)
+    pub fn restrict_devices(&self, spec: &ContainerSpec) -> Result<bool> {
+        devices::restrict(self, spec)
     }
 
-    /// Lets it use one device more; `nodes` are all that it has then.
-    pub fn allow_device(&self, node: &DeviceNode, nodes: &[DeviceNode]) -> Result<()> {
-        devices::allow(self, node, nodes)
+    /// Lets it use one device more; `spec` has it already.
+    pub fn allow_device(&self, node: &DeviceNode, spec: &ContainerSpec) -> Result<()> {
+        devices::allow(self, node, spec)
     }
 
-    /// Takes one device back; `nodes` are all that it has then.
-    pub fn deny_device(&self, node: &DeviceNode, nodes: &[DeviceNode]) -> Result<()> {
-        devices::deny(self, node, nodes)
+    /// Takes one device back; `spec` has it no more.
+    pub fn deny_device(&self, node: &DeviceNode, spec: &ContainerSpec) -> Result<()> {
+        devices::deny(self, node, spec)
     }
 
     /// Moves the calling process to the keeper of the delegated group that these are in, if they are in one: away from

@@ -44,7 +44,7 @@ impl Cards {
             }
             cards.made.push((nic.name.clone(), peer));
             if let NicKind::Bridged { parent } = &nic.kind {
-                cards.ports.push(Port { name: host_name, bridge: parent.clone() });
+                cards.ports.push(Port { name: host_name, bridge: parent.clone(), isolated: nic.isolated });
             }
         }
         Ok(cards)

@@ -12,7 +12,7 @@ use super::criu::{Criu, EXTERNAL, Flags};
 use super::early::Early;
 use super::hook::{Context, GO_ON};
 use super::watches::{Kept, Watches, put_back};
-use super::{FORMAT, PATIENCE, SavedState, explain, externals, routes};
+use super::{FORMAT_UNPACKED, PATIENCE, Packing, SavedState, explain, externals, routes};
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::plan::plan;
@@ -58,6 +58,8 @@ pub struct Checkpoint<'a> {
     pub images: &'a Path,
     /// What follows.
     pub after: After,
+    /// How memory is to lie there.
+    pub packing: Packing,
 }
 
 impl Container {
@@ -69,18 +71,31 @@ impl Container {
         request: &Checkpoint<'_>,
         at_rest: &mut (dyn FnMut() -> std::result::Result<(), String> + Send),
     ) -> Result<()> {
+        self.is_saving.store(true, Ordering::Relaxed);
+        let saved = self.checkpoint_now(request, at_rest);
+        self.is_saving.store(false, Ordering::Relaxed);
+        saved
+    }
+
+    fn checkpoint_now(
+        &self,
+        request: &Checkpoint<'_>,
+        at_rest: &mut (dyn FnMut() -> std::result::Result<(), String> + Send),
+    ) -> Result<()> {
         // Devices stay as they are meanwhile.
         let _changing = self.changing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.check_running()?;
         let launch = Launch::read(&self.run_dir)?;
         let mut state = SavedState {
-            format: FORMAT,
+            format: FORMAT_UNPACKED,
             criu: request.criu.version().to_owned(),
             console: self.console_name()?,
             externals: externals::find(&plan(&launch), self.pid)?,
             spec: launch.spec,
             watches: Vec::new(),
             files: BTreeMap::new(),
+            checksums: BTreeMap::new(),
+            packed: BTreeMap::new(),
         };
         let log_dir = self.runtime()?.log_dir(self.name());
         clear(request.images)?;
@@ -90,14 +105,27 @@ impl Container {
                 // Its memory was looked at again: what was written early is of no use any more.
                 Err(Failure::Transient) => std::thread::sleep(PAUSE),
                 Err(Failure::Final(error)) => return Err(error),
-                Ok(()) => return Ok(()),
+                Ok(()) => return self.tidy(request, &mut state),
             }
             clear(request.images)?;
         }
         self.attempt(request, None, &mut state, &log_dir, at_rest).map_err(|failure| match failure {
             Failure::Final(error) => error,
             Failure::Transient => self.failed(&log_dir.join(LOG)),
-        })
+        })?;
+        self.tidy(request, &mut state)
+    }
+
+    /// What the container need not stand still for, where it goes on.
+    fn tidy(&self, request: &Checkpoint<'_>, state: &mut SavedState) -> Result<()> {
+        if request.after == After::Stop {
+            return Ok(());
+        }
+        state.pack(request.images, request.packing)?;
+        state.take_stock(request.images)?;
+        state.checksums = state.checksums(request.images)?;
+        state.write(request.images)?;
+        state.remove_unpacked(request.images)
     }
 
     fn attempt(
@@ -127,9 +155,7 @@ impl Container {
                     put_back(self.pid, &state.watches);
                     is_put_back = true;
                 }
-                let written = routes::name_gateways(request.images)
-                    .and_then(|()| state.take_stock(request.images))
-                    .and_then(|()| state.write(request.images, request.after));
+                let written = routes::name_gateways(request.images).and_then(|()| complete(state, request));
                 was_at_rest.store(true, Ordering::Relaxed);
                 // What `lxc exec` has started is none of CRIU's, and must not write either.
                 let sessions = if request.after == After::GoOn { self.stop_sessions() } else { Vec::new() };
@@ -313,6 +339,19 @@ impl Container {
                 tracing::warn!(container = self.name(), %error, "the network could not be opened again");
             }
         }
+    }
+}
+
+/// Completes the images, all of which are there, as a state.
+fn complete(state: &mut SavedState, request: &Checkpoint<'_>) -> Result<()> {
+    if request.after == After::Stop {
+        state.pack(request.images, request.packing)?;
+        state.remove_unpacked(request.images)?;
+    }
+    state.take_stock(request.images)?;
+    match request.after {
+        After::GoOn => state.write(request.images),
+        After::Stop => state.write_unsealed(request.images),
     }
 }
 

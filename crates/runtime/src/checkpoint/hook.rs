@@ -68,6 +68,7 @@ pub(crate) struct Overlay {
 pub(crate) struct Port {
     pub name: String,
     pub bridge: String,
+    pub isolated: bool,
 }
 
 /// Runs the hook; 0 lets CRIU go on.
@@ -94,7 +95,7 @@ pub fn run() -> i32 {
 }
 
 fn join(ports: &[Port]) -> Result<()> {
-    ports.iter().try_for_each(|port| crate::nic::join(&port.name, &port.bridge))
+    ports.iter().try_for_each(|port| crate::nic::join(&port.name, &port.bridge, port.isolated))
 }
 
 fn finish(watches: &[Kept], ports: &[Port]) -> Result<()> {

@@ -13,6 +13,7 @@ mod early;
 mod explain;
 mod externals;
 mod hook;
+mod packing;
 mod routes;
 mod timers;
 mod watches;
@@ -26,6 +27,7 @@ pub use check::Obstacle;
 pub use criu::Criu;
 pub use dump::{After, Checkpoint};
 pub use hook::run as run_hook;
+pub use packing::Packing;
 
 pub(crate) use cards::{Cards, remove_waiting};
 pub(crate) use criu::{EXTERNAL, Flags, PATIENCE};
@@ -45,7 +47,9 @@ const UNSEALED_FILE: &str = "state.json.unsealed";
 /// What CRIU's images are called.
 const IMAGE_SUFFIX: &str = ".img";
 /// What a reader of the state must understand.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// The same where nothing is packed, which earlier versions read, too.
+const FORMAT_UNPACKED: u32 = 1;
 
 /// What must be known besides CRIU's images to bring a container back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,10 +67,16 @@ pub struct SavedState {
     /// Watches that are made again at the restore.
     #[serde(default)]
     pub(crate) watches: Vec<Kept>,
-    /// CRIU's images and their sizes in bytes: what was lost or cut off since is found out before anything
-    /// is given up for the state.
+    /// The files of CRIU's images and their sizes in bytes: what was lost or cut off since is found out before
+    /// anything is given up for the state.
     #[serde(default)]
     pub(crate) files: BTreeMap<String, u64>,
+    /// CRC-32 of them; of a container that went on, they come a little later.
+    #[serde(default)]
+    pub(crate) checksums: BTreeMap<String, u32>,
+    /// Images that lie there packed, by the name and the size in bytes that they have for CRIU.
+    #[serde(default)]
+    pub(crate) packed: BTreeMap<String, u64>,
 }
 
 impl SavedState {
@@ -81,8 +91,8 @@ impl SavedState {
         let failed = |reason: String| Error::step(format!("read the saved state `{}`", path.display()), reason);
         let text = sys::fs::read(&path).map_err(|error| failed(error.to_string()))?;
         let state: Self = serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
-        if state.format != FORMAT {
-            return Err(failed(format!("it is of format {}, and this version reads format {FORMAT}", state.format)));
+        if !(FORMAT_UNPACKED..=FORMAT).contains(&state.format) {
+            return Err(failed(format!("it is of format {}, and this version reads formats up to {FORMAT}", state.format)));
         }
         for (name, size) in &state.files {
             let found = sys::fs::size_bytes(dir.join(name)).map_err(|error| failed(error.to_string()))?;
@@ -98,25 +108,28 @@ impl SavedState {
         Ok(sys::fs::remove_file(dir.join(STATE_FILE))?)
     }
 
-    /// Notes the images that are there.
-    fn take_stock(&mut self, dir: &Path) -> Result<()> {
-        let files = files_in(dir)?.into_iter().map(|path| path.to_string_lossy().into_owned());
-        let images = files.filter(|name| name.ends_with(IMAGE_SUFFIX));
-        self.files = images.map(|name| Ok((name.clone(), sys::fs::size_bytes(dir.join(name))?))).collect::<Result<_>>()?;
-        Ok(())
+    /// Completes the state of a container that goes on.
+    fn write(&mut self, dir: &Path) -> Result<()> {
+        Ok(sys::fs::write_atomic(dir.join(STATE_FILE), &self.describe()?, 0o600)?)
     }
 
-    /// Writes it. That completes the state of a container that goes on. Where all that is left of the container
-    /// will be this, the images come to the disk before, and the hook completes it, see [`Context::Dump`].
-    fn write(&self, dir: &Path, after: After) -> Result<()> {
-        let text = serde_json::to_vec(self).map_err(|error| Error::step("describe the saved state", error))?;
-        match after {
-            After::GoOn => Ok(sys::fs::write_atomic(dir.join(STATE_FILE), &text, 0o600)?),
-            After::Stop => {
-                sys::copy::sync_fs(dir)?;
-                Ok(sys::fs::write_durable(dir.join(UNSEALED_FILE), &text, 0o600)?)
-            }
-        }
+    /// Writes it where all that is left of the container will be this: the images come to the disk before, and the
+    /// hook completes it, see [`Context::Dump`].
+    fn write_unsealed(&mut self, dir: &Path) -> Result<()> {
+        // The one waits for the disk, the other for a processor.
+        let (synced, sums) = std::thread::scope(|scope| {
+            let syncing = scope.spawn(|| sys::copy::sync_fs(dir));
+            let sums = self.checksums(dir);
+            (syncing.join(), sums)
+        });
+        synced.map_err(|_| Error::Invalid("the images were not brought to the disk".into()))??;
+        self.checksums = sums?;
+        Ok(sys::fs::write_durable(dir.join(UNSEALED_FILE), &self.describe()?, 0o600)?)
+    }
+
+    fn describe(&mut self) -> Result<Vec<u8>> {
+        self.format = if self.packed.is_empty() { FORMAT_UNPACKED } else { FORMAT };
+        serde_json::to_vec(self).map_err(|error| Error::step("describe the saved state", error))
     }
 
     /// Why a container as it is configured now cannot go on from this state, if it cannot.

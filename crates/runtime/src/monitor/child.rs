@@ -93,6 +93,7 @@ impl Child<'_> {
             Step::AwaitPlacement => await_go(self.socket),
             Step::UnshareCgroup => Ok(sys::process::unshare(namespaces::CGROUP)?),
             Step::LinksUp => crate::nic::all_up(),
+            Step::Sysctl { name, value } => Ok(sys::fs::write_kernel(Path::new("/proc/sys").join(name), value)?),
             Step::Hostname(name) => Ok(sys::process::set_hostname(name)?),
             Step::Pivot => {
                 self.root = None;
@@ -107,7 +108,7 @@ impl Child<'_> {
             Step::Personality32 => Ok(sys::process::set_personality_32()?),
             Step::DropCapabilities(capabilities) => {
                 sys::process::drop_bounding(capabilities)?;
-                Ok(sys::process::keep_capabilities_without(capabilities)?)
+                Ok(sys::process::keep_capabilities_without(&crate::plan::not_needed_until_exec(capabilities))?)
             }
             Step::Seccomp => Ok(sys::seccomp::install(&self.launch.seccomp)?),
             Step::Confine { profile } => crate::apparmor::confine_next_exec(profile),
@@ -276,6 +277,7 @@ fn describe(step: &Step, plan: &Plan) -> String {
         Step::AwaitPlacement => "wait for control groups and network".into(),
         Step::UnshareCgroup => "make the cgroup namespace".into(),
         Step::LinksUp => "bring the network links up".into(),
+        Step::Sysctl { name, value } => format!("set the kernel parameter {} to `{value}`", name.replace('/', ".")),
         Step::Hostname(name) => format!("set the host name `{name}`"),
         Step::Pivot => "change to the new root file system".into(),
         Step::Session => "start init's session on the console".into(),

@@ -242,6 +242,10 @@ fn lead(launch: &Launch, (pid, network): (i32, &OwnedFd), socket: &OwnedFd) -> s
         enter()?;
     }
     make_nics(&launch.spec.nics, network).map_err(failed("set up the network"))?;
+    if let Some(adjustment) = launch.spec.tuning.oom_score_adj {
+        let written = sys::fs::write_kernel(format!("/proc/{pid}/oom_score_adj"), &adjustment.to_string());
+        written.map_err(Error::from).map_err(failed("adjust how readily it is killed when memory runs out"))?;
+    }
     sys::socket::send(socket, GO, &[]).map_err(Error::from).map_err(failed("finish the container's set-up"))?;
     // A failure, or the end of the stream, which is the exec of init.
     match protocol::receive::<StepFailure>(socket, protocol::REQUEST_BYTES).map_err(failed("wait for the container"))? {

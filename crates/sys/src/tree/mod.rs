@@ -30,6 +30,9 @@ use crate::{Root, xattr};
 /// The longest path that the kernel takes, with its NUL (limits.h, PATH_MAX).
 const PATH_BYTES: usize = 4096;
 
+/// What the names of one directory may take, in bytes: some four million short ones.
+pub const MAX_LISTING_BYTES: usize = 192 << 20;
+
 /// Opens a directory beneath `root`; any link on the way is refused, and so is a path that
 /// leaves the root. An empty path is the root itself. The path may be of any length.
 pub fn open_dir(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
@@ -55,17 +58,33 @@ fn open_part(root: impl AsFd, path: &Path) -> std::result::Result<OwnedFd, Errno
     rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)
 }
 
-/// Names in an open directory, without `.` and `..`, in no order.
+/// Names in an open directory, without `.` and `..`, in no order. Fails with [`Errno::TOOBIG`] where they would take
+/// more memory than [`MAX_LISTING_BYTES`]: a guest can make as many as the disk holds.
 pub fn names(dir: impl AsFd, shown: impl Display) -> Result<Vec<(OsString, FileType)>> {
-    let mut names = Vec::new();
-    for entry in rustix::fs::Dir::read_from(dir).context("list", &shown)? {
-        let entry = entry.context("list", &shown)?;
-        let name = entry.file_name().to_bytes();
-        if name != b"." && name != b".." {
-            names.push((OsStr::from_bytes(name).to_owned(), entry.file_type()));
+    let (mut names, mut bytes) = (Vec::new(), 0);
+    for entry in entries(dir, &shown)? {
+        let (name, kind) = entry?;
+        bytes += size_of::<(OsString, FileType)>() + name.len();
+        if bytes > MAX_LISTING_BYTES {
+            return Err(Error::new("list (there are too many names)", shown, Errno::TOOBIG));
         }
+        names.push((name, kind));
     }
     Ok(names)
+}
+
+/// The same, one by one.
+fn entries(dir: impl AsFd, shown: impl Display) -> Result<impl Iterator<Item = Result<(OsString, FileType)>>> {
+    let listing = rustix::fs::Dir::read_from(dir).context("list", &shown)?;
+    let shown = shown.to_string();
+    Ok(listing.filter_map(move |entry| {
+        let entry = match entry.context("list", &shown) {
+            Err(error) => return Some(Err(error)),
+            Ok(entry) => entry,
+        };
+        let name = entry.file_name().to_bytes();
+        (name != b"." && name != b"..").then(|| Ok((OsStr::from_bytes(name).to_owned(), entry.file_type())))
+    }))
 }
 
 /// Whether an error only says that something was removed or replaced during a walk.

@@ -7,11 +7,13 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, IFlags, Mode, OFlags};
 
 use super::walk::{Dir, Place};
-use super::{names, open_plain};
+use super::{entries, open_plain};
 use crate::error::{Context, Errno, Error, Result};
 
 /// How many directories a removal holds open.
 const MAX_OPEN_LEVELS: usize = 32;
+/// How many directories of one directory it remembers; a guest can make as many as the disk holds.
+const MAX_NAMES: usize = 4096;
 
 /// Removes whatever `path` names, with all that is below; absent is fine. Files that are marked
 /// immutable or append-only go too, and a tree may be deeper than a path can be long.
@@ -47,13 +49,24 @@ struct Level {
     identity: (u64, u64),
     /// Directories below that are still to be emptied; the last is next.
     dirs: Vec<OsString>,
+    /// There may be more than those.
+    is_partial: bool,
 }
 
 impl Level {
     fn begin(dir: OwnedFd, shown: &Path) -> Result<Self> {
         let dirs = remove_files(&dir, shown)?;
         let dir = Dir::new(dir);
-        Ok(Self { identity: dir.identity()?, dir: Some(dir), dirs })
+        Ok(Self { identity: dir.identity()?, dir: Some(dir), is_partial: dirs.len() == MAX_NAMES, dirs })
+    }
+
+    /// Looks for more directories, once those known are gone.
+    fn look_again(&mut self, shown: &Path) -> Result<()> {
+        if let (true, true, Some(dir)) = (self.is_partial, self.dirs.is_empty(), &self.dir) {
+            self.dirs = remove_files(dir.as_owned(), shown)?;
+            self.is_partial = self.dirs.len() == MAX_NAMES;
+        }
+        Ok(())
     }
 }
 
@@ -62,7 +75,8 @@ impl Level {
 fn empty(top: OwnedFd, shown: &Path) -> Result<()> {
     let moved = || Error::new("remove (moved meanwhile)", shown.display(), Errno::BUSY);
     let mut levels = vec![Level::begin(top, shown)?];
-    while let Some(level) = levels.last() {
+    while let Some(level) = levels.last_mut() {
+        level.look_again(shown)?;
         let dir = level.dir.as_ref().ok_or_else(moved)?;
         if let Some(name) = level.dirs.last() {
             let below = open_plain(dir.as_owned(), name).on_path("open directory", shown)?;
@@ -89,12 +103,16 @@ fn empty(top: OwnedFd, shown: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes what is not a directory; returns the directories.
+/// Removes what is not a directory, until it has found [`MAX_NAMES`] directories; returns those.
 fn remove_files(dir: &OwnedFd, shown: &Path) -> Result<Vec<OsString>> {
     let mut dirs = Vec::new();
-    for (name, kind) in names(dir, shown.display())? {
+    for entry in entries(dir, shown.display())? {
+        let (name, kind) = entry?;
         if kind == FileType::Directory || unlink(dir, &name, AtFlags::empty()).on_path("remove", shown)? == Unlinked::Directory {
             dirs.push(name);
+            if dirs.len() == MAX_NAMES {
+                break;
+            }
         }
     }
     Ok(dirs)
@@ -159,5 +177,19 @@ mod tests {
         assert!(!tree.exists());
         assert!(outside.join("file").exists());
         remove(&tree).expect("absent is fine");
+    }
+
+    #[test]
+    fn removes_more_than_it_remembers() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let tree = dir.path().join("tree");
+        std::fs::create_dir(&tree).expect("mkdir");
+        for number in 0..2 * MAX_NAMES + 10 {
+            std::fs::create_dir(tree.join(format!("d{number}"))).expect("mkdir");
+            std::fs::write(tree.join(format!("f{number}")), "").expect("write");
+        }
+        std::fs::write(tree.join("d77").join("file"), "").expect("write");
+        remove(&tree).expect("remove");
+        assert!(!tree.exists());
     }
 }

@@ -14,11 +14,13 @@ fn connect(socket: &str) -> Result<UnixStream, String> {
     Ok(stream)
 }
 
-/// Prints the status and, on the next lines, the body.
+/// Prints the status and, on the next lines, the body. `request` is verb and path, and after a line break what is sent.
 pub fn ask(socket: &str, request: &str) -> Check {
     let mut stream = connect(socket)?;
     let failed = |error: std::io::Error| format!("{request}: {error}");
-    write!(stream, "{request} HTTP/1.1\r\nHost: lxd\r\nConnection: close\r\n\r\n").map_err(failed)?;
+    let (line, body) = request.split_once('\n').unwrap_or((request, ""));
+    let length = body.len();
+    write!(stream, "{line} HTTP/1.1\r\nHost: lxd\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}").map_err(failed)?;
     let mut reply = Vec::new();
     stream.read_to_end(&mut reply).map_err(failed)?;
     let text = String::from_utf8_lossy(&reply);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::figures::Figure;
+use super::https;
 use super::scale::{self, Large};
 use super::stateful;
 use super::subject::Subject;
@@ -101,8 +102,11 @@ fn timed(subject: &Subject, name: &str, rounds: usize) -> Result<Option<f64>> {
         ["stateful" | "frozen", ..] if subject.is_reference => return Ok(None),
         ["stateful", "stop", "and", "start"] => stateful::round_trip(subject, "btrfs", rounds)?,
         ["stateful", command, "with", ..] => stateful::gigabyte(subject, command, rounds)?,
+        ["1", "GB", "written", ..] if subject.is_reference => return Ok(None),
+        ["1", "GB", "written", ..] => stateful::disk(subject, rounds)?,
         ["frozen", "by", "a", "snapshot", pool] => stateful::frozen(subject, pool, rounds)?,
         ["1000", "requests"] => scale::requests(subject, rounds)?,
+        ["1000", "new", ..] => https::new_connections(subject, rounds)?,
         ["20", "creations", ..] => scale::creations_at_once(subject, rounds)?,
         ["exec"] => exec(subject, rounds * 3)?,
         _ => bail!("do not know how to measure `{name}`"),

@@ -1,6 +1,8 @@
 //! How long saving and restoring a running state takes, and how long a guest stands still for it.
 
-use std::time::Duration;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
@@ -64,6 +66,26 @@ pub fn gigabyte(subject: &Subject, command: &str, rounds: usize) -> Result<f64> 
             let start = subject.lxc(&["start", "b1"])?;
             Ok(if command == "stop" { stop } else { start })
         })
+    })
+}
+
+/// The least that saving a gigabyte can take: writing as much to the same disk until it is there.
+pub fn disk(subject: &Subject, rounds: usize) -> Result<f64> {
+    let mut bytes = vec![0; 1 << 20];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let path = subject.pool_dir("btrfs").join("disk-speed");
+    median(rounds, || {
+        let start = Instant::now();
+        let mut file = File::create(&path)?;
+        for number in 0..1024_u32 {
+            // No two the same, for disks that know.
+            bytes[..4].copy_from_slice(&number.to_le_bytes());
+            file.write_all(&bytes)?;
+        }
+        file.sync_all()?;
+        let elapsed = start.elapsed();
+        std::fs::remove_file(&path)?;
+        Ok(elapsed)
     })
 }
 

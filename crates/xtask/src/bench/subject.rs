@@ -162,6 +162,12 @@ impl Subject {
         self.dir.join("unix.socket")
     }
 
+    /// Where a pool's files are, which may be mounted for the daemon alone.
+    pub fn pool_dir(&self, pool: &str) -> PathBuf {
+        let dir = self.dir.strip_prefix("/").unwrap_or(&self.dir);
+        Path::new("/proc").join(self.daemon_pid().to_string()).join("root").join(dir).join("storage-pools").join(pool)
+    }
+
     /// One GET on a connection of its own: how long it took until the answer was whole.
     pub fn get(&self, path: &str) -> Result<Duration> {
         let start = Instant::now();

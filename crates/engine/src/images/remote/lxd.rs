@@ -1,7 +1,7 @@
 //! The API of an LXD as a source of images: only what anybody may ask of it.
 
 use api::images::{Image, ImageAliasEntry};
-use fetch::{Client, Reply};
+use fetch::Client;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -26,7 +26,12 @@ pub(super) fn resolve(remote: &RemoteImage, client: &Client) -> Result<Offer> {
     let image: Image = ask(client, &url)?.ok_or_else(|| {
         Error::not_found(format!("the server has no image '{}'", brief(&remote.name))).hint("or it is private, then a secret is needed")
     })?;
-    if is_fingerprint(&wanted) && image.fingerprint != wanted {
+    offer(image, &wanted, (&base, &query))
+}
+
+/// What a server says of an image, as something to fetch.
+fn offer(image: Image, wanted: &str, (base, query): (&str, &str)) -> Result<Offer> {
+    if is_fingerprint(wanted) && image.fingerprint != wanted {
         return Err(Error::unavailable("the server offers another image than the one that was asked for"));
     }
     let size_bytes = u64::try_from(image.size).ok().filter(|size| *size > 0);
@@ -39,8 +44,12 @@ pub(super) fn resolve(remote: &RemoteImage, client: &Client) -> Result<Offer> {
 fn ask<T: DeserializeOwned>(client: &Client, url: &str) -> Result<Option<T>> {
     let reply = client.get_any(url).map_err(unavailable)?;
     let status = reply.status();
+    payload(status, &reply.bytes(MAX_REPLY_BYTES).map_err(unavailable)?)
+}
+
+fn payload<T: DeserializeOwned>(status: u16, bytes: &[u8]) -> Result<Option<T>> {
     let not_understood = || Error::unavailable(format!("the server's reply (HTTP {status}) is not that of an LXD"));
-    let envelope = read(reply)?.ok_or_else(not_understood)?;
+    let envelope: Value = serde_json::from_slice(bytes).map_err(|_| not_understood())?;
     match status {
         200 => serde_json::from_value(envelope["metadata"].clone()).map(Some).map_err(|_| not_understood()),
         403 | 404 => Ok(None),
@@ -50,9 +59,18 @@ fn ask<T: DeserializeOwned>(client: &Client, url: &str) -> Result<Option<T>> {
     }
 }
 
-fn read(reply: Reply) -> Result<Option<Value>> {
-    let bytes = reply.bytes(MAX_REPLY_BYTES).map_err(unavailable)?;
-    Ok(serde_json::from_slice(&bytes).ok())
+/// For [`crate::fuzzing`]: a reply as one about an alias and about an image.
+pub(super) fn read_foreign(status: u16, bytes: &[u8]) {
+    drop(payload::<ImageAliasEntry>(status, bytes));
+    if let Ok(Some(image)) = payload::<Image>(status, bytes) {
+        let fingerprint = image.fingerprint.clone();
+        if let Ok(Offer { files: OfferFiles::Export { url, size_bytes }, .. }) =
+            offer(image, &fingerprint, ("https://x/1.0/images", "?secret=a"))
+        {
+            let inside = url.strip_prefix("https://x/1.0/images/").and_then(|rest| rest.strip_suffix("/export?secret=a"));
+            assert!(size_bytes > 0 && inside.is_some_and(|name| !name.contains(['/', '?', '#'])), "{url}");
+        }
+    }
 }
 
 /// A text as one component of a path, or as a value in a query.

@@ -18,7 +18,7 @@ impl Remove {
     pub async fn run(self, _app: &App) -> Result<()> {
         let mut config = Config::load()?;
         if config.aliases.remove(&self.alias).is_none() {
-            bail!("alias {} doesn't exist", self.alias);
+            bail!("alias {} doesn't exist (`lxc alias list` shows those there are)", self.alias);
         }
         config.save_aliases()
     }

@@ -22,7 +22,7 @@ impl Rename {
         if config.aliases.contains_key(&self.new) {
             bail!("alias {} already exists", self.new);
         }
-        let target = config.aliases.remove(&self.old).with_context(|| format!("alias {} doesn't exist", self.old))?;
+        let target = config.aliases.remove(&self.old).with_context(|| format!("alias {} doesn't exist (`lxc alias list` shows those there are)", self.old))?;
         config.aliases.insert(self.new, target);
         config.save_aliases()
     }

@@ -12,8 +12,10 @@ commands! {
         device => Device,
         edit => Edit,
         get => Get,
+        metadata => Metadata,
         set => Set,
         show => Show,
+        template => Template,
         trust => Trust,
         unset => Unset,
     }

@@ -8,8 +8,7 @@ use client::path;
 use super::show;
 use crate::app::App;
 use crate::commands::keys;
-use crate::record::Record;
-use crate::{editor, images};
+use crate::images;
 
 const HELP: &str = "This is a YAML representation of the image properties.
 Any line starting with a '#' will be ignored.
@@ -36,11 +35,6 @@ impl Edit {
         app.note("Image", images::name_or_default(&name));
         let image = images::load(&client, &name).await?;
         let image_path = path(&["images", &image.fingerprint]);
-        editor::edit(&show::text(image)?, HELP, async |text| {
-            let mut record = Record::<ImagePut>::load(&client, image_path.clone()).await?;
-            record.value = keys::parse(text)?;
-            record.save().await
-        })
-        .await
+        keys::edit::<ImagePut>(&client, image_path, &show::text(image)?, HELP).await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -19,13 +20,15 @@ use crate::{images, outln};
 
 /// How the files of images end. A server's name for a file decides between these, and nothing else.
 const EXTENSIONS: &[&str] = &[".squashfs", ".tar", ".tar.bz2", ".tar.gz", ".tar.lzma", ".tar.xz", ".tar.zst"];
+/// Mode of new files, before the user's mask.
+const MODE: u32 = 0o644;
 /// Digits of a fingerprint.
 const FINGERPRINT_DIGITS: usize = 64;
 
 /// Export and download images
 ///
 /// The target is a directory, the files are then named by the image's fingerprint and must not exist yet, or the name
-/// of a file. What does not have that fingerprint is removed again.
+/// of a file, which is replaced once all has come. What does not have that fingerprint is removed again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 lxc image export debian/12 # into this directory, named by its fingerprint
@@ -166,16 +169,18 @@ impl Target<'_> {
 
     fn create(&self, kind: Kind, server_name: &str) -> Result<Unfinished> {
         let path = self.path(kind, server_name);
-        let file = match self {
-            Self::File(_) => sys::fs::create(&path, 0o644)?,
-            Self::Directory(..) => sys::fs::create_new(&path, 0o644).map_err(|error| match error.errno {
-                sys::Errno::EXIST => {
-                    anyhow::anyhow!("{} exists already; remove it, or name the file to write as the target", path.display())
-                }
-                _ => error.into(),
-            })?,
-        };
-        Ok(Unfinished { path, file, is_kept: false })
+        match self {
+            Self::File(_) => Unfinished::beside(&path),
+            Self::Directory(..) => {
+                let file = sys::fs::create_new(&path, MODE).map_err(|error| match error.errno {
+                    sys::Errno::EXIST => {
+                        anyhow::anyhow!("{} exists already; remove it, or name the file to write as the target", path.display())
+                    }
+                    _ => error.into(),
+                })?;
+                Ok(Unfinished { file, written: Some(path), replaces: None })
+            }
+        }
     }
 }
 
@@ -227,34 +232,56 @@ impl Writer<'_> {
         if actual != fingerprint {
             bail!("What the server sent is not the image: its fingerprint is {actual}, not {fingerprint}");
         }
-        self.files.into_iter().for_each(Unfinished::keep);
-        Ok(())
+        self.files.into_iter().try_for_each(Unfinished::keep)
     }
 }
 
 /// A file that is removed again unless it is complete.
 struct Unfinished {
-    path: PathBuf,
     file: File,
-    is_kept: bool,
+    /// What is removed; nothing where the user named a device or a pipe.
+    written: Option<PathBuf>,
+    /// The name that it has once it is complete, if that is another one.
+    replaces: Option<PathBuf>,
 }
 
 impl Unfinished {
+    /// Beside a file, whose place it takes in the end: until then that is what it was. What is no file is written to.
+    fn beside(path: &Path) -> Result<Self> {
+        let held = sys::fs::metadata(path).ok();
+        if held.as_ref().is_some_and(|held| !held.is_file()) {
+            return Ok(Self { file: sys::fs::create(path, MODE)?, written: None, replaces: None });
+        }
+        // A link stays one.
+        let path = if held.is_some() { sys::fs::canonicalize(path)? } else { path.to_owned() };
+        let written = with_suffix(&path, &format!(".part{}", std::process::id()));
+        let file = sys::fs::create_new(&written, MODE)?;
+        let unfinished = Self { file, written: Some(written.clone()), replaces: Some(path) };
+        if let Some(held) = held {
+            sys::fs::set_mode(&written, held.mode() & 0o777)?;
+        }
+        Ok(unfinished)
+    }
+
     fn sink(&self) -> Result<Sink> {
         let mut file = self.file.try_clone().context("Can't write the image")?;
         Ok(Sink::new(move |bytes| file.write_all(bytes)))
     }
 
-    fn keep(mut self) {
-        self.is_kept = true;
+    fn keep(mut self) -> Result<()> {
+        if let (Some(written), Some(path)) = (&self.written, &self.replaces) {
+            sys::fs::rename(written, path)?;
+        }
+        self.written = None;
+        Ok(())
     }
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if !self.is_kept {
+        if let Some(written) = &self.written {
             // The error that led here is the one to show.
-            let _ = sys::fs::remove_file(&self.path);
+            let _ = sys::fs::remove_file(written);
         }
     }
 }
@@ -282,6 +309,37 @@ mod tests {
         ] {
             assert_eq!(target.path(kind, server_name), Path::new(expected), "{kind:?} {server_name}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_named_file_is_replaced_when_all_has_come_and_not_before() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("out");
+        let names = || {
+            let entries = std::fs::read_dir(directory.path()).expect("list");
+            entries.filter(|entry| entry.as_ref().is_ok_and(|entry| entry.file_name() != "link")).count()
+        };
+        std::fs::write(&path, "precious").expect("write");
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("chmod");
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink("out", &link).expect("link");
+        let (good, bad) = (HEXLOWER.encode(&Sha256::digest(b"image")), "0".repeat(FINGERPRINT_DIGITS));
+        for (fingerprint, is_kept) in [(&bad, false), (&good, true)] {
+            let mut writer = Writer { target: Target::File(&link), hash: Sha256::new(), open: None, files: Vec::new() };
+            writer.begin(Kind::Unified, "x").await.expect("begin");
+            writer.write(Bytes::from_static(b"image")).await.expect("write");
+            assert_eq!((std::fs::read(&path).expect("read"), names()), (b"precious".to_vec(), 2));
+            assert_eq!(writer.finish(fingerprint).await.is_ok(), is_kept);
+            let content: &[u8] = if is_kept { b"image" } else { b"precious" };
+            assert_eq!((std::fs::read(&path).expect("read"), names()), (content.to_vec(), 1));
+        }
+        let mode = std::fs::metadata(&path).expect("stat").mode();
+        assert!(link.is_symlink() && mode & 0o777 == 0o600, "{mode:o}");
+        // A device is neither replaced nor removed.
+        let device = Unfinished::beside(Path::new("/dev/null")).expect("open");
+        assert!(device.written.is_none() && device.replaces.is_none());
+        device.keep().expect("kept");
+        assert!(std::os::unix::fs::FileTypeExt::is_char_device(&std::fs::metadata("/dev/null").expect("stat").file_type()));
     }
 
     #[test]

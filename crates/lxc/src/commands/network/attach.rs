@@ -1,12 +1,14 @@
 //! `lxc network attach`.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use api::instances::InstancePut;
 use api::networks::Network;
 use clap::Args;
 
+use super::attachment;
 use crate::app::App;
-use crate::record::{Record, instance_path};
+use crate::commands::device::Owner;
+use crate::record::instance_path;
 
 /// Attach network interfaces to containers
 ///
@@ -29,20 +31,10 @@ pub struct Attach {
 
 impl Attach {
     pub async fn run(self, app: &App) -> Result<()> {
-        let (client, path, network_name) = super::locate(app, &self.network)?;
+        let (client, path, _) = super::locate(app, &self.network)?;
         let network: Network = client.get(&path).await?;
-        let nictype = if network.kind == "bridge" { "bridged" } else { "macvlan" };
-        let name = self.device.unwrap_or_else(|| network_name.clone());
-        let mut device: api::Config = [("type", "nic"), ("nictype", nictype), ("parent", &network_name)].map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        if let Some(interface) = self.interface {
-            device.insert("name".to_owned(), interface);
-        }
         app.note("Container", &self.container);
-        let mut record = Record::<InstancePut>::load(&client, instance_path(&self.container)).await?;
-        if record.value.devices.contains_key(&name) {
-            bail!("The device already exists ({} has a device {name}: give another name after the container's)", self.container);
-        }
-        record.value.devices.insert(name, device);
-        record.save().await
+        let owner = Owner { client, path: instance_path(&self.container), name: self.container };
+        attachment::attach::<InstancePut>(&network, &owner, (self.device, self.interface)).await
     }
 }

@@ -5,13 +5,17 @@ use client::Client;
 
 use crate::app::App;
 
+mod attachment;
+
 commands! {
     /// Manage and attach containers to networks
     group Network {
         attach => Attach,
+        attach_profile = "attach-profile" => AttachProfile,
         create => Create,
         delete => Delete,
         detach => Detach,
+        detach_profile = "detach-profile" => DetachProfile,
         edit => Edit,
         get => Get,
         info => Info,

@@ -1,9 +1,28 @@
 //! `lxc storage volume`.
 
+mod attachment;
+mod place;
+
 commands! {
-    /// Look at storage volumes
+    /// Manage storage volumes
     group Volume {
+        attach => Attach,
+        attach_profile = "attach-profile" => AttachProfile,
+        copy => Copy,
+        create => Create,
+        delete => Delete,
+        detach => Detach,
+        detach_profile = "detach-profile" => DetachProfile,
+        edit => Edit,
+        get => Get,
+        info => Info,
         list => List,
+        r#move = "move" => Move,
+        rename => Rename,
+        restore => Restore,
+        set => Set,
         show => Show,
+        snapshot => Snapshot,
+        unset => Unset,
     }
 }

@@ -1,38 +1,37 @@
 //! `lxc storage volume show`.
 
-use anyhow::{Result, bail};
-use api::storage_pools::{StoragePool, StorageVolume};
+use anyhow::Result;
+use api::storage_pools::StorageVolume;
+use api::storage_volumes::StorageVolumeSnapshot;
 use clap::Args;
-use client::path;
 
+use super::place::Place;
 use crate::app::App;
 use crate::{output, yaml};
 
 /// Show storage volume configurations
 #[derive(Debug, Args)]
-#[command(after_help = "lxc storage volume show default container/c1")]
+#[command(after_help = "\
+lxc storage volume show default data
+lxc storage volume show default data/snap0
+lxc storage volume show default container/c1")]
 pub struct Show {
     /// The pool
     #[arg(value_name = "[REMOTE:]POOL")]
     pool: String,
     /// The volume: TYPE/NAME, or NAME for `custom/NAME`
+    #[arg(value_name = "VOLUME[/SNAPSHOT]")]
     volume: String,
 }
 
 impl Show {
     pub async fn run(self, app: &App) -> Result<()> {
-        let (client, pool) = app.resolve_named(&self.pool, "Pool")?;
-        let (kind, name) = self.volume.split_once('/').unwrap_or(("custom", &self.volume));
-        let volume = client.get::<StorageVolume>(&path(&["storage-pools", &pool, "volumes", kind, name])).await;
-        let volume = match volume {
-            Err(error) if error.is_not_found() => {
-                // Or is it the pool that is not there?
-                client.get::<StoragePool>(&path(&["storage-pools", &pool])).await?;
-                bail!("Storage volume '{kind}/{name}' not found in pool {pool} (`lxc storage volume list {pool}` shows those there are)");
-            }
-            volume => volume?,
+        let place = Place::of(app, &self.pool, &self.volume)?;
+        let text = match place.snapshot {
+            Some(_) => yaml::emit_fields(&place.client.get::<StorageVolumeSnapshot>(&place.path()).await?)?,
+            None => yaml::emit_fields(&place.client.get::<StorageVolume>(&place.path()).await?)?,
         };
-        output::text_block(&yaml::emit_fields(&volume)?);
+        output::text_block(&text);
         Ok(())
     }
 }

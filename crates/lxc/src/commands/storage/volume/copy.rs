@@ -1,0 +1,56 @@
+//! `lxc storage volume copy`.
+
+use anyhow::{Result, bail};
+use api::storage_volumes::{StorageVolumeSource, StorageVolumesPost};
+use clap::Args;
+use client::path;
+
+use super::place::{CUSTOM, Place};
+use crate::app::App;
+use crate::commands::create::wait_or_cancel;
+use crate::outln;
+use crate::progress::Progress;
+
+/// Copy custom storage volumes
+///
+/// Within a pool or to another pool of the server, with configuration and snapshots; or one snapshot as a volume.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+lxc storage volume copy default/data default/data2
+lxc storage volume copy default/data fast/data --volume-only
+lxc storage volume copy default/data/snap0 default/before")]
+pub struct Copy {
+    /// The volume to copy, or a snapshot of it
+    #[arg(value_name = "[REMOTE:]POOL/VOLUME[/SNAPSHOT]")]
+    source: String,
+    /// The copy
+    #[arg(value_name = "[REMOTE:]POOL/NEW-VOLUME")]
+    destination: String,
+    /// Copy the volume without its snapshots
+    #[arg(long)]
+    volume_only: bool,
+}
+
+impl Copy {
+    pub async fn run(self, app: &App) -> Result<()> {
+        let target = Place::of_word(app, &self.destination)?;
+        let source = Place::of_word(app, &self.source)?;
+        if source.remote != target.remote {
+            bail!("Copying storage volumes between servers isn't supported yet ({} and {} are two)", source.remote, target.remote);
+        }
+        source.ensure_custom("copied")?;
+        target.ensure_custom("made by copying")?;
+        target.ensure_whole("a copy is a whole volume, whose name has no slash")?;
+        let from =
+            StorageVolumeSource { kind: "copy".to_owned(), name: source.title(), pool: source.pool.clone(), volume_only: self.volume_only };
+        let post =
+            StorageVolumesPost { name: target.volume.clone(), kind: CUSTOM.to_owned(), source: from, ..StorageVolumesPost::default() };
+        let reply = target.client.post(&path(&["storage-pools", &target.pool, "volumes", CUSTOM]), &post).await?;
+        if reply.is_async {
+            let mut progress = Progress::new("Copying the storage volume", app.quiet);
+            wait_or_cancel(&target.client, &reply.operation()?, |operation| progress.show(operation)).await?;
+        }
+        outln!("Storage volume copied successfully!");
+        Ok(())
+    }
+}
