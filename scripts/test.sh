@@ -11,9 +11,17 @@ trap 'rm -f "$log"' EXIT
 failed=0
 
 # Tests make namespaces and mounts, so they run as root; compiling does not.
-if [ "$(id -u)" != 0 ]; then
-    triple=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
-    export "CARGO_TARGET_${triple}_RUNNER=sudo -E"
+runner=$PWD/scripts/scratch.sh
+[ "$(id -u)" = 0 ] || runner="sudo -E $runner"
+triple=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+export "CARGO_TARGET_${triple}_RUNNER=$runner"
+
+# What is compiled is linted on the way: `cargo clippy` would read everything a second time, and dependencies too.
+# It sets the same two variables. The linter is an optional component of a toolchain.
+if clippy=$(PATH=$PATH:$(rustc --print sysroot)/bin command -v clippy-driver) && "$clippy" --version > /dev/null 2>&1; then
+    export RUSTC_WORKSPACE_WRAPPER=$clippy CLIPPY_ARGS=-Dwarnings
+else
+    echo "SKIP: lints: cargo clippy is not installed (rustup component add clippy)" | tee -a "$log"
 fi
 
 # A check of the sources: passes, fails, or is skipped where its tool is not installed.
@@ -39,10 +47,11 @@ check() {
 # needed one is said loudly, since it may as well be a fault that shows itself seldom.
 again() {
     local target name names
-    # Cargo names the target of failed tests after their names.
+    # Cargo names the target of failed tests after their names. For the package alone it would compile its dependencies
+    # again, with other features.
     mapfile -t names < <(awk '
         /^test .* \.\.\. FAILED$/ { name[n++] = $2 }
-        /^error: test failed, to rerun pass `/ { split($0, part, "`"); if (!n) print part[2] "\t"; for (i = 0; i < n; i++) print part[2] "\t" name[i]; n = 0 }
+        /^error: test failed, to rerun pass `/ { split($0, part, "`"); sub(/^-p [^ ]+ /, "", part[2]); if (!n) print part[2] "\t"; for (i = 0; i < n; i++) print part[2] "\t" name[i]; n = 0 }
     ' "$log")
     if [ "${#names[@]}" = 0 ] || [ "${#names[@]}" -gt 3 ]; then
         failed=1
@@ -51,7 +60,7 @@ again() {
     for target in "${names[@]}"; do
         name=${target#*$'\t'}
         # shellcheck disable=SC2086 # flags and their values
-        if [ -n "$name" ] && timeout --kill-after=30 400 cargo test --locked ${target%%$'\t'*} -- --exact "$name" --show-output; then
+        if [ -n "$name" ] && timeout --kill-after=30 400 cargo test --locked --workspace ${target%%$'\t'*} -- --exact "$name" --show-output; then
             echo "FLAKY: $name failed at first and passed when it was tried again" | tee -a "$log"
         else
             failed=1
@@ -60,12 +69,16 @@ again() {
 }
 
 check "format" fmt cargo fmt --all --check
-check "lints" clippy cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 
-# The end-to-end tests drive these.
-cargo build --quiet --locked --workspace --bins || exit 1
-# All of them take a few minutes; one that hangs must not take hours.
-timeout --kill-after=30 2400 cargo test --locked --workspace --no-fail-fast "$@" -- --show-output 2>&1 | tee -a "$log"
+# Everything at once: programs (which the end-to-end tests drive) and tests then share each dependency.
+start=$SECONDS
+cargo build --quiet --locked --workspace --all-targets || { echo "FAILED: build and lints"; exit 1; }
+echo "ok: build and lints ($((SECONDS - start)) s)"
+# One test more than there are processors, since they also wait. All of them take a few minutes; one that hangs
+# must not take hours. There are no tests in documentation, and to
+# find that out takes a second for each crate.
+export RUST_TEST_THREADS=$(($(nproc) + 1))
+timeout --kill-after=30 2400 cargo test --locked --workspace --all-targets --no-fail-fast "$@" -- --show-output 2>&1 | tee -a "$log"
 outcome=${PIPESTATUS[0]}
 case $outcome in
     0) ;;

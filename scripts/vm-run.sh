@@ -5,13 +5,13 @@ stty -F /dev/ttyS1 raw -echo
 exec > /dev/ttyS1 2>&1
 status=0
 
-run_test() {
-    local name=$1 program=$2 filter=$3 start=$SECONDS
-    echo "vm: $name${filter:+ ($filter)}"
+run_tests() {
+    local program=$1 start=$SECONDS
+    shift
+    echo "vm: $*"
     # A test that fails says why itself.
-    # shellcheck disable=SC2086 # no filter, no argument
-    timeout --kill-after=10 800 "$program" --test-threads="$(nproc)" --show-output $filter || status=1
-    echo "vm: $name took $((SECONDS - start)) s"
+    timeout --kill-after=10 1200 "$program" --test-threads="$(nproc)" --show-output "$@" || status=1
+    echo "vm: $* took $((SECONDS - start)) s"
 }
 
 mkdir -p "$(dirname "$here")" /usr/local/libexec

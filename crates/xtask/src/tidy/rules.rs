@@ -38,6 +38,7 @@ const BANNED: &[(&str, &str)] = &[
 pub(super) fn check(source: &Source) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(module_doc(source));
+    findings.extend(doc_tests(source));
     if source.crate_name() != "sys" && !is_guest_program(source) {
         findings.extend(unsafe_code(source));
     }
@@ -89,6 +90,19 @@ fn module_doc(source: &Source) -> Option<Finding> {
     let first = lines.find(|line| !line.starts_with("#!"));
     let is_documented = first.is_none_or(|line| line.starts_with("//!"));
     (!is_documented).then(|| finding(source, 0, "the file does not begin with a module doc (`//!`)".into()))
+}
+
+/// A block in a doc comment that the compiler would take for a test: `make test` leaves these out.
+fn doc_tests(source: &Source) -> Vec<Finding> {
+    let fence = |line: &str| {
+        let text = line.trim().strip_prefix("//!").or_else(|| line.trim().strip_prefix("///"))?;
+        Some(text.trim().strip_prefix("```")?.to_owned())
+    };
+    let fences = source.lines.iter().enumerate().filter_map(|(line, text)| Some((line, fence(text)?)));
+    let opening = fences.step_by(2).filter(|(_, kind)| kind != "text");
+    opening
+        .map(|(line, _)| finding(source, line, "no tests in documentation: mark the block ```text, or make it a unit test".into()))
+        .collect()
 }
 
 fn unsafe_code(source: &Source) -> Vec<Finding> {
@@ -171,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_clean_file_passes() {
-        let text = "//! Doc.\n\nuse std::fs::File;\n\nfn f(file: File) {}\n\n#[cfg(test)]\nmod tests {\n    fn t() { x.unwrap(); std::fs::read(p); }\n}\n";
+        let text = "//! Doc.\n//! ```text\n//! a\n//! ```\n\nuse std::fs::File;\n\nfn f(file: File) {}\n\n#[cfg(test)]\nmod tests {\n    fn t() { x.unwrap(); std::fs::read(p); }\n}\n";
         assert_eq!(texts("crates/x/src/a.rs", text), Vec::<String>::new());
     }
 
@@ -182,6 +196,7 @@ mod tests {
         let huge = format!("//! Doc.\n{}", "use a;\n".repeat(600));
         for (text, part) in [
             ("fn f() {}\n", "module doc"),
+            ("//! Doc.\n//! ```text\n//! a\n//! ```\n\n/// ```\n/// f();\n/// ```\nfn f() {}\n", "documentation"),
             ("//! Doc.\nfn f() { unsafe { g() } }\n", "unsafe"),
             ("//! Doc.\nfn f() { x.unwrap(); }\n", "unwrap"),
             ("//! Doc.\nfn f() { std::fs::read(p); }\n", "std::fs"),
