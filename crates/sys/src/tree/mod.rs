@@ -66,7 +66,7 @@ pub fn names(dir: impl AsFd, shown: impl Display) -> Result<Vec<(OsString, FileT
         let (name, kind) = entry?;
         bytes += size_of::<(OsString, FileType)>() + name.len();
         if bytes > MAX_LISTING_BYTES {
-            return Err(Error::new("list (there are too many names)", shown, Errno::TOOBIG));
+            return Err(Error::new("list (there are too many names)", &shown, Errno::TOOBIG));
         }
         names.push((name, kind));
     }
