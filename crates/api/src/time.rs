@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(pub Option<jiff::Timestamp>);
 
 const NEVER: &str = "0001-01-01T00:00:00Z";
+/// The same in seconds since 1970.
+const NEVER_SECOND: i64 = -62_135_596_800;
 
 impl Timestamp {
     /// Never.
@@ -78,9 +80,26 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        if text.is_empty() || text == NEVER {
+        if text.is_empty() {
             return Ok(Self::NEVER);
         }
-        text.parse().map(|time| Self(Some(time))).map_err(serde::de::Error::custom)
+        let time: jiff::Timestamp = text.parse().map_err(<D::Error as serde::de::Error>::custom)?;
+        // However it is spelled.
+        Ok(Self((time.as_second() != NEVER_SECOND).then_some(time)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn never_has_many_spellings() {
+        for text in ["", NEVER, "0001-01-01t00:00:00z", "0001-01-01T00:00:00.000Z", "0001-01-01T01:00:00+01:00"] {
+            let read: Timestamp = serde_json::from_value(text.into()).expect(text);
+            assert_eq!((read, read.to_string().as_str()), (Timestamp::NEVER, NEVER), "{text}");
+        }
+        let read: Timestamp = serde_json::from_value("0001-01-01T00:00:01Z".into()).expect("a second later");
+        assert_eq!(read.unix(), NEVER_SECOND + 1);
     }
 }

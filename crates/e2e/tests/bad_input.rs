@@ -110,7 +110,7 @@ esac
     sandbox.sh_ok(&format!("chmod +x {path}"));
     let said = sandbox.sh_ok(&format!("printf '\\n\\n\\n' | script -qec 'env EDITOR={path} lxc config edit c1' /dev/null"));
     assert_eq!(said.matches("Press enter to start the editor again").count(), 3, "{said}");
-    for reason in ["maybe", "lots", "Somebody else changed it meanwhile"] {
+    for reason in ["invalid boolean", "lots", "Somebody else changed it meanwhile"] {
         assert!(said.contains(reason), "{reason}: {said}");
     }
     assert_eq!(sandbox.lxc_ok(&["config", "get", "c1", "limits.memory"]), "64MB");

@@ -19,6 +19,25 @@ fn device_nodes() {
     sandbox.finish();
 }
 
+/// What a guest puts in the way of a node keeps nobody from taking the device away; nor is the node of use to
+/// users of the host.
+#[test]
+fn a_guest_that_holds_on_to_a_device() {
+    let Some(sandbox) = Sandbox::start("a_guest_that_holds_on_to_a_device", Options::default()) else { return };
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["launch", "busybox", "c1"]);
+    sandbox.lxc_ok(&["config", "device", "add", "c1", "one", "unix-char", "source=/dev/zero", "major=1", "minor=12", "path=/dev/one/node"]);
+    let keep =
+        "touch /kept && mount -o bind /dev/one/node /kept && mv /dev/one /dev/two && ln -s /dev/loop /dev/loop && ln -s loop /dev/one";
+    sandbox.lxc_ok(&["exec", "c1", "--", "sh", "-c", keep]);
+    assert_eq!(sandbox.sh_ok("stat -c %a $LXD_DIR/devices"), "700");
+    sandbox.lxc_ok(&["config", "device", "remove", "c1", "one"]);
+    assert_eq!(sandbox.sh_ok("find $LXD_DIR/devices -type c | wc -l"), "0");
+    let said = sandbox.lxc_fails(&["exec", "c1", "--", "sh", "-c", "head -c 1 /kept"]);
+    assert!(said.contains("not permitted"), "{said}");
+    sandbox.finish();
+}
+
 #[test]
 fn lent_interfaces_come_home() {
     let Some(sandbox) = Sandbox::start("lent_interfaces_come_home", Options::storage("overlay")) else { return };

@@ -22,7 +22,7 @@ pub fn configuration_metadata() -> MetadataConfiguration {
 fn describe(row: &Row) -> MetadataConfigKey {
     let kind = match row.kind {
         "true or false" => "bool",
-        kind if kind.starts_with("a number") && !kind.contains(" such as ") && !kind.contains(" or ") => "integer",
+        kind if kind == "a number" || kind.starts_with("a number, ") || kind.starts_with("a number from ") => "integer",
         _ => "string",
     };
     MetadataConfigKey {

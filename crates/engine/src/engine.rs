@@ -111,7 +111,7 @@ struct Ready {
 const LAYOUT: &[(&str, u32)] = &[
     ("backups", 0o700),
     ("database", 0o700),
-    ("devices", 0o711),
+    ("devices", 0o700),
     // Users of the host have no business with the sockets of guests.
     ("devlxd", 0o700),
     ("disks", 0o700),

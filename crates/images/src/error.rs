@@ -54,6 +54,14 @@ pub enum Error {
         /// The bound.
         limit: u64,
     },
+    /// A file that a guest has made so that packing it would not end.
+    #[error("`{file}` cannot be packed: {reason}")]
+    Unpackable {
+        /// Its path in the instance.
+        file: String,
+        /// Why, and what would help.
+        reason: String,
+    },
     /// No `backup/index.yaml` at the beginning.
     #[error("{file} is not a backup of an instance: it does not begin with backup/index.yaml")]
     MissingIndex {

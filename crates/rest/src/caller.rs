@@ -76,7 +76,7 @@ impl Caller {
     }
 
     /// The same, without what it is trusted for.
-    pub(crate) fn as_stranger(self) -> Self {
+    pub(crate) fn into_stranger(self) -> Self {
         match self {
             Self::Network { peer, .. } => Self::Network { peer, is_trusted: false },
             Self::Unix { .. } | Self::Untrusted => Self::Untrusted,

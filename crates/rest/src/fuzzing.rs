@@ -37,7 +37,7 @@ pub fn filter(text: &str) {
 }
 
 /// How long a reply may take to come; one that does not end is broken off then.
-const PATIENCE: Duration = Duration::from_millis(50);
+const PATIENCE: Duration = Duration::from_millis(10);
 /// Bound of the buffers of a connection.
 const BUFFER_BYTES: usize = 16 * 1024;
 

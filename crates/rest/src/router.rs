@@ -113,7 +113,7 @@ async fn answer(engine: Arc<Engine>, rows: &[Arc<Route>], http: HttpRequest) -> 
         if !is_harmless || http.headers().contains_key(header::UPGRADE) {
             return Err(error);
         }
-        caller = caller.as_stranger();
+        caller = caller.into_stranger();
     }
     let (mut parts, body) = http.into_parts();
     let mut request = Request::of_parts(engine, route.clone(), caller, &mut parts).await?;

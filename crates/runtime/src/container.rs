@@ -91,7 +91,9 @@ impl Container {
 
     /// Notes that it has said that it is ready, or that it is not any more. A new daemon finds it; it goes with the run.
     pub fn set_ready(&self, ready: bool) -> Result<()> {
-        let _changing = lock(&self.changing);
+        // A guest does not wait for what may take minutes.
+        let busy = || Error::Invalid("it is being changed or its running state saved; try again later".into());
+        let _changing = self.changing.try_lock().map_err(|_| busy())?;
         // One that has ended has no record any more, and the place may be another's.
         self.check_running()?;
         let note = self.run_dir.join(READY_FILE);

@@ -119,18 +119,23 @@ impl Container {
         })
     }
 
-    /// Removes a device node.
+    /// Removes a device node. First it is forbidden: whether the node inside can be taken away is up to the guest, who
+    /// may have put something in its way.
     pub fn detach_node(&self, node: &DeviceNode) -> Result<()> {
-        self.hide(&node.target)?;
+        self.check_running()?;
+        self.deny_node(node)?;
         sys::fs::remove_file(&node.source)?;
-        self.revise(|spec| spec.nodes.retain(|other| other.target != node.target))?;
-        self.deny_node(node)
+        if let Err(error) = self.hide(&node.target) {
+            tracing::warn!(container = self.name(), %error, "the node of a device that is forbidden now stays in sight");
+        }
+        self.revise(|spec| spec.nodes.retain(|other| other.target != node.target))
     }
 
-    /// Forbids a device, if no node of the container stands for it any more.
+    /// Forbids a device, if no other node of the container stands for it.
     fn deny_node(&self, node: &DeviceNode) -> Result<()> {
         let number = |node: &DeviceNode| (node.block, node.major, node.minor);
-        let spec = self.spec();
+        let mut spec = ContainerSpec::clone(&self.spec());
+        spec.nodes.retain(|other| other.target != node.target);
         if spec.nodes.iter().any(|other| number(other) == number(node)) { Ok(()) } else { self.groups.deny_device(node, &spec) }
     }
 

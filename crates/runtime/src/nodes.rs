@@ -18,7 +18,7 @@ fn create_one(node: &DeviceNode, idmap: &IdMap) -> Result<()> {
     let kind = if node.block { FileType::BlockDevice } else { FileType::CharacterDevice };
     let device = rustix::fs::makedev(node.major, node.minor);
     if let Some(dir) = node.source.parent() {
-        sys::fs::ensure_dir_all(dir, 0o711)?;
+        sys::fs::ensure_dir_all(dir, 0o700)?;
     }
     sys::fs::remove_file(&node.source)?;
     rustix::fs::mknodat(CWD, &node.source, kind, Mode::from_raw_mode(node.mode), device)

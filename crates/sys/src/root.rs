@@ -157,6 +157,15 @@ impl Root {
         self.with_parent("mkdir", path.as_ref(), |parent, name| rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(mode)))
     }
 
+    /// Makes a directory and opens it, as a handle: whatever becomes of the path meanwhile, nothing that lies elsewhere.
+    pub fn create_dir_handle(&self, path: impl AsRef<Path>, mode: u32) -> Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        self.with_parent("mkdir", path.as_ref(), |parent, name| {
+            rustix::fs::mkdirat(parent, name, Mode::from_raw_mode(mode))?;
+            rustix::fs::openat(parent, name, flags, Mode::empty())
+        })
+    }
+
     /// Makes a directory and its missing parents; existing ones are kept.
     pub fn create_dir_all(&self, path: impl AsRef<Path>, mode: u32) -> Result<()> {
         let mut sofar = PathBuf::new();
@@ -207,10 +216,14 @@ impl Root {
     /// Sets permission bits of `path`, following links inside the tree.
     pub fn set_mode(&self, path: impl AsRef<Path>, mode: u32) -> Result<()> {
         let path = path.as_ref();
-        let handle = self.open_at(path, OFlags::PATH, 0)?;
-        let number = fd_number(&handle);
+        self.set_mode_of(&self.open_at(path, OFlags::PATH, 0)?, path, mode)
+    }
+
+    /// Sets permission bits of what is open, be it a mere handle; `path` is for messages.
+    pub fn set_mode_of(&self, handle: &OwnedFd, path: impl AsRef<Path>, mode: u32) -> Result<()> {
+        let number = fd_number(handle);
         let chmod = |dir: &OwnedFd| rustix::fs::chmodat(dir, &number, Mode::from_raw_mode(mode), AtFlags::empty());
-        own_descriptors().and_then(chmod).context("chmod", self.show(path))
+        own_descriptors().and_then(chmod).context("chmod", self.show(path.as_ref()))
     }
 
     /// The open parent directory of `path` and its last name, for `*at` calls.

@@ -77,14 +77,15 @@ pub(crate) enum Admission {
 
 /// The table: what is wanted against what is being done.
 pub(crate) fn admit(wanted: Action, current: Option<Action>) -> Admission {
-    use Action::{Create, Delete, ForceRestart, Freeze, GuestExit, Kill, Restart, Save, Start, Stop, Unfreeze};
+    use Action::{Copy, Create, Delete, ForceRestart, Freeze, GuestExit, Kill, Restart, Save, Start, Stop, Unfreeze};
     let Some(current) = current else { return Admission::Accept };
     match (wanted, current) {
         // What follows the guest's end waits however long it takes.
         (GuestExit, _) => Admission::Queue,
         (Start, Start) | (Stop | Kill, Kill) | (Stop, Stop) | (Delete, Delete) | (ForceRestart, ForceRestart) => Admission::Join,
         // A clean stop can last for ever, a forced one ends it; and who kills does not care for the state.
-        (Kill, Stop | Save) | (ForceRestart, Restart) => Admission::Escalate,
+        // Nor is a guest needed for its files to be read, which may take hours.
+        (Kill, Stop | Save | Copy) | (ForceRestart, Restart) => Admission::Escalate,
         // Who kills wants it dead, not started again.
         (Kill, Restart | ForceRestart) => Admission::Overrule,
         // A frozen guest cannot stop cleanly; thawing it helps the stop along.

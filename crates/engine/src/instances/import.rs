@@ -99,6 +99,7 @@ impl Instances {
                 record.profiles = shown.profiles;
             })?;
             keys::instance::validate(&instance.config)?;
+            keys::devices::validate_devices(&instance.devices, keys::devices::Scope::Instance)?;
             let record = SnapshotRecord { taken_at: shown.created_at, expires_at: shown.expires_at, instance, stateful: false };
             if snapshots.iter().any(|(other, _)| other == name) {
                 return Err(Error::bad_request(format!("The backup has snapshot {name} twice")));

@@ -2,7 +2,6 @@
 
 use super::Instances;
 use super::admission::Action;
-use super::expand::check_profiles;
 use super::snapshot::is_kept_at_restore;
 use super::stateful::Origin;
 use super::stop::Manner;
@@ -18,7 +17,8 @@ impl Instances {
         let engine = &self.engine;
         let snapshot = snapshot.strip_prefix(&format!("{name}/")).unwrap_or(snapshot);
         let _permit = engine.gates.permit(name, Action::Restore)?;
-        check_profiles(&engine.records, &self.restored(name, snapshot)?.profiles)?;
+        // Also what a backup brought along, which nobody has looked at since.
+        self.checked(&self.restored(name, snapshot)?)?;
         let start = engine.live.get(name).is_some();
         // Found out before the running one is given up.
         self.origin_of(name, snapshot)?.map(|origin| origin.verified(name)).transpose()?;

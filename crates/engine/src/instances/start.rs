@@ -60,6 +60,8 @@ impl Instances {
             return Err(Error::bad_request("The container is already running"));
         }
         let prepared = self.prepare(name, &held, origin)?;
+        // None of its volumes gets another content until it is known to run.
+        let _volumes = self.engine.use_volumes(&prepared.expanded.devices)?;
         for (network, host) in self.engine.hosts_of(name, &prepared.expanded.config, &prepared.expanded.devices) {
             self.engine.announce_host(&network, host);
         }

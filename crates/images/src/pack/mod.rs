@@ -20,8 +20,12 @@ use crate::{Error, Metadata, Result, image, metadata};
 
 /// Files smaller than this are never looked at for holes.
 const SPARSE_FROM_BYTES: u64 = 64 << 10;
-/// A file with more pieces than this is written with its holes as zeros.
-const MAX_PIECES: usize = 1 << 16;
+/// A file of more pieces between holes than this is written with its holes as zeros, if they are not much.
+const MAX_PIECES: usize = 1 << 20;
+/// How many times what it takes on the disk such a file may then have. A guest makes one of exabytes from a few blocks.
+const MAX_UNFOLDING: u64 = 4;
+/// What the paths may take that are kept for the sake of hard links, in bytes.
+const MAX_LINK_BYTES: usize = 256 << 20;
 /// How much of a file is read at once.
 const BUFFER_BYTES: usize = 256 << 10;
 /// What is in a directory with a longer path is left out: an archive holds the whole path of each
@@ -134,6 +138,8 @@ pub(crate) struct Packer<'a> {
     ids: Option<&'a IdMap>,
     /// First name of each file that has several.
     links: HashMap<(u64, u64), Vec<u8>>,
+    /// What those paths take, in bytes.
+    links_bytes: usize,
     buffer: Vec<u8>,
     xattrs: xattr::Buffer,
 }
@@ -152,6 +158,7 @@ impl<'a> Packer<'a> {
             writer: TarWriter::new(BufWriter::with_capacity(BUFFER_BYTES, encoder)),
             ids: None,
             links: HashMap::new(),
+            links_bytes: 0,
             buffer: vec![0; BUFFER_BYTES],
             xattrs: xattr::Buffer::default(),
         })
@@ -240,6 +247,11 @@ impl<'a> Packer<'a> {
                 member.link = first.clone();
                 member.data_bytes = 0;
                 return self.writer.begin(&member);
+            }
+            self.links_bytes += member.path.len();
+            if self.links_bytes > MAX_LINK_BYTES {
+                let reason = "there are too many files with several names, on too long paths".to_owned();
+                return Err(Error::Unpackable { file: path.display().to_string(), reason });
             }
             self.links.insert(entry.stat.identity, member.path.clone());
         }
@@ -334,7 +346,12 @@ fn pieces(file: &File, stat: &NodeStat, path: &Path) -> Result<Option<Vec<(u64, 
         && let Some((start, end)) = archive_io::next_extent(file, from, path)?
     {
         if pieces.len() == MAX_PIECES {
-            return Ok(None);
+            if stat.size_bytes / MAX_UNFOLDING <= stat.allocated_bytes {
+                return Ok(None);
+            }
+            let size = stat.size_bytes;
+            let reason = format!("of its {size} bytes few are there, in more than {MAX_PIECES} pieces: remove it, or fill the holes");
+            return Err(Error::Unpackable { file: path.display().to_string(), reason });
         }
         let end = end.min(stat.size_bytes);
         pieces.push((start, end.saturating_sub(start)));

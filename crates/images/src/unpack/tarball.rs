@@ -122,18 +122,15 @@ impl Archive {
         }
         let mut has_begun = false;
         while let Some((member, path)) = self.next()? {
-            match path.starts_with(&prefix) {
-                true => has_begun = true,
-                false if has_begun => {
-                    self.next = Some(member);
-                    break;
-                }
-                false => {
-                    passed(&path)?;
-                    continue;
-                }
+            if path.starts_with(&prefix) {
+                has_begun = true;
+                unpacker.member(&member, &path, &mut self.reader)?;
+            } else if has_begun {
+                self.next = Some(member);
+                break;
+            } else {
+                passed(&path)?;
             }
-            unpacker.member(&member, &path, &mut self.reader)?;
         }
         unpacker.set_dir_times()?;
         Ok(has_begun)

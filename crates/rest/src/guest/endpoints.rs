@@ -32,10 +32,12 @@ pub struct GuestEndpoint {
     pub path: &'static str,
     run: Run,
     /// What PATCH does, where it does something. May block.
-    patch: Option<fn(&Guest, GuestPatch) -> Result<(), Error>>,
+    patch: Option<Change>,
     /// One line for the reference.
     pub doc: &'static str,
 }
+
+type Change = fn(&Guest, GuestPatch) -> Result<(), Error>;
 
 #[derive(Clone, Copy)]
 enum Run {
@@ -161,7 +163,7 @@ async fn dispatch(endpoint: &GuestEndpoint, guest: Guest, connected: Connected, 
     }
 }
 
-async fn change(guest: Guest, connected: Connected, http: HttpRequest, patch: fn(&Guest, GuestPatch) -> Result<(), Error>) -> Outcome {
+async fn change(guest: Guest, connected: Connected, http: HttpRequest, patch: Change) -> Outcome {
     for _ in 0..CHANGE_TURNS {
         connected.0.pace.turn().await;
     }

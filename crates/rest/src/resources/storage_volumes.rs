@@ -188,7 +188,8 @@ fn update_snapshot(request: &Request) -> Outcome {
 }
 
 fn patch_snapshot(request: &Request) -> Outcome {
-    volumes(request)?.patch_snapshot(request.param("volume"), request.param("snapshot"), request.json()?, request.if_match())?;
+    let patch = request.json()?;
+    volumes(request)?.patch_snapshot(request.param("volume"), request.param("snapshot"), patch, request.if_match())?;
     envelope::empty()
 }
 

@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_long_context_goes_in_parts() {
-        let port = |number: usize| Port { name: format!("veth{number}"), bridge: "brücke".repeat(4) };
+        let port = |number: usize| Port { name: format!("veth{number}"), bridge: "brücke".repeat(4), isolated: true };
         let context = Context::Restore { overlay: None, watches: Vec::new(), ports: (0..8000).map(port).collect() };
         let parts = context.to_environment().expect("parts");
         assert!(parts.len() > 3 && parts.iter().all(|(_, part)| part.len() < 128 << 10), "{}", parts.len());

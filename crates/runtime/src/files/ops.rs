@@ -37,12 +37,14 @@ impl Tree<'_> {
             FileRequest::ReadLink { path } => Ok((FileReply::Link(self.root.read_link(path)?.to_string_lossy().into_owned()), None)),
             FileRequest::Write { path, attrs, append } => Ok((FileReply::Done, Some(self.write(path, *attrs, *append)?.into()))),
             FileRequest::Mkdir { path, attrs } => {
-                let fresh = match self.root.create_dir(path, attrs.mode.unwrap_or(NEW_DIR_MODE)) {
-                    Ok(()) => true,
-                    Err(error) if error.errno == Errno::EXIST && self.is_dir(path) => false,
+                let (handle, fresh) = match self.root.create_dir_handle(path, attrs.mode.unwrap_or(NEW_DIR_MODE)) {
+                    Ok(handle) => (handle, true),
+                    Err(error) if error.errno == Errno::EXIST && self.is_dir(path) => {
+                        (self.root.open_at(path, OFlags::PATH | OFlags::DIRECTORY, 0)?, false)
+                    }
                     Err(error) => return Err(error),
                 };
-                self.give(path, *attrs, fresh, NEW_DIR_MODE)?;
+                self.give((path, &handle), *attrs, fresh, NEW_DIR_MODE)?;
                 Ok((FileReply::Done, None))
             }
             FileRequest::Symlink { path, target, attrs } => {
@@ -89,7 +91,9 @@ impl Tree<'_> {
             Err(error) => return Err(error),
         };
         self.check_answers(&file, path)?;
-        self.give(path, attrs, fresh, NEW_FILE_MODE)?;
+        let handle: OwnedFd = file.into();
+        self.give((path, &handle), attrs, fresh, NEW_FILE_MODE)?;
+        let file = File::from(handle);
         if !append {
             file.set_len(0).map_err(|error| Error::io("truncate", path, &error))?;
         }
@@ -118,19 +122,20 @@ impl Tree<'_> {
     }
 
     /// Gives ids and mode: all of them to a fresh file, those asked for to an existing one. The
-    /// owner goes first, as changing it clears set-id bits.
-    fn give(&self, path: &str, attrs: FileAttrs, fresh: bool, new_mode: u32) -> Result<()> {
+    /// owner goes first, as changing it clears set-id bits. By what is open: the guest may have put a link to
+    /// something else at the path by now.
+    fn give(&self, (path, handle): (&str, &OwnedFd), attrs: FileAttrs, fresh: bool, new_mode: u32) -> Result<()> {
         if fresh || attrs.uid.is_some() || attrs.gid.is_some() {
-            let now = self.facts(&self.root.stat(path)?);
+            let now = rustix::fs::fstat(handle).map_err(|errno| Error::new("look at", path, errno))?;
+            let now = self.facts(&now);
             let (old_uid, old_gid) = if fresh { (0, 0) } else { (now.uid, now.gid) };
             let (uid, gid) = self.host_ids(path, attrs.uid.unwrap_or(old_uid), attrs.gid.unwrap_or(old_gid))?;
-            let handle = self.root.open_at(path, OFlags::PATH, 0)?;
             let ids = (Some(rustix::fs::Uid::from_raw(uid)), Some(rustix::fs::Gid::from_raw(gid)));
-            rustix::fs::chownat(&handle, "", ids.0, ids.1, rustix::fs::AtFlags::EMPTY_PATH)
+            rustix::fs::chownat(handle, "", ids.0, ids.1, rustix::fs::AtFlags::EMPTY_PATH)
                 .map_err(|errno| Error::new("chown", path, errno))?;
         }
         match attrs.mode.or(fresh.then_some(new_mode)) {
-            Some(mode) => self.root.set_mode(path, mode & MODE_BITS),
+            Some(mode) => self.root.set_mode_of(handle, path, mode & MODE_BITS),
             None => Ok(()),
         }
     }

@@ -62,11 +62,12 @@ fn open_part(root: impl AsFd, path: &Path) -> std::result::Result<OwnedFd, Errno
 /// more memory than [`MAX_LISTING_BYTES`]: a guest can make as many as the disk holds.
 pub fn names(dir: impl AsFd, shown: impl Display) -> Result<Vec<(OsString, FileType)>> {
     let (mut names, mut bytes) = (Vec::new(), 0);
-    for entry in entries(dir, &shown)? {
+    let shown = shown.to_string();
+    for entry in entries(dir, shown.clone())? {
         let (name, kind) = entry?;
         bytes += size_of::<(OsString, FileType)>() + name.len();
         if bytes > MAX_LISTING_BYTES {
-            return Err(Error::new("list (there are too many names)", shown, Errno::TOOBIG));
+            return Err(Error::new("list (there are too many names)", &shown, Errno::TOOBIG));
         }
         names.push((name, kind));
     }
@@ -74,9 +75,8 @@ pub fn names(dir: impl AsFd, shown: impl Display) -> Result<Vec<(OsString, FileT
 }
 
 /// The same, one by one.
-fn entries(dir: impl AsFd, shown: impl Display) -> Result<impl Iterator<Item = Result<(OsString, FileType)>>> {
+fn entries(dir: impl AsFd, shown: String) -> Result<impl Iterator<Item = Result<(OsString, FileType)>>> {
     let listing = rustix::fs::Dir::read_from(dir).context("list", &shown)?;
-    let shown = shown.to_string();
     Ok(listing.filter_map(move |entry| {
         let entry = match entry.context("list", &shown) {
             Err(error) => return Some(Err(error)),

@@ -106,7 +106,7 @@ fn empty(top: OwnedFd, shown: &Path) -> Result<()> {
 /// Removes what is not a directory, until it has found [`MAX_NAMES`] directories; returns those.
 fn remove_files(dir: &OwnedFd, shown: &Path) -> Result<Vec<OsString>> {
     let mut dirs = Vec::new();
-    for entry in entries(dir, shown.display())? {
+    for entry in entries(dir, shown.display().to_string())? {
         let (name, kind) = entry?;
         if kind == FileType::Directory || unlink(dir, &name, AtFlags::empty()).on_path("remove", shown)? == Unlinked::Directory {
             dirs.push(name);

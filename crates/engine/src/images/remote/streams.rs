@@ -109,18 +109,29 @@ impl Images {
     }
 
     fn read_catalogue(&self, server: &str, client: &Client, cancel: &Cancel) -> Result<Catalogue> {
-        let end = Instant::now() + LIST_TIMEOUT;
         let host = &self.engine.host;
         let reading = Reading { server, architecture: host.architecture, only: &host.architectures };
-        Catalogue::read(&reading, |path, limit_bytes| {
-            cancel.check()?;
-            if Instant::now() >= end {
-                let minutes = LIST_TIMEOUT.as_secs() / 60;
-                return Err(Error::unavailable(format!("the server's list of images was not here after {minutes} minutes")));
-            }
+        read_within(LIST_TIMEOUT, &reading, cancel, |path, limit_bytes| {
             client.get(&join(server, path)?).and_then(|reply| reply.bytes(limit_bytes)).map_err(unavailable)
         })
     }
+}
+
+/// Reads a list, of which every file is fetched in time.
+fn read_within(
+    limit: Duration,
+    reading: &Reading<'_>,
+    cancel: &Cancel,
+    mut fetch: impl FnMut(&str, u64) -> Result<Vec<u8>>,
+) -> Result<Catalogue> {
+    let end = Instant::now() + limit;
+    Catalogue::read(reading, |path, limit_bytes| {
+        cancel.check()?;
+        if Instant::now() >= end {
+            return Err(Error::unavailable(format!("the server's list of images was not here after {} minutes", limit.as_secs() / 60)));
+        }
+        fetch(path, limit_bytes)
+    })
 }
 
 impl From<simplestreams::Error> for Error {
@@ -131,5 +142,59 @@ impl From<simplestreams::Error> for Error {
             _ => ErrorKind::Unavailable,
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const READING: Reading<'_> = Reading { server: "https://x", architecture: "x86_64", only: &[] };
+
+    /// A list of three files from a server that takes its time, and how often it was asked.
+    fn read_slowly(limit: Duration, cancel: &Cancel) -> (Result<Catalogue>, usize) {
+        let file = |name: &str| format!(r#""{name}": {{"datatype": "image-downloads", "path": "{name}", "products": ["a"]}}"#);
+        let index = format!("{{\"index\": {{{}, {}, {}}}}}", file("a"), file("b"), file("c"));
+        let mut asked = 0;
+        let read = read_within(limit, &READING, cancel, |path, _| {
+            asked += 1;
+            std::thread::sleep(Duration::from_millis(40));
+            Ok(if path.ends_with("index.json") { index.clone().into_bytes() } else { b"{\"products\": {}}".to_vec() })
+        });
+        (read, asked)
+    }
+
+    #[test]
+    fn a_list_has_its_time() {
+        let (read, asked) = read_slowly(Duration::from_secs(3600), &Cancel::default());
+        assert!(read.is_ok() && asked == 4);
+        let (read, asked) = read_slowly(Duration::from_millis(60), &Cancel::default());
+        let error = read.expect_err("too slow").report();
+        assert!(error.contains("was not here after") && asked < 4, "{asked}: {error}");
+    }
+
+    #[test]
+    fn whoever_refreshes_has_a_time_too() {
+        let soon = Cancel::until(Some(Instant::now() + Duration::from_millis(60)));
+        let (read, asked) = read_slowly(Duration::from_secs(3600), &soon);
+        let error = read.expect_err("too slow").report();
+        assert!(error.contains("given up") && asked < 4, "{asked}: {error}");
+    }
+
+    #[test]
+    fn lists_are_few_and_do_not_stay_for_ever() {
+        let cache = StreamCache::default();
+        let key = |number: usize| (format!("https://{number}"), String::new());
+        let now = Instant::now() + 2 * LIST_GRACE;
+        for number in 0..MAX_SERVERS + 4 {
+            let read_at = now + Duration::from_secs(number as u64);
+            cache.put(key(number), Known { read_at, catalogue: Arc::default() });
+        }
+        assert!(lock(&cache.known).len() == MAX_SERVERS && cache.get(&key(3)).is_none() && cache.get(&key(4)).is_some());
+        if let Some(read_at) = Instant::now().checked_sub(LIST_GRACE) {
+            cache.put(key(MAX_SERVERS), Known { read_at, catalogue: Arc::default() });
+            cache.prune();
+            assert!(lock(&cache.known).len() == MAX_SERVERS - 1 && cache.get(&key(MAX_SERVERS)).is_none());
+        }
     }
 }
