@@ -30,7 +30,7 @@ test:
 ## test-vm    run chosen end-to-end tests in an emulated machine with cgroup v2, AppArmor and systemd
 test-vm:
 	@scripts/setup.sh test
-	@$(CARGO) build --locked --workspace --bins
+	@$(CARGO) build --locked --workspace --bins --test e2e
 	@scripts/vm.sh $(VM_ARGS)
 
 ## bench      measure speed and memory, against LXD 5.0.2
