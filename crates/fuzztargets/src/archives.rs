@@ -59,7 +59,7 @@ pub fn backup(input: &[u8]) {
     }
     let target = dir.path().join("target");
     std::fs::create_dir(&target).expect("mkdir");
-    drop(images::unpack_backup(&file, None, &target, "rootfs"));
+    drop(images::BackupReader::new(&file).volume(None, &target, "rootfs"));
     assert_eq!(names(dir.path()), ["backup", "target"], "something was written outside");
 }
 
