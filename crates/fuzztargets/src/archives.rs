@@ -59,7 +59,10 @@ pub fn backup(input: &[u8]) {
     }
     let target = dir.path().join("target");
     std::fs::create_dir(&target).expect("mkdir");
-    drop(images::BackupReader::new(&file).volume(None, &target, "rootfs"));
+    let mut reader = images::BackupReader::new(&file);
+    drop(reader.volume(None, &target, "rootfs"));
+    drop(reader.content(None, &target, "content"));
+    drop(reader.finish());
     assert_eq!(names(dir.path()), ["backup", "target"], "something was written outside");
 }
 
