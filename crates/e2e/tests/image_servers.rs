@@ -135,7 +135,7 @@ fn who_is_to_be_believed() {
              -keyout other.key -out other.crt 2> /dev/null && cat other.crt",
     );
     source["certificate"] = json!(other);
-    refused(&sandbox, &source, "not the one that is pinned");
+    refused(&sandbox, &source, "shows another certificate");
     for (key, value, said) in [
         ("certificate", "junk", "Invalid certificate"),
         ("server", "http://127.0.0.1", "only https://"),

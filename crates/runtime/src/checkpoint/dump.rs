@@ -32,8 +32,9 @@ const GHOST_LIMIT: &str = "256M";
 /// File systems that CRIU would not save by itself; they hold nothing, or what systemd puts there
 /// (credentials on ramfs) is saved with them.
 const FILE_SYSTEMS: &[&str] = &["hugetlbfs", "tracefs", "ramfs"];
-/// What passes by itself: messages that their receiver is about to read.
-const TRANSIENT: &[&str] = &["The socket has data to read", "Control messages in queue"];
+/// What passes by itself: messages that their receiver is about to read; a watch of what is being deleted, which the
+/// kernel shows without a handle for a moment.
+const TRANSIENT: &[&str] = &["The socket has data to read", "Control messages in queue", "parse_fdinfo_pid_s: error parsing"];
 const ATTEMPTS: u32 = 12;
 /// How long a guest that dies meanwhile may take to be gone, until CRIU is ended.
 const DEATH_PATIENCE: Duration = Duration::from_secs(3);
