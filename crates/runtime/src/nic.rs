@@ -34,6 +34,14 @@ pub(crate) fn join(host_name: &str, bridge: &str, isolated: bool) -> Result<()> 
     if isolated { netlink.set_isolated(port.index, true).map_err(failed) } else { Ok(()) }
 }
 
+/// Takes the host's end of a card off its bridge.
+pub(crate) fn leave(host_name: &str) -> Result<()> {
+    let failed = |error: netlink::Error| Error::Network(format!("`{host_name}`: {error}"));
+    let mut netlink = Netlink::open().map_err(failed)?;
+    let port = netlink.link_by_name(host_name).map_err(failed)?;
+    netlink.set_master(port.index, None).map_err(failed)
+}
+
 fn make(netlink: &mut Netlink, nic: &Nic, inside: BorrowedFd<'_>, joined: bool) -> Result<()> {
     let failed = |error: netlink::Error| Error::Network(format!("device `{}`: {error}", nic.device));
     let mac = match &nic.hwaddr {

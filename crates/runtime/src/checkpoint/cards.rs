@@ -43,9 +43,8 @@ impl Cards {
                 return Err(error);
             }
             cards.made.push((nic.name.clone(), peer));
-            if let NicKind::Bridged { parent } = &nic.kind {
-                cards.ports.push(Port { name: host_name, bridge: parent.clone(), isolated: nic.isolated });
-            }
+            let made = Nic { host_name: Some(host_name), ..nic.clone() };
+            cards.ports.extend(ports(std::slice::from_ref(&made)));
         }
         Ok(cards)
     }
@@ -58,6 +57,33 @@ impl Cards {
     /// Those that are still to be put on a bridge.
     pub fn ports(&self) -> &[Port] {
         &self.ports
+    }
+}
+
+/// The host's ends of these cards that are on bridges.
+fn ports(nics: &[Nic]) -> impl Iterator<Item = Port> {
+    nics.iter().filter_map(|nic| match (&nic.kind, &nic.host_name) {
+        (NicKind::Bridged { parent }, Some(name)) => Some(Port { name: name.clone(), bridge: parent.clone(), isolated: nic.isolated }),
+        _ => None,
+    })
+}
+
+/// Takes cards off their bridges: a network that is being taken apart still has addresses for a while, and no sockets,
+/// and would answer with a reset whoever tries again.
+pub(super) fn leave_bridges(nics: &[Nic]) {
+    for port in ports(nics) {
+        if let Err(error) = crate::nic::leave(&port.name) {
+            tracing::warn!(%error, "peers may be told that connections have ended");
+        }
+    }
+}
+
+/// Puts them back.
+pub(super) fn join_bridges(nics: &[Nic]) {
+    for port in ports(nics) {
+        if let Err(error) = crate::nic::join(&port.name, &port.bridge, port.isolated) {
+            tracing::error!(%error, "a card is not on its bridge");
+        }
     }
 }
 

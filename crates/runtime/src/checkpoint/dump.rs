@@ -1,6 +1,7 @@
 //! Saving: the daemon's side.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use sys::cmd::{Cmd, CmdError, Output};
 
+use super::cards::{join_bridges, leave_bridges};
 use super::criu::{Criu, EXTERNAL, Flags};
 use super::early::Early;
 use super::hook::{Context, GO_ON};
@@ -163,7 +165,7 @@ impl Container {
                 let result = written.map_err(|error| error.to_string()).and_then(|()| at_rest());
                 sessions.iter().for_each(|session| drop(sys::process::pidfd_signal(session, SIGCONT)));
                 match result {
-                    Ok(()) => sys::socket::send(&client, GO_ON, &[]).is_ok(),
+                    Ok(()) => self.let_go_on(request.after, &client),
                     Err(reason) => {
                         refusal = Some(reason);
                         false
@@ -190,7 +192,18 @@ impl Container {
             put_back(self.pid, &state.watches);
         }
         drop(sys::fs::remove_file(self.run_dir.join(ASIDE)));
+        if request.after == After::Stop && !matches!(ended, Ok(Some(_))) && self.is_running() {
+            join_bridges(&self.spec().nics);
+        }
         self.outcome(ended, refusal, was_at_rest.into_inner(), &log_dir.join(LOG))
+    }
+
+    /// Tells the hook that what is saved counts.
+    fn let_go_on(&self, after: After, hook: &OwnedFd) -> bool {
+        if after == After::Stop {
+            leave_bridges(&self.spec().nics);
+        }
+        sys::socket::send(hook, GO_ON, &[]).is_ok()
     }
 
     /// What an end of CRIU means. One that came to its hook is not tried again.
@@ -244,6 +257,7 @@ impl Container {
             {
                 tracing::warn!(container = self.name(), %error, "stays frozen");
             }
+            join_bridges(&self.spec().nics);
             self.unlock_network();
             let kept = sys::fs::read(&aside).ok().and_then(|text| serde_json::from_slice::<Vec<Kept>>(&text).ok());
             put_back(self.pid, &kept.unwrap_or_default());
