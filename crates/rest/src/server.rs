@@ -336,6 +336,8 @@ mod tests {
         server.await.expect("join").expect("serve");
         assert!(began.elapsed() < GRACE / 2, "an idle connection is closed at once");
 
+        // Elsewhere: what other tests are starting may have the first one's socket for a moment yet, and this process lives.
+        let dir = tempfile::tempdir().expect("temporary directory");
         let (path, stop, server) = start(dir.path(), HEADER_TIMEOUT);
         let mut busy = UnixStream::connect(&path).await.expect("connect");
         busy.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("write");
