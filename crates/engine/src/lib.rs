@@ -25,6 +25,7 @@ mod hotplug;
 mod https;
 pub mod images;
 pub mod instances;
+mod intended;
 mod leases;
 mod live;
 pub mod networks;

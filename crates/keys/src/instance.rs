@@ -61,8 +61,7 @@ keys! { ROWS;
     /// unset means true, or false with `security.nesting`. Services of the guest then lose the sandboxing of systemd
     /// that needs such namespaces (`PrivateTmp=`, `ProtectSystem=`, `ProtectHostname=`, `PrivateUsers=` and the like).
     MIGRATION_STATEFUL: bool = "migration.stateful", "", Restart;
-    /// How the memory in a saved running state is compressed. It takes less room, and a little more time unless the
-    /// disk is slow.
+    /// How the memory in a saved running state is compressed: less room on the disk, for time of the processors.
     MIGRATION_STATEFUL_COMPRESSION: StateCompression = "migration.stateful.compression", "none", Now;
     /// Rules added to the instance's AppArmor profile, each with its comma: `deny /srv/** w,`. A denial wins over what
     /// is allowed. Without effect where `lxc info` shows that containers are not confined.

@@ -254,7 +254,9 @@ mod tests {
             assert_eq!(admit(GuestExit, Some(*action)), Admission::Queue, "{action:?}");
         }
         assert_eq!(admit(Start, Some(Start)), Admission::Join);
-        assert_eq!(admit(Kill, Some(Stop)), Admission::Escalate);
+        for action in [Stop, Save, Copy] {
+            assert_eq!(admit(Kill, Some(action)), Admission::Escalate, "{action:?}");
+        }
         assert_eq!(admit(Kill, Some(Restart)), Admission::Overrule);
         assert_eq!(admit(ForceRestart, Some(Restart)), Admission::Escalate);
         assert_eq!(admit(Stop, Some(Kill)), Admission::Join);

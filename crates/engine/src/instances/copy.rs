@@ -10,9 +10,10 @@ use sys::Root;
 use super::Instances;
 use super::create::Origin;
 use super::expand::place_root;
-use super::intents::Intended;
+
 use super::start::runtime_rootfs;
 use crate::error::Context;
+use crate::intended::Intended;
 use crate::records::{InstanceRecord, IntentRecord, SnapshotRecord};
 use crate::{Error, Result};
 

@@ -10,32 +10,9 @@ use storage::{Pool, VolumeRef};
 
 use super::Instances;
 use crate::error::Context;
+use crate::intended::Intended;
 use crate::records::{InstanceRecord, IntentRecord};
 use crate::{Error, Result};
-
-/// Something under way. Dropped before its end was stored, it is taken back.
-pub(super) struct Intended<'a> {
-    instances: &'a Instances,
-    name: &'a str,
-    is_done: bool,
-}
-
-impl Intended<'_> {
-    /// The end is stored, and the intent was removed with it.
-    pub(super) fn done(mut self) {
-        self.is_done = true;
-    }
-}
-
-impl Drop for Intended<'_> {
-    fn drop(&mut self) {
-        if !self.is_done
-            && let Err(error) = self.instances.take_back(self.name)
-        {
-            tracing::warn!(instance = self.name, "take back what was begun: {}", error.report());
-        }
-    }
-}
 
 impl Instances {
     /// Stores what is about to be done; the caller holds the permit.
@@ -44,7 +21,7 @@ impl Instances {
         let mut changes = self.engine.records.changes();
         changes.put(name, intent)?;
         changes.commit()?;
-        Ok(Intended { instances: self, name, is_done: false })
+        Ok(Intended::new(name, move || self.take_back(name)))
     }
 
     /// Takes back an action whose own taking back failed, for instance because the pool was not

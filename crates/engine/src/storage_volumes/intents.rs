@@ -4,32 +4,9 @@ use storage::{CustomVolumes, VolumeRef};
 
 use super::StorageVolumes;
 use crate::error::Context;
+use crate::intended::Intended;
 use crate::records::{VolumeIntentRecord, VolumeRecord};
 use crate::{Error, Result};
-
-/// Something under way. Dropped before its end was stored, it is taken back.
-pub(super) struct Intended<'a> {
-    volumes: &'a StorageVolumes,
-    name: &'a str,
-    is_done: bool,
-}
-
-impl Intended<'_> {
-    /// The end is stored, and the intent was removed with it.
-    pub(super) fn done(mut self) {
-        self.is_done = true;
-    }
-}
-
-impl Drop for Intended<'_> {
-    fn drop(&mut self) {
-        if !self.is_done
-            && let Err(error) = self.volumes.take_back(self.name)
-        {
-            tracing::warn!(pool = self.volumes.pool, volume = self.name, "take back what was begun: {}", error.report());
-        }
-    }
-}
 
 impl StorageVolumes {
     /// Stores what is about to be done; the caller holds the volume.
@@ -37,7 +14,7 @@ impl StorageVolumes {
         let mut changes = self.engine.records.changes();
         changes.put(&self.id(name), intent)?;
         changes.commit()?;
-        Ok(Intended { volumes: self, name, is_done: false })
+        Ok(Intended::new(self.id(name), move || self.take_back(name)))
     }
 
     /// Takes back what an earlier daemon left off; for the time when the pool has just been opened.
