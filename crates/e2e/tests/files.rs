@@ -8,6 +8,13 @@ fn push_pull_edit_delete() {
     sandbox.build_busybox();
     sandbox.launch_busybox("c1");
     round_trip(&sandbox);
+    // What has no size before it is read.
+    assert_eq!(sandbox.lxc_ok(&["file", "pull", "c1/proc/version", "-"]), sandbox.exec_ok("c1", "cat /proc/version"));
+    let file = "/sys/class/net/lo/address";
+    assert_eq!(sandbox.lxc_ok(&["file", "pull", &format!("c1{file}"), "-"]), sandbox.exec_ok("c1", &format!("cat {file}")));
+    sandbox.exec_ok("c1", "mkdir /snap");
+    assert!(sandbox.lxc_ok(&["exec", "c1", "--", "env"]).contains("/bin:/snap/bin\n"));
+    sandbox.exec_ok("c1", "rmdir /snap");
     sandbox.lxc_ok(&["stop", "--force", "c1"]);
     round_trip(&sandbox);
     sandbox.finish();
@@ -37,6 +44,10 @@ fn round_trip(sandbox: &Sandbox) {
     sandbox.lxc_ok(&["file", "delete", "c1/root/note"]);
     let said = sandbox.lxc_fails(&["file", "pull", "c1/root/note", "-"]);
     assert!(said.to_lowercase().contains("not found") || said.contains("No such file"), "{said}");
+    let said = sandbox.lxc_with_input(&["file", "push", "-", "c1/bin/busybox/below"], b"x");
+    assert!(!said.ok() && said.stderr.contains(" /bin/busybox/below: Not a directory"), "{}", said.report());
+    let said = sandbox.lxc_with_input(&["file", "push", "-", "c1/missing/note"], b"x");
+    assert!(!said.ok() && said.stderr.contains("there is no directory /missing"), "{}", said.report());
 }
 
 #[test]

@@ -132,7 +132,8 @@ fn images_of_another_daemon() {
     // A stranger gets what is public, and what it has a secret for, once.
     let stranger = |path: &str| sandbox.sh_ok(&format!("curl -sk -o /dev/null -w '%{{http_code}}' 'https://127.0.0.1:8443{path}'"));
     let image = format!("/1.0/images/{fingerprint}");
-    assert_eq!((stranger(&image), stranger(&format!("{image}?secret=nope"))), ("404".into(), "404".into()));
+    let short = &image[..image.len() - 52];
+    assert_eq!([&image, short, &format!("{image}?secret=nope")].map(stranger), ["404", "404", "404"]);
     let token = sandbox.http("POST", &format!("{image}/secret"), Some(&json!({})));
     let secret = token.metadata()["metadata"]["secret"].as_str().expect("a secret").to_owned();
     assert_eq!(stranger(&format!("{}?secret={secret}", image.replace(&fingerprint[..4], "0000"))), "404");
@@ -144,6 +145,12 @@ fn images_of_another_daemon() {
 
     // Public: no secret, and an alias can be followed.
     sandbox.sh_ok("lxc image show busybox | sed 's/public: false/public: true/' | lxc image edit busybox");
+    assert_eq!([short, &format!("{short}/export")].map(stranger), ["200", "200"], "as lists show it");
+    // A download that broke off goes on.
+    sandbox.sh_ok(&format!(
+        "cd $SANDBOX_DIR && curl -sk -o whole 'https://127.0.0.1:8443{short}/export' && head -c 1000 whole > rest &&
+         curl -sk -C - -o rest 'https://127.0.0.1:8443{short}/export' && cmp whole rest"
+    ));
     on_second(&format!("lxc image delete {fingerprint}"));
     on_second("lxc image copy work:busybox local: --alias followed --auto-update");
     assert_eq!(on_second("lxc image refresh followed"), "Image already up to date.");

@@ -27,6 +27,16 @@ fn leases_names_and_neighbours() {
     wait_until("a global IPv6 address", Duration::from_secs(20), || sandbox.lxc_ok(&["list", "c1", "-c", "6"]).contains("(eth0)"));
     let gateway = sandbox.exec_ok("c1", "ip route | awk '/^default/ { print $3 }'");
     sandbox.exec_ok("c1", &format!("ping -c 1 -W 5 {gateway}"));
+    // Clients replace what they have read, or send what they want and know nothing of generated addresses.
+    let address = "cat /sys/class/net/eth0/address; ip -4 -o addr show dev eth0 | awk '{ print $4 }'";
+    let before = sandbox.exec_ok("c1", address);
+    for body in [r#"{"config":{"user.mark":"1"},"profiles":["default"]}"#, "{}"] {
+        sandbox.lxc_ok(&["query", "-X", "PUT", "--wait", "-d", body, "/1.0/instances/c1"]);
+        assert_eq!(sandbox.exec_ok("c1", address), before, "{body}");
+    }
+    sandbox.lxc_ok(&["config", "unset", "c1", "volatile.base_image"]);
+    assert_eq!(sandbox.lxc_ok(&["config", "get", "c1", "volatile.base_image"]), "");
+    assert_eq!(sandbox.exec_ok("c1", address), before);
     sandbox.lxc_ok(&["delete", "--force", "c2"]);
     wait_until("a deleted container's name to go", Duration::from_secs(5), || {
         !sandbox.lxc(&["exec", "c1", "--", "nslookup", "c2.lxd"]).ok()

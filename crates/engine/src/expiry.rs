@@ -1,18 +1,18 @@
 //! What has had its time is deleted: snapshots of instances and of custom volumes, and backups. Operations that
-//! ended are forgotten with what they hold.
+//! ended are forgotten with what they hold, and old logs are pruned once a day.
 //!
 //! One thread looks at the records when the earliest of them comes due or something has changed, and every
 //! minute, since the clock may be set.
 
 use std::sync::{Arc, Condvar, Mutex, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::Timestamp;
 
 use crate::operations::Operation;
 use crate::records::SnapshotRecord;
 use crate::sync::{lock, wait_timeout};
-use crate::{Engine, Result};
+use crate::{Engine, Result, log_pruning};
 
 /// The longest and the shortest time between two looks.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(1));
@@ -99,8 +99,13 @@ fn split_in_three(id: &str) -> Option<(&str, &str, &str)> {
 
 /// Does not hold the engine while it waits.
 fn watch(engine: &Weak<Engine>, alarm: &Alarm) {
+    let mut pruned: Option<Instant> = None;
     while let Some(engine) = engine.upgrade() {
         engine.operations.forget_ended();
+        if pruned.is_none_or(|at| at.elapsed() >= log_pruning::INTERVAL) {
+            engine.prune_logs();
+            pruned = Some(Instant::now());
+        }
         let pause = if engine.is_shutting_down() { PAUSE.0 } else { engine.expire() };
         drop(engine);
         alarm.wait(pause);

@@ -203,16 +203,7 @@ impl Images {
     /// An image by fingerprint or an unambiguous beginning of it.
     pub(crate) fn find(&self, prefix: &str) -> Result<(String, Held<ImageRecord>)> {
         let prefix = prefix.to_ascii_lowercase();
-        let missing = || Error::not_found("Image not found").hint("`lxc image list` shows the images there are");
-        if prefix.is_empty() {
-            return Err(missing());
-        }
-        let mut found = self.engine.records.images.below(&prefix).into_iter();
-        let (rest, record) = found.next().ok_or_else(missing)?;
-        if !rest.is_empty() && found.next().is_some() {
-            return Err(Error::bad_request("Partial fingerprint matches more than one image").hint("give more of it"));
-        }
-        Ok((format!("{prefix}{rest}"), record))
+        one_of(&prefix, self.engine.records.images.below(&prefix).into_iter())
     }
 
     fn dir(&self) -> PathBuf {
@@ -224,6 +215,19 @@ impl Images {
         let dir = self.dir();
         (dir.join(fingerprint), record.is_split.then(|| dir.join(format!("{fingerprint}.rootfs"))))
     }
+}
+
+/// The one image of those whose fingerprints begin with `prefix`, which are given by what follows it.
+fn one_of<T>(prefix: &str, mut found: impl Iterator<Item = (String, T)>) -> Result<(String, T)> {
+    let missing = || Error::not_found("Image not found").hint("`lxc image list` shows the images there are");
+    if prefix.is_empty() {
+        return Err(missing());
+    }
+    let (rest, record) = found.next().ok_or_else(missing)?;
+    if !rest.is_empty() && found.next().is_some() {
+        return Err(Error::bad_request("Partial fingerprint matches more than one image").hint("give more of it"));
+    }
+    Ok((format!("{prefix}{rest}"), record))
 }
 
 fn render(fingerprint: String, record: &ImageRecord, aliases: Vec<ImageAlias>) -> Image {

@@ -9,6 +9,7 @@ mod copy;
 mod create;
 mod delete;
 mod exec;
+mod exec_control;
 pub(crate) mod expand;
 mod files;
 mod filters;
@@ -42,6 +43,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 pub use import::BackupUpload;
+pub(crate) use logs::KEPT as KEPT_LOGS;
 pub(crate) use recovery::Unsettled;
 pub(crate) use snapshot::next_name as next_snapshot_name;
 pub(crate) use start::runtime_rootfs;
@@ -75,8 +77,8 @@ pub struct FileEntry {
     pub gid: u32,
     /// Permission bits.
     pub mode: u32,
-    /// Size in bytes of a regular file.
-    pub size: u64,
+    /// Size in bytes; `None` of a file whose content is made as it is read.
+    pub size: Option<u64>,
     /// What it holds.
     pub content: FileContent,
 }

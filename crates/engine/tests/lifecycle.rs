@@ -107,7 +107,7 @@ fn files(engine: &Arc<Engine>, name: &str) {
     let fd = instances.write_file(name, "/root/hello", attributes, false).expect("write");
     std::fs::File::from(fd).write_all(b"hello").expect("write");
     let entry = instances.read_file(name, "/root/hello").expect("read");
-    assert_eq!((entry.uid, entry.gid, entry.mode, entry.size), (33, 34, 0o604, 5));
+    assert_eq!((entry.uid, entry.gid, entry.mode, entry.size), (33, 34, 0o604, Some(5)));
     let FileContent::Directory(names) = instances.read_file(name, "/root").expect("list").content else { panic!("no directory") };
     assert_eq!(names, ["hello"]);
     assert_eq!(instances.read_file(name, "/root/nothing").expect_err("missing").http_status(), 404);

@@ -128,6 +128,8 @@ pub mod volatile {
     use crate::Key;
     use crate::types::{Text, Uint32};
 
+    /// What the names of all of them begin with.
+    pub const PREFIX: &str = "volatile.";
     /// Template trigger to run at the next start: `create` or `copy`.
     pub const APPLY_TEMPLATE: Key<Text> = Key::new("volatile.apply_template", "");
     /// Fingerprint of the image the instance was made from.

@@ -30,6 +30,14 @@ pub fn check_snapshot(name: &str) -> Result<(), KeyError> {
     check_component("snapshot", name)
 }
 
+/// Checks a backup's name, which follows the rules of snapshots' names.
+pub fn check_backup(name: &str) -> Result<(), KeyError> {
+    if name.contains('/') {
+        return Err(KeyError::other("Backup names may not contain slashes"));
+    }
+    check_component("backup", name)
+}
+
 /// Checks a profile's name.
 pub fn check_profile(name: &str) -> Result<(), KeyError> {
     if name.is_empty() {
@@ -174,7 +182,8 @@ mod tests {
     #[test]
     fn names_that_become_paths() {
         for bad in ["", ".", "..", "a/b", "a\nb", "a\0b"] {
-            assert!(check_profile(bad).is_err() && check_pool(bad).is_err() && check_snapshot(bad).is_err(), "{bad:?}");
+            assert!(check_profile(bad).is_err() && check_pool(bad).is_err(), "{bad:?}");
+            assert!(check_snapshot(bad).is_err() && check_backup(bad).is_err(), "{bad:?}");
         }
         assert_eq!(check_snapshot("before upgrade"), Ok(()));
         assert!(check_pool("-rf").is_err());

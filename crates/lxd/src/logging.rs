@@ -16,7 +16,7 @@ use anyhow::Result;
 use engine::events::{EventKind, Events};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, dynamic_filter_fn};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -39,7 +39,9 @@ pub fn start(args: &DaemonArgs) -> Result<()> {
     };
     let file = args.logfile.as_deref().map(LogFile::open).transpose()?;
     let logger = Logger { file: file.map(Mutex::new), is_syslog: args.syslog };
-    tracing_subscriber::registry().with(logger.with_filter(level)).try_init()?;
+    // Listeners get all levels, whatever the daemon's flags; without one nothing is made for them.
+    let is_heard = dynamic_filter_fn(|_, _: &Context<'_, _>| listeners().is_some()).with_max_level_hint(LevelFilter::DEBUG);
+    tracing_subscriber::registry().with(logger.with_filter(level)).with(Publisher.with_filter(is_heard)).try_init()?;
     std::panic::set_hook(Box::new(|panic| tracing::error!("panic: {panic}")));
     Ok(())
 }
@@ -50,6 +52,24 @@ pub fn publish_to(events: Arc<Events>) {
     let _ = EVENTS.set(events);
 }
 
+fn listeners() -> Option<&'static Arc<Events>> {
+    EVENTS.get().filter(|events| events.has_listener(EventKind::Logging))
+}
+
+/// Sends lines to clients that listen.
+struct Publisher;
+
+impl<S: Subscriber> Layer<S> for Publisher {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if let Some(events) = listeners() {
+            let mut fields = Fields::default();
+            event.record(&mut fields);
+            events.logging(level_name(*event.metadata().level()), &fields.message, fields.others);
+        }
+    }
+}
+
+/// Writes lines to the log file or standard error, and to the system log.
 struct Logger {
     file: Option<Mutex<LogFile>>,
     is_syslog: bool,
@@ -68,9 +88,6 @@ impl<S: Subscriber> Layer<S> for Logger {
         }
         if self.is_syslog {
             drop(sys::daemon::send_to_syslog(SYSLOG_DAEMON | severity(level), "lxd", line.trim_end()));
-        }
-        if let Some(events) = EVENTS.get().filter(|events| events.has_listener(EventKind::Logging)) {
-            events.logging(level_name(level), &fields.message, fields.others);
         }
     }
 }

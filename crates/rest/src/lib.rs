@@ -20,6 +20,7 @@ mod listener;
 mod network;
 mod origin;
 mod pace;
+mod range;
 mod request;
 mod resources;
 mod router;

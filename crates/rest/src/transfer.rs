@@ -101,15 +101,22 @@ impl Writer {
     }
 }
 
-/// The first `size` bytes of a file, the next piece being read while one is sent.
-pub(crate) fn file_stream(file: File, size: u64) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let reader = Reader { file: Arc::new(file), left: size, ahead: None };
+/// The first `size` bytes of a file, or all that it holds, the next piece being read while one is sent.
+pub(crate) fn file_stream(file: File, size: impl Into<Option<u64>>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let reader = Reader { file: Arc::new(file), left: size.into().map_or(Left::UntilItsEnd, Left::Bytes), ahead: None };
     futures_util::stream::try_unfold(reader, async |mut reader| Ok(reader.next().await?.map(|piece| (piece, reader))))
+}
+
+/// What is still to be sent of a file.
+#[derive(Clone, Copy)]
+enum Left {
+    Bytes(u64),
+    UntilItsEnd,
 }
 
 struct Reader {
     file: Arc<File>,
-    left: u64,
+    left: Left,
     ahead: Option<JoinHandle<io::Result<Bytes>>>,
 }
 
@@ -117,32 +124,47 @@ impl Reader {
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
         let Some(piece) = self.ahead.take().or_else(|| self.start()) else { return Ok(None) };
         let piece = piece.await.map_err(io::Error::other)??;
+        if piece.is_empty() {
+            return Ok(None);
+        }
         self.ahead = self.start();
         Ok(Some(piece))
     }
 
     /// Begins to read the next piece; `None` at the end.
     fn start(&mut self) -> Option<JoinHandle<io::Result<Bytes>>> {
-        let count = self.left.min(PIECE_BYTES as u64);
-        self.left -= count;
         let file = self.file.clone();
-        (count > 0).then(|| tokio::task::spawn_blocking(move || read_piece(&file, count)))
+        match &mut self.left {
+            Left::UntilItsEnd => Some(tokio::task::spawn_blocking(move || read_up_to(&file, PIECE_BYTES as u64))),
+            Left::Bytes(left) => {
+                let count = (*left).min(PIECE_BYTES as u64);
+                *left -= count;
+                (count > 0).then(|| tokio::task::spawn_blocking(move || read_piece(&file, count)))
+            }
+        }
     }
 }
 
-fn read_piece(file: &File, count: u64) -> io::Result<Bytes> {
+fn read_up_to(file: &File, count: u64) -> io::Result<Bytes> {
     let mut piece = Vec::with_capacity(usize::try_from(count).map_err(io::Error::other)?);
     file.take(count).read_to_end(&mut piece)?;
-    // The length has been promised already: the connection must break rather than say less.
-    if (piece.len() as u64) < count { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(piece.into()) }
+    Ok(piece.into())
 }
 
-/// A raw reply of known size, offered under a file name.
-pub(crate) fn raw(body: Body, size: u64, filename: Option<&str>) -> Response {
+fn read_piece(file: &File, count: u64) -> io::Result<Bytes> {
+    let piece = read_up_to(file, count)?;
+    // The length has been promised already: the connection must break rather than say less.
+    if (piece.len() as u64) < count { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(piece) }
+}
+
+/// A raw reply, of a size if it is known, offered under a file name.
+pub(crate) fn raw(body: Body, size: impl Into<Option<u64>>, filename: Option<&str>) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(size));
+    if let Some(size) = size.into() {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(size));
+    }
     if let Some(value) = filename.and_then(disposition) {
         headers.insert(CONTENT_DISPOSITION, value);
     }
@@ -194,6 +216,19 @@ mod tests {
         file.rewind().expect("rewind");
         let sent: io::Result<Vec<Bytes>> = file_stream(file, 4).try_collect().await;
         assert_eq!(sent.expect_err("short").kind(), io::ErrorKind::UnexpectedEof);
+    }
+
+    #[tokio::test]
+    async fn a_file_of_no_size_is_read_to_its_end() {
+        let file = File::open("/proc/self/status").expect("open");
+        assert_eq!(file.metadata().expect("stat").len(), 0);
+        let sent: Vec<Bytes> = file_stream(file, None).try_collect().await.expect("send");
+        assert!(sent.concat().starts_with(b"Name:"));
+        let mut long = scratch();
+        long.write_all(&vec![7; PIECE_BYTES * 2 + 5]).expect("write");
+        long.rewind().expect("rewind");
+        let sent: Vec<Bytes> = file_stream(long, None).try_collect().await.expect("send");
+        assert_eq!(sent.concat().len(), PIECE_BYTES * 2 + 5);
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use sys::pty::Pty;
 
 use crate::cgroup::Groups;
 use crate::error::{Error, Result};
+use crate::exec::DEFAULT_PATH;
 use crate::protocol::{self, AttachReply, AttachRequest, MESSAGE_BYTES, StepFailure};
 
 /// Exit code of a command that could not be started because it is not there.
@@ -176,7 +177,12 @@ fn exec(request: &AttachRequest) -> CommandFailure {
     let Some(program) = request.command.first().filter(|program| !program.is_empty()) else {
         return (NOT_EXECUTABLE, "no command was given".into());
     };
-    let path = request.env.iter().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or_default();
+    let mut env = request.env.clone();
+    if Path::new("/snap").is_dir() {
+        // Where a guest has it, its logins search there, too.
+        env.iter_mut().filter(|entry| entry.strip_prefix("PATH=") == Some(DEFAULT_PATH)).for_each(|entry| entry.push_str(":/snap/bin"));
+    }
+    let path = env.iter().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or_default();
     let candidates: Vec<String> = if program.contains('/') {
         vec![program.clone()]
     } else {
@@ -187,7 +193,7 @@ fn exec(request: &AttachRequest) -> CommandFailure {
         if rustix::fs::accessat(rustix::fs::CWD, candidate.as_str(), Access::EXISTS, AtFlags::empty()).is_err() {
             continue;
         }
-        let error = sys::process::exec(&candidate, &request.command, &request.env);
+        let error = sys::process::exec(&candidate, &request.command, &env);
         failure = match error.errno {
             sys::Errno::NOENT => (NOT_FOUND, format!("{candidate}: its interpreter or library loader is missing")),
             _ => (NOT_EXECUTABLE, error.to_string()),

@@ -242,14 +242,12 @@ pub(crate) fn begin(
     Ok(ExecSession { stdin, stdout, stderr, pty, process })
 }
 
+/// Where programs are looked for when nobody says it.
+pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// `KEY=value` with defaults for what every login has.
 pub(crate) fn environment(env: &BTreeMap<String, String>) -> Vec<String> {
-    const DEFAULTS: &[(&str, &str)] = &[
-        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-        ("HOME", "/root"),
-        ("USER", "root"),
-        ("LANG", "C.UTF-8"),
-    ];
+    const DEFAULTS: &[(&str, &str)] = &[("PATH", DEFAULT_PATH), ("HOME", "/root"), ("USER", "root"), ("LANG", "C.UTF-8")];
     let mut result: Vec<String> = env.iter().map(|(key, value)| format!("{key}={value}")).collect();
     result.extend(DEFAULTS.iter().filter(|(key, _)| !env.contains_key(*key)).map(|(key, value)| format!("{key}={value}")));
     if !env.contains_key("container") {

@@ -5,6 +5,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -202,6 +203,13 @@ pub fn fs_magic(path: impl AsRef<Path>) -> Result<i64> {
     rustix::fs::statfs(path).map(|stat| stat.f_type as i64).on_path("statfs", path)
 }
 
+/// Whether the sizes of files say nothing there: what they hold is made when it is read, by the kernel or by a program.
+pub fn has_made_up_sizes(file: impl AsFd) -> Result<bool> {
+    #[allow(clippy::unnecessary_cast, reason = "the width of f_type differs between architectures")]
+    let magic = rustix::fs::fstatfs(file).map(|stat| stat.f_type as i64).context("statfs", "an open file")?;
+    Ok(MADE_UP.contains(&magic))
+}
+
 /// Total and available bytes of the file system that holds `path`.
 pub fn fs_space(path: impl AsRef<Path>) -> Result<(u64, u64)> {
     let path = path.as_ref();
@@ -221,6 +229,9 @@ pub fn fs_inodes(path: impl AsRef<Path>) -> Result<Option<(u64, u64)>> {
 pub const BTRFS_MAGIC: i64 = 0x9123_683e;
 /// `f_type` of overlayfs.
 pub const OVERLAYFS_MAGIC: i64 = 0x794c_7630;
+
+/// `f_type` of proc, sysfs, both kinds of control groups, debugfs, tracefs, securityfs, and FUSE.
+const MADE_UP: [i64; 8] = [0x9fa0, 0x6265_6572, 0x0027_e0eb, 0x6367_7270, 0x6462_6720, 0x7472_6163, 0x7363_6673, 0x6573_5546];
 
 fn absent_is_fine(result: std::io::Result<()>) -> std::io::Result<()> {
     match result {

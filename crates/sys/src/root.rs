@@ -34,6 +34,11 @@ impl Root {
         Self { dir, label: label.into() }
     }
 
+    /// Shows `label` for the root's own path in errors, for callers who do not know it.
+    pub fn shown_as(self, label: impl Into<PathBuf>) -> Self {
+        Self { label: label.into(), ..self }
+    }
+
     /// The descriptor of the root directory.
     pub fn as_dir_fd(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()

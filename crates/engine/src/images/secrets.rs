@@ -5,7 +5,7 @@ use std::sync::Arc;
 use api::StatusCode;
 use serde_json::{Value, json};
 
-use super::Images;
+use super::{Images, one_of};
 use crate::Result;
 use crate::operations::{Class, New, Operation, is_same_secret};
 
@@ -17,13 +17,17 @@ impl Images {
         self.engine.operations.token(New { metadata: Some(metadata), ..New::image("Image download token", &fingerprint) })
     }
 
-    /// Whether a caller who is not trusted may see an image: a public one, or a private one by its secret, which
-    /// ends with its first use. Its operation can be read for a few seconds more, and for so long the secret
-    /// still holds: whoever fetches an image looks at it first.
-    pub fn is_visible(&self, fingerprint: &str, secret: Option<&str>) -> bool {
-        let secret = secret.filter(|secret| !secret.is_empty());
-        self.engine.records.images.get(fingerprint).is_some_and(|record| record.public)
-            || secret.is_some_and(|secret| self.use_secret(fingerprint, secret))
+    /// The full fingerprint of the image that a caller who is not trusted means and may see: a public one, by any
+    /// beginning that no other public one has, or a private one in full and by its secret, which ends with its
+    /// first use. Its operation can be read for a few seconds more, and for so long the secret still holds:
+    /// whoever fetches an image looks at it first. Private images are as if they were not there.
+    pub fn find_visible(&self, wanted: &str, secret: Option<&str>) -> Result<String> {
+        let wanted = wanted.to_ascii_lowercase();
+        if secret.is_some_and(|secret| !secret.is_empty() && self.use_secret(&wanted, secret)) {
+            return Ok(wanted);
+        }
+        let public = self.engine.records.images.below(&wanted).into_iter().filter(|(_, record)| record.public);
+        one_of(&wanted, public).map(|(fingerprint, _)| fingerprint)
     }
 
     fn use_secret(&self, fingerprint: &str, secret: &str) -> bool {

@@ -60,7 +60,7 @@ impl Instances {
         let backup = if request.name.is_empty() { next_name(&existing, "backup%d") } else { request.name.clone() };
         // Some clients put the instance's name in front.
         let backup = backup.strip_prefix(&format!("{name}/")).unwrap_or(&backup).to_owned();
-        keys::names::check_snapshot(&backup)?;
+        keys::names::check_backup(&backup)?;
         if existing.contains(&backup) {
             return Err(Error::conflict(format!("Backup '{name}/{backup}' already exists")));
         }
@@ -148,7 +148,7 @@ impl Instances {
     /// Renames a backup.
     pub fn rename_backup(&self, name: &str, backup: &str, new: &str) -> Result<Arc<Operation>> {
         self.backup_record(name, backup)?;
-        keys::names::check_snapshot(new)?;
+        keys::names::check_backup(new)?;
         let (this, instance, backup, new) = (self.clone(), name.to_owned(), backup.to_owned(), new.to_owned());
         self.engine.operations.run(New::instance("Renaming backup", name), move |_| {
             let held = this.backup_record(&instance, &backup)?;

@@ -6,7 +6,7 @@ use api::instances::{ConsolePost, ExecControl};
 use serde_json::json;
 
 use super::Instances;
-use super::exec::window_size;
+use super::exec_control::window_size;
 use crate::error::Context;
 use crate::operations::{ControlMessage, ControlSink, DataStream, Endpoint, New, Operation, Sockets, StreamFds};
 use crate::{Error, Result};

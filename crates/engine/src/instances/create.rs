@@ -235,6 +235,7 @@ impl Instances {
         let _allocation = crate::sync::lock(&engine.id_allocation);
         volatile::IDMAP_BASE.set(&mut record.config, "");
         self.allocate_ids(name, &mut record)?;
+        engine.forget_logs(name);
         let pool = record.pool.clone();
         let mut changes = engine.records.changes();
         changes.insert(name, record.clone())?;

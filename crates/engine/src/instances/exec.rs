@@ -3,26 +3,24 @@
 use std::collections::BTreeMap;
 use std::io::PipeReader;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 
 use api::Config;
-use api::instances::{ExecControl, ExecPost};
+use api::instances::ExecPost;
 use runtime::{Container, ExecProcess, ExecSession, ExecSpec, ExecStdio, Recording};
 use serde_json::json;
 
 use super::Instances;
+use super::exec_control::Listener;
 use super::expand::expand_record;
 use crate::error::Context;
 use crate::live::Run;
-use crate::operations::{Class, ControlMessage, ControlSink, DataStream, Endpoint, New, Operation, Promise, Sockets, StreamFds};
+use crate::operations::{Class, DataStream, Endpoint, New, Operation, Promise, Sockets, StreamFds};
 use crate::{Error, Result};
 
 const SIGHUP: i32 = 1;
 const SIGKILL: i32 = 9;
-
-/// The command, known to the control stream once it runs.
-type Running = Arc<OnceLock<Arc<ExecProcess>>>;
 
 /// Standard output and error of a detached command, what records them, and the addresses of the records.
 type Output = ([OwnedFd; 2], Option<Recording>, BTreeMap<&'static str, String>);
@@ -116,7 +114,7 @@ impl Instances {
         let (stdout_peer, stdout) = std::io::pipe().context(PIPE)?;
         let (stderr_peer, stderr) = std::io::pipe().context(PIPE)?;
         let (finished, ending) = std::io::pipe().context(PIPE)?;
-        let running = Running::default();
+        let listener = Listener::default();
         let data = |read: Option<OwnedFd>, write: Option<OwnedFd>| -> Result<Endpoint> {
             Ok(Endpoint::Data(DataStream::ready(StreamFds { read, write, finished: Some(duplicate(&finished)?) })))
         };
@@ -124,12 +122,12 @@ impl Instances {
             ("0".to_owned(), data(None, Some(stdin_peer.into()))?),
             ("1".to_owned(), data(Some(stdout_peer.into()), None)?),
             ("2".to_owned(), data(Some(stderr_peer.into()), None)?),
-            ("control".to_owned(), Endpoint::Control(control(&running, duplicate(&finished)?, false))),
+            ("control".to_owned(), Endpoint::Control(listener.sink(duplicate(&finished)?, false))),
         ];
         let stdio = ExecStdio::Fds([stdin.into(), stdout.into(), stderr.into()]);
         self.exec_connected(name, endpoints.into(), move |operation| {
             let session = start(&run.container, &request, env, stdio)?;
-            follow(operation, run, session.process, &running, ending);
+            follow(operation, run, session.process, &listener, ending);
             Ok(())
         })
     }
@@ -137,10 +135,10 @@ impl Instances {
     /// One terminal, made when its stream is connected.
     fn exec_terminal(&self, name: &str, run: Arc<Run>, request: ExecPost, env: Config) -> Result<Arc<Operation>> {
         let (finished, ending) = std::io::pipe().context(PIPE)?;
-        let (running, promise) = (Running::default(), Promise::default());
+        let (listener, promise) = (Listener::default(), Promise::default());
         let endpoints = vec![
             ("0".to_owned(), Endpoint::Data(promise.stream())),
-            ("control".to_owned(), Endpoint::Control(control(&running, duplicate(&finished)?, true))),
+            ("control".to_owned(), Endpoint::Control(listener.sink(duplicate(&finished)?, true))),
         ];
         self.exec_connected(name, endpoints, move |operation| {
             let stdio = ExecStdio::Pty { width: request.width, height: request.height };
@@ -148,7 +146,7 @@ impl Instances {
             let pty = session.pty.ok_or_else(|| Error::internal("the command got no terminal"))?;
             let read = pty.try_clone().context("duplicate the terminal")?;
             promise.fulfil(StreamFds { read: Some(read), write: Some(pty), finished: Some(finished.into()) });
-            follow(operation, run, session.process, &running, ending);
+            follow(operation, run, session.process, &listener, ending);
             Ok(())
         })
     }
@@ -195,8 +193,8 @@ fn start(container: &Container, request: &ExecPost, env: Config, stdio: ExecStdi
 }
 
 /// Ends the operation with the command; `ending` tells the streams.
-fn follow(operation: &Arc<Operation>, run: Arc<Run>, process: Arc<ExecProcess>, running: &Running, ending: std::io::PipeWriter) {
-    drop(running.set(process.clone()));
+fn follow(operation: &Arc<Operation>, run: Arc<Run>, process: Arc<ExecProcess>, listener: &Listener, ending: std::io::PipeWriter) {
+    listener.begin(process.clone());
     let operation = operation.clone();
     process.on_end(move |code| {
         drop(ending);
@@ -213,43 +211,6 @@ fn told(run: &Run, code: i32) -> Result<()> {
     let name = run.container.name();
     Err(Error::bad_request(format!("The session was ended: `{name}` stops with its running state saved"))
         .hint(format!("after `lxc start {name}`, `lxc exec` begins another; what is to go on should be a service of the instance")))
-}
-
-fn control(running: &Running, finished: OwnedFd, has_terminal: bool) -> ControlSink {
-    let running = running.clone();
-    let handler = move |message: ControlMessage<'_>| {
-        let Some(process) = running.get() else { return };
-        let result = match message {
-            ControlMessage::Text(text) => obey(process, text, has_terminal),
-            ControlMessage::Lost => process.signal(SIGKILL),
-            ControlMessage::Closed => {
-                process.release_terminal();
-                Ok(())
-            }
-        };
-        if let Err(error) = result {
-            tracing::debug!("control message: {error}");
-        }
-    };
-    ControlSink { handler: Box::new(handler), finished: Some(finished) }
-}
-
-/// Carries out one message; what does not parse is ignored, as LXD does.
-fn obey(process: &ExecProcess, text: &str, has_terminal: bool) -> std::result::Result<(), runtime::Error> {
-    let Ok(message) = serde_json::from_str::<ExecControl>(text) else { return Ok(()) };
-    match message.command.as_str() {
-        "window-resize" if has_terminal => match window_size(&message.args) {
-            Some((width, height)) => process.resize(width, height),
-            None => Ok(()),
-        },
-        "signal" if (1..=64).contains(&message.signal) => process.signal(message.signal),
-        _ => Ok(()),
-    }
-}
-
-pub(super) fn window_size(args: &Config) -> Option<(u16, u16)> {
-    let number = |key: &str| args.get(key).and_then(|text| text.parse::<u16>().ok()).filter(|number| *number > 0);
-    number("width").zip(number("height"))
 }
 
 fn duplicate(pipe: &PipeReader) -> Result<OwnedFd> {

@@ -25,7 +25,7 @@ impl Instances {
     pub fn read_file(&self, name: &str, path: &str) -> Result<FileEntry> {
         let tree = self.tree(name, path)?;
         let stat = tree.files.stat(path).map_err(|error| file_error(error, path))?;
-        let entry = |content| FileEntry { uid: stat.uid, gid: stat.gid, mode: stat.mode & 0o7777, size: stat.size, content };
+        let entry = |content| FileEntry { uid: stat.uid, gid: stat.gid, mode: stat.mode & 0o7777, size: Some(stat.size), content };
         match stat.kind {
             FileKind::Directory => Ok(entry(FileContent::Directory(tree.files.list(path).map_err(|error| file_error(error, path))?))),
             FileKind::Symlink => Ok(entry(FileContent::Symlink(tree.files.read_link(path).map_err(|error| file_error(error, path))?))),
@@ -35,7 +35,7 @@ impl Instances {
                     uid: stat.uid,
                     gid: stat.gid,
                     mode: stat.mode & 0o7777,
-                    size: stat.size,
+                    size: (!sys::fs::has_made_up_sizes(&file).unwrap_or(false)).then_some(stat.size),
                     content: FileContent::File(OwnedFd::from(file)),
                 })
             }
@@ -48,18 +48,18 @@ impl Instances {
         if tree.files.kind(path) == Some(FileKind::Directory) {
             return Err(Error::bad_request("Path already exists as a directory"));
         }
-        let file = tree.files.write(path, attrs(attributes), append).map_err(|error| file_error(error, path))?;
+        let file = tree.files.write(path, attrs(attributes), append).map_err(|error| making_error(error, path))?;
         Ok(OwnedFd::from(file))
     }
 
     /// Makes a directory; an existing one gets the attributes.
     pub fn make_directory(&self, name: &str, path: &str, attributes: FileAttributes) -> Result<()> {
-        self.tree(name, path)?.files.mkdir(path, attrs(attributes)).map_err(|error| file_error(error, path))
+        self.tree(name, path)?.files.mkdir(path, attrs(attributes)).map_err(|error| making_error(error, path))
     }
 
     /// Makes a symbolic link.
     pub fn make_symlink(&self, name: &str, path: &str, target: &str, attributes: FileAttributes) -> Result<()> {
-        self.tree(name, path)?.files.symlink(path, target, attrs(attributes)).map_err(|error| file_error(error, path))
+        self.tree(name, path)?.files.symlink(path, target, attrs(attributes)).map_err(|error| making_error(error, path))
     }
 
     /// Deletes a file or an empty directory.
@@ -106,6 +106,15 @@ fn unreachable(error: runtime::Error, name: &str) -> Error {
         _ => ErrorKind::Internal,
     };
     Error::new(kind, format!("reach the files of `{name}`")).caused_by(error)
+}
+
+/// What is to be made is missing where its directory is.
+fn making_error(error: runtime::Error, path: &str) -> Error {
+    if error.is_not_found() {
+        let parent = path.trim_end_matches('/').rsplit_once('/').map_or("/", |(parent, _)| parent);
+        return Error::not_found(format!("{path}: there is no directory {parent}")).hint("`lxc file push --create-dirs` makes it");
+    }
+    file_error(error, path)
 }
 
 fn file_error(error: runtime::Error, path: &str) -> Error {

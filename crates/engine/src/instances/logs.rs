@@ -11,7 +11,7 @@ use crate::{Error, ErrorKind, Result};
 /// Most files listed of one instance.
 const MAX_FILES: usize = 10_000;
 /// Logs that the runtime keeps writing: not to be deleted.
-const KEPT: &[&str] = &["lxc.log", "lxc.conf", "monitor.log", "console.log"];
+pub(crate) const KEPT: &[&str] = &["lxc.log", "lxc.conf", "monitor.log", "console.log"];
 
 impl Instances {
     /// Names of the log files of an instance.

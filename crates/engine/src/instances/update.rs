@@ -25,15 +25,9 @@ use crate::undo::Undo;
 use crate::{Error, ErrorKind, Result, etag, host, patch};
 
 /// Volatile keys that a request cannot lose by leaving them out: without them the instance would
-/// forget what it is.
-const STICKY: &[&str] = &[
-    volatile::APPLY_TEMPLATE.name,
-    volatile::BASE_IMAGE.name,
-    volatile::IDMAP_BASE.name,
-    volatile::LAST_STATE_IDMAP.name,
-    volatile::LAST_STATE_POWER.name,
-    volatile::UUID.name,
-];
+/// forget what it is. All others stay only where a request names no volatile key whatever: then its
+/// sender does not know them, and does not mean that cards get new addresses.
+const STICKY: &[&str] = &[volatile::IDMAP_BASE.name, volatile::LAST_STATE_IDMAP.name, volatile::LAST_STATE_POWER.name, volatile::UUID.name];
 
 impl Instances {
     /// Replaces the writable parts, or restores a snapshot (`restore` not empty).
@@ -252,11 +246,11 @@ impl Instances {
 fn requested(held: &Held<InstanceRecord>, request: InstancePut) -> InstanceRecord {
     let mut record = InstanceRecord::clone(&held.record);
     let (mut config, mut devices) = (request.config, request.devices);
-    for key in STICKY {
-        if let Some(value) = held.config.get(*key)
-            && !config.contains_key(*key)
-        {
-            config.insert((*key).to_owned(), value.clone());
+    let is_volatile = |key: &str| key.starts_with(volatile::PREFIX);
+    let knows_volatile = config.keys().any(|key| is_volatile(key));
+    for (key, value) in held.config.iter().filter(|(key, _)| is_volatile(key)) {
+        if !knows_volatile || STICKY.contains(&key.as_str()) {
+            config.entry(key.clone()).or_insert_with(|| value.clone());
         }
     }
     config.remove(volatile::LAST_STATE_READY.name);

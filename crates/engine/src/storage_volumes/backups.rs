@@ -50,7 +50,7 @@ impl StorageVolumes {
         let backup = if request.name.is_empty() { next_snapshot_name(&existing, "backup%d") } else { request.name.clone() };
         // Some clients put the volume's name in front.
         let backup = backup.strip_prefix(&format!("{name}/")).unwrap_or(&backup).to_owned();
-        keys::names::check_snapshot(&backup)?;
+        keys::names::check_backup(&backup)?;
         if existing.contains(&backup) {
             return Err(Error::conflict(format!("Backup '{name}/{backup}' already exists")));
         }
@@ -146,7 +146,7 @@ impl StorageVolumes {
     /// Renames a backup.
     pub fn rename_backup(&self, name: &str, backup: &str, new: &str) -> Result<Arc<Operation>> {
         self.backup_record(name, backup)?;
-        keys::names::check_snapshot(new)?;
+        keys::names::check_backup(new)?;
         let (this, volume, backup, new) = (self.clone(), name.to_owned(), backup.to_owned(), new.to_owned());
         self.engine.operations.run(New::volume("Renaming backup", &self.pool, name), move |_| {
             let held = this.backup_record(&volume, &backup)?;

@@ -198,7 +198,7 @@ fn value(guest: &Guest, key: &str) -> Outcome {
 
 /// An image as the host's API exports it.
 async fn image(guest: Guest, call: Call) -> Outcome {
-    let response = crate::router::blocking(move || crate::resources::export_reply(guest.image(&call.param)?)).await?;
+    let response = crate::router::blocking(move || crate::resources::export_reply(guest.image(&call.param)?, "")).await?;
     call.connected.last()?;
     Ok(response)
 }

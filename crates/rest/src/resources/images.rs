@@ -19,6 +19,7 @@ use crate::endpoint::{Endpoint, HttpRequest, Outcome, row};
 use crate::envelope;
 use crate::error::Error;
 use crate::filter::{FILTER, Filter};
+use crate::range;
 use crate::request::{Request, looks_like_object};
 use crate::router::{blocking, read_body};
 use crate::shape::Parameter;
@@ -81,15 +82,14 @@ fn is_visible(request: &Request, image: &Image) -> bool {
     image.public || request.caller.is_trusted()
 }
 
-/// The image of the path. A stranger must name it in full, and learns no more of a private one than of one that
-/// is not there.
+/// The image of the path. A stranger learns no more of a private one than of one that is not there.
 fn find(request: &Request) -> Result<engine::Tagged<Image>, Error> {
     let images = request.engine.images();
     let wanted = request.param("fingerprint");
-    if !request.caller.is_trusted() && !images.is_visible(wanted, request.query("secret")) {
-        return Err(Error::not_found());
+    if request.caller.is_trusted() {
+        return Ok(images.get(wanted)?);
     }
-    Ok(images.get(wanted)?)
+    Ok(images.get(&images.find_visible(wanted, request.query("secret"))?)?)
 }
 
 fn get(request: &Request) -> Outcome {
@@ -226,13 +226,13 @@ fn properties_of(headers: &HeaderMap) -> Result<api::Config, Error> {
 // ---- download --------------------------------------------------------------------------------
 
 fn export(request: &Request) -> Outcome {
-    export_reply(request.engine.images().export(&find(request)?.value.fingerprint)?)
+    export_reply(request.engine.images().export(&find(request)?.value.fingerprint)?, range::of(request))
 }
 
-/// An image's one file, or both as parts of a form.
-pub(crate) fn export_reply(export: Export) -> Outcome {
+/// An image's one file, or the `range` of it that was asked for; or both files as parts of a form.
+pub(crate) fn export_reply(export: Export, range: &str) -> Outcome {
     match <[ExportFile; 1]>::try_from(export.files) {
-        Ok([file]) => Ok(transfer::raw(Body::from_stream(content(file.file, file.size)), file.size, Some(&file.filename))),
+        Ok([file]) => range::reply(range, File::from(file.file), file.size, &file.filename),
         Err(files) => split_reply(&export.fingerprint, files),
     }
 }

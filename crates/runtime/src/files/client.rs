@@ -80,7 +80,9 @@ impl FileTree {
     /// Files of a stopped container. `idmapped`: ids on disk are the guest's already.
     pub fn stopped(rootfs: &Rootfs, idmap: &IdMap, idmapped: bool) -> Result<Self> {
         let ids = if idmapped { IdMap::default() } else { idmap.clone() };
-        Ok(Self(Access::Stopped { root: stopped::open_rootfs(rootfs)?, ids }))
+        // As in a running one, paths in errors are the guest's.
+        let root = stopped::open_rootfs(rootfs)?.shown_as("/");
+        Ok(Self(Access::Stopped { root, ids }))
     }
 
     pub(crate) fn running(helper: Helper) -> Self {
