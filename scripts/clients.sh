@@ -1,12 +1,12 @@
 #!/bin/bash
-# Gets the clients that others wrote and that the tests drive this daemon with: `lxc` 5.0.2 of Debian's
-# package lxd-client, and pylxd. Neither is installed: both are unpacked below target/testkit/clients.
+# Gets what others wrote and the tests need: clients that drive this daemon, which are `lxc` 5.0.2 of Debian's package
+# lxd-client, and pylxd; and what judges its OpenAPI document. Nothing is installed: all is unpacked below
+# target/testkit/clients.
 #
 # Does nothing when they are there.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 place=$(cd "$here/.." && pwd)/target/testkit/clients
-requirements=$here/clients/pylxd.txt
 
 fail() {
     echo "clients: $*" >&2
@@ -43,17 +43,19 @@ get_lxc() {
     echo "clients: unpacked lxc $version of the package lxd-client"
 }
 
-get_pylxd() {
-    ! cmp --silent "$requirements" "$place/pylxd/requirements.txt" || return 0
-    python3 -m pip --quiet --disable-pip-version-check install --no-compile --require-hashes \
-        --requirement "$requirements" --target "$temporary/pylxd" 2> "$temporary/log" || {
+# Python packages, as a list of them says.
+get_python() {
+    local name=$1 requirements=$here/clients/$1.txt
+    ! cmp --silent "$requirements" "$place/$name/requirements.txt" || return 0
+    python3 -m pip --quiet --disable-pip-version-check install --no-compile --no-deps --require-hashes \
+        --requirement "$requirements" --target "$temporary/$name" 2> "$temporary/log" || {
         cat "$temporary/log" >&2
-        fail "pip could not download pylxd"
+        fail "pip could not download $name"
     }
-    cp "$requirements" "$temporary/pylxd/requirements.txt"
-    rm -rf "$place/pylxd"
-    mv "$temporary/pylxd" "$place/pylxd"
-    echo "clients: installed $(grep -o '^pylxd==[0-9.]*' "$requirements") for the tests"
+    cp "$requirements" "$temporary/$name/requirements.txt"
+    rm -rf "${place:?}/$name"
+    mv "$temporary/$name" "$place/$name"
+    echo "clients: installed $(grep -o "^[a-z-]*$name[a-z-]*==[0-9.]*" "$requirements") for the tests"
 }
 
 mkdir -p "$place"
@@ -61,4 +63,5 @@ mkdir -p "$place"
 temporary=$(mktemp -d "$place/.new.XXXXXX")
 trap 'rm -rf "$temporary"' EXIT
 get_lxc
-get_pylxd
+get_python pylxd
+get_python openapi

@@ -1,7 +1,11 @@
 //! Instances: system containers.
 
+mod full;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use full::Outline;
 
 use crate::{Config, Devices, StatusCode, Timestamp, null_default};
 
@@ -52,8 +56,8 @@ pub struct Instance {
 }
 
 /// An instance with all that `recursion=2` adds.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[schemars(default)]
 pub struct InstanceFull {
     /// The instance.
     #[serde(flatten)]

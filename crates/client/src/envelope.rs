@@ -81,6 +81,26 @@ pub(crate) fn parse(request: &str, status: u16, body: &[u8]) -> Result<Reply> {
     })
 }
 
+/// The payload of a reply that is not an error, read in one go with the envelope: a long list is looked at once.
+pub(crate) fn payload<T: DeserializeOwned>(request: &str, status: u16, body: &[u8]) -> Result<T> {
+    #[derive(Deserialize)]
+    #[serde(bound = "T: DeserializeOwned")]
+    struct Whole<T> {
+        #[serde(rename = "type", default)]
+        kind: String,
+        #[serde(default = "Option::default")]
+        metadata: Option<T>,
+    }
+    if status < 400
+        && let Ok(Whole { kind, metadata: Some(value) }) = serde_json::from_slice(body)
+        && kind != "error"
+    {
+        return Ok(value);
+    }
+    // What is not as usual is looked at part by part, to tell what it is.
+    parse(request, status, body)?.metadata()
+}
+
 /// What to show of an error reply that is not JSON.
 fn plain_text(status: u16, body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(500)]).trim().to_owned();
@@ -98,6 +118,24 @@ mod tests {
         assert_eq!(reply.metadata::<Vec<String>>().expect("list"), ["a", "b"]);
         assert!(reply.metadata::<u32>().is_err());
         assert!(reply.operation().is_err());
+    }
+
+    #[test]
+    fn payloads_are_read_with_their_envelopes() {
+        let sync = br#"{"metadata":["a","b"],"type":"sync","operation":"","error":""}"#;
+        assert_eq!(payload::<Vec<String>>("GET /1.0", 200, sync).expect("list"), ["a", "b"]);
+        let nothing = br#"{"type":"sync","metadata":null}"#;
+        assert_eq!(payload::<Option<u32>>("GET /x", 200, nothing).expect("nothing"), None);
+        let wrong = payload::<Vec<u32>>("GET /x", 200, sync).expect_err("texts");
+        assert!(wrong.kind() == Kind::Transport && wrong.to_string().contains("expected u32"), "{wrong}");
+        let errors = [
+            (200, &br#"{"type":"error","error":"no","error_code":403,"metadata":["a"]}"#[..]),
+            (403, &br#"{"error":"no","metadata":["a"]}"#[..]),
+        ];
+        for (status, body) in errors {
+            let error = payload::<Vec<String>>("GET /x", status, body).expect_err("error");
+            assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Forbidden, "no"));
+        }
     }
 
     #[test]

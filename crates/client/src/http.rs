@@ -8,11 +8,12 @@ use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HOST, HeaderName, Header
 use hyper::{HeaderMap, Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::body::{Body, HttpBody};
 use crate::envelope::{self, Reply};
 use crate::error::{Error, Result};
-use crate::{Client, Sink};
+use crate::{Client, Sink, Tagged};
 
 pub(crate) type Sender = http1::SendRequest<HttpBody>;
 
@@ -126,6 +127,11 @@ impl Download {
         self.header(CONTENT_LENGTH.as_str())?.parse().ok()
     }
 
+    /// `ETag`, without its quotes.
+    fn etag(&self) -> Option<String> {
+        self.header(ETAG.as_str()).map(|tag| tag.trim_matches('"').to_owned())
+    }
+
     /// The next piece of the body, `None` at its end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
         while let Some(frame) = self.body.frame().await {
@@ -176,13 +182,20 @@ impl Client {
     /// Sends a request and reads the envelope of its reply.
     pub async fn request(&self, request: Request) -> Result<Reply> {
         let download = self.exchange(request).await?;
-        let header = |name: HeaderName| download.header(name.as_str()).map(str::to_owned);
-        let (etag, location, status, title) = (header(ETAG), header(LOCATION), download.status, download.request.clone());
+        let (etag, location) = (download.etag(), download.header(LOCATION.as_str()).map(str::to_owned));
+        let (status, title) = (download.status, download.request.clone());
         let body = download.bytes(REPLY_LIMIT_BYTES).await?;
         let mut reply = envelope::parse(&title, status, &body)?;
-        reply.etag = etag.map(|tag| tag.trim_matches('"').to_owned());
-        reply.location = location;
+        (reply.etag, reply.location) = (etag, location);
         Ok(reply)
+    }
+
+    /// Sends a request and reads the payload of its reply.
+    pub(crate) async fn payload<T: DeserializeOwned>(&self, request: Request) -> Result<Tagged<T>> {
+        let download = self.exchange(request).await?;
+        let (etag, status, title) = (download.etag(), download.status, download.request.clone());
+        let body = download.bytes(REPLY_LIMIT_BYTES).await?;
+        Ok(Tagged { value: envelope::payload(&title, status, &body)?, etag })
     }
 
     /// Sends a request whose reply is not an envelope; an error reply becomes an [`Error`].

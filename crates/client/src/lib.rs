@@ -88,8 +88,7 @@ impl Client {
 
     /// `GET` with the `ETag` that a following change should send back.
     pub async fn get_tagged<T: DeserializeOwned>(&self, path: &str) -> Result<Tagged<T>> {
-        let reply = self.request(Request::new(Method::GET, path)).await?;
-        Ok(Tagged { value: reply.metadata()?, etag: reply.etag })
+        self.payload(Request::new(Method::GET, path)).await
     }
 
     /// `PUT`; with `etag`, only if the resource is still as it was read.

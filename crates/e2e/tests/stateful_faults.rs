@@ -216,7 +216,8 @@ fn criu_is_killed_while_it_saves() {
         restart_daemon_with(&sandbox, point);
         let client = in_background(&sandbox, args);
         let criu = dumping(&sandbox);
-        wait_until("all being saved", LONG, || sandbox.sh_ok("cat $LXD_DIR/logs/c1/stateful-dump.log").contains("post-dump"));
+        // The last image that CRIU writes.
+        wait_until("all being saved", LONG, || state_dir(&sandbox, "c1").join("inventory.img").exists());
         kill(&sandbox, criu);
         failure(client).expect("it fails");
         assert_goes_on(&sandbox, "c1", pid, point);

@@ -52,6 +52,11 @@ impl Filters {
         Self(filters.into_iter().filter_map(compile).collect())
     }
 
+    /// Whether any of them is on more than names.
+    pub fn ask_for_keys(&self) -> bool {
+        self.0.iter().any(|filter| matches!(filter, Filter::Key { .. }))
+    }
+
     /// Whether an instance is shown. A name that fits as an expression settles it.
     pub fn fits_instance(&self, instance: &Instance) -> bool {
         for filter in &self.0 {

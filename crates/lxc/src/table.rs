@@ -1,5 +1,7 @@
 //! Tables as `lxc` draws them, and the same rows as CSV or compact text.
 
+use std::borrow::Cow;
+
 use crate::output;
 
 /// Rows under headers.
@@ -19,7 +21,14 @@ impl Table {
     /// Adds a row: one cell a column, cells may have several lines. What would steer a terminal is
     /// shown instead.
     pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
-        self.rows.push(cells.into_iter().map(|cell| output::safe(&cell.into()).into_owned()).collect());
+        let shown = |cell: S| {
+            let cell = cell.into();
+            match output::safe(&cell) {
+                Cow::Owned(shown) => shown,
+                Cow::Borrowed(_) => cell,
+            }
+        };
+        self.rows.push(cells.into_iter().map(shown).collect());
     }
 
     /// Colours cells by the escape code that `colour` gives.
@@ -40,12 +49,16 @@ impl Table {
     pub fn bordered(&self) -> String {
         let widths = self.widths();
         let rule = self.rule(&widths);
-        let mut text = rule.clone();
+        let mut text = String::with_capacity(2 * rule.len() * (self.rows.len() + 2));
+        text.push_str(&rule);
         text.push('|');
         for (header, width) in self.headers.iter().zip(&widths) {
             let blank = width - width_of(header);
             let left = blank / 2;
-            text.push_str(&format!(" {}{header}{} |", " ".repeat(left), " ".repeat(blank - left)));
+            push_blanks(&mut text, left + 1);
+            text.push_str(header);
+            push_blanks(&mut text, blank - left + 1);
+            text.push('|');
         }
         text.push('\n');
         text.push_str(&rule);
@@ -84,16 +97,23 @@ impl Table {
     }
 
     fn bordered_row(&self, text: &mut String, row: &[String], widths: &[usize]) {
-        let lines: Vec<Vec<&str>> = row.iter().map(|cell| cell.split('\n').collect()).collect();
-        for index in 0..lines.iter().map(Vec::len).max().unwrap_or(0) {
+        // What is left of each cell: the lines below the one being written.
+        let mut rest: Vec<Option<&str>> = row.iter().map(|cell| Some(cell.as_str())).collect();
+        while rest.iter().any(Option::is_some) {
             text.push('|');
-            for ((cell, width), header) in lines.iter().zip(widths).zip(&self.headers) {
-                let part = cell.get(index).copied().unwrap_or("");
-                let blanks = " ".repeat(width - width_of(part));
+            for ((cell, width), header) in rest.iter_mut().zip(widths).zip(&self.headers) {
+                let (part, below) = match cell.and_then(|cell| cell.split_once('\n')) {
+                    Some((part, below)) => (part, Some(below)),
+                    None => (cell.unwrap_or_default(), None),
+                };
+                *cell = below;
+                text.push(' ');
                 match self.colour.and_then(|colour| colour(header, part)) {
-                    Some(code) => text.push_str(&format!(" \x1b[{code}m{part}\x1b[0m{blanks} |")),
-                    None => text.push_str(&format!(" {part}{blanks} |")),
+                    Some(code) => text.extend(["\x1b[", code, "m", part, "\x1b[0m"]),
+                    None => text.push_str(part),
                 }
+                push_blanks(text, width - width_of(part) + 1);
+                text.push('|');
             }
             text.push('\n');
         }
@@ -120,6 +140,10 @@ impl Table {
     }
 }
 
+fn push_blanks(text: &mut String, count: usize) {
+    text.extend(std::iter::repeat_n(' ', count));
+}
+
 fn compact_line(text: &mut String, cells: &[&str], widths: &[usize]) {
     let mut line = String::new();
     for (cell, width) in cells.iter().zip(widths) {
@@ -138,7 +162,7 @@ fn csv_cell(cell: &str) -> String {
 }
 
 fn width_of(text: &str) -> usize {
-    text.chars().count()
+    if text.is_ascii() { text.len() } else { text.chars().count() }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ mod tests;
 
 pub use addr::{Addr, Route};
 pub use error::{Error, Result};
-pub use interfaces::{Interface, Tour, interfaces_in, tour};
+pub use interfaces::{Interface, Tour, interfaces_in, tours};
 pub use link::{BridgeOptions, Link, MacvlanSpec, Stats, VethSpec};
 pub use mac::{format_mac, parse_mac};
 pub use socket::Netlink;

@@ -5,8 +5,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use netlink_packet_core::{DecodeError, NLM_F_CREATE, NLM_F_EXCL, NlasIterator, parse_i32, parse_string, parse_u32};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage, LinkMessageBuffer, MacVlanMode,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask,
+    LinkFlags, LinkInfo, LinkMessage, LinkMessageBuffer, MacVlanMode,
 };
 use sys::Errno;
 
@@ -137,7 +137,9 @@ impl Netlink {
     /// All links of the namespace.
     pub fn link_list(&mut self) -> Result<Vec<Link>> {
         let purpose = Purpose { operation: "list", subject: "links" };
-        self.list(purpose, &RouteNetlinkMessage::GetLink(LinkMessage::default()), |kind, content| {
+        let mut message = LinkMessage::default();
+        message.attributes.push(brief());
+        self.list(purpose, &RouteNetlinkMessage::GetLink(message), |kind, content| {
             if kind == RTM_NEWLINK { parse_link(content).map(Some) } else { Ok(None) }
         })
     }
@@ -164,8 +166,9 @@ impl Netlink {
         self.get_link(Purpose { operation: "look up interface", subject: &subject }, message_for(index))
     }
 
-    fn get_link(&mut self, purpose: Purpose<'_>, message: LinkMessage) -> Result<Link> {
+    fn get_link(&mut self, purpose: Purpose<'_>, mut message: LinkMessage) -> Result<Link> {
         let mut found = None;
+        message.attributes.push(brief());
         self.get(purpose, RouteNetlinkMessage::GetLink(message), &mut |kind, content| {
             if kind == RTM_NEWLINK {
                 found = Some(parse_link(content)?);
@@ -310,6 +313,12 @@ impl Netlink {
             other => other,
         }
     }
+}
+
+/// Leaves the counters of each protocol out, which the kernel would have to add up over all processors.
+/// Those of the link itself are not among them.
+fn brief() -> LinkAttribute {
+    LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
 }
 
 fn message_for(index: u32) -> LinkMessage {

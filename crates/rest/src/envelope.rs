@@ -29,14 +29,15 @@ pub fn sync_with_etag<T: Serialize + ?Sized>(metadata: &T, etag: &str) -> Outcom
 /// A synchronous reply with a list, written element by element: a long one is never there as anything but its text.
 pub struct List<'a> {
     filter: &'a Filter,
-    body: Vec<u8>,
+    /// The elements that fit, with a comma after each.
+    elements: Vec<u8>,
     failed: Option<Error>,
 }
 
 impl<'a> List<'a> {
     /// An empty list of what fits.
     pub fn new(filter: &'a Filter) -> Self {
-        Self { filter, body: SYNC_HEAD.to_vec(), failed: None }
+        Self { filter, elements: Vec::new(), failed: None }
     }
 
     /// Adds an element, if it fits.
@@ -45,18 +46,30 @@ impl<'a> List<'a> {
         self.failed = self.failed.take().or(written.err());
     }
 
+    /// Adds the elements of another list.
+    pub fn append(&mut self, other: List<'_>) {
+        self.elements.extend_from_slice(&other.elements);
+        self.failed = self.failed.take().or(other.failed);
+    }
+
     fn write<T: Serialize>(&mut self, element: &T) -> Result<(), Error> {
-        self.body.push(if self.body.len() == SYNC_HEAD.len() { b'[' } else { b',' });
-        serde_json::to_writer(&mut self.body, element).map_err(|error| Error::internal(format!("write the reply: {error}")))
+        serde_json::to_writer(&mut self.elements, element).map_err(|error| Error::internal(format!("write the reply: {error}")))?;
+        self.elements.push(b',');
+        Ok(())
     }
 
     /// The reply.
     pub fn finish(mut self) -> Outcome {
-        if self.body.len() == SYNC_HEAD.len() {
-            self.body.push(b'[');
+        if let Some(error) = self.failed {
+            return Err(error);
         }
-        self.body.extend_from_slice(b"]}\n");
-        self.failed.map_or_else(|| Ok(respond(StatusCode::OK, self.body)), Err)
+        self.elements.pop();
+        let mut body = Vec::with_capacity(SYNC_HEAD.len() + self.elements.len() + 4);
+        body.extend_from_slice(SYNC_HEAD);
+        body.push(b'[');
+        body.extend_from_slice(&self.elements);
+        body.extend_from_slice(b"]}\n");
+        Ok(respond(StatusCode::OK, body))
     }
 }
 
@@ -153,6 +166,23 @@ mod tests {
             "{\"type\":\"sync\",\"status\":\"Success\",\"status_code\":200,\"operation\":\"\",\"error_code\":0,\"error\":\"\",\"metadata\":[\"/1.0\"]}\n"
         );
         assert!(text(empty().expect("reply")).await.ends_with("\"metadata\":{}}\n"));
+    }
+
+    #[tokio::test]
+    async fn lists_golden() {
+        let everything = Filter::default();
+        let list = |parts: &[&[u32]]| {
+            let mut list = List::new(&everything);
+            for elements in parts {
+                let mut part = List::new(&everything);
+                elements.iter().for_each(|element| part.push(element));
+                list.append(part);
+            }
+            list.finish().expect("reply")
+        };
+        for (parts, expected) in [(&[][..], "[]"), (&[&[][..], &[]], "[]"), (&[&[1, 2][..], &[], &[3]], "[1,2,3]")] {
+            assert!(text(list(parts)).await.ends_with(&format!("\"error\":\"\",\"metadata\":{expected}}}\n")), "{parts:?}");
+        }
     }
 
     #[tokio::test]

@@ -248,11 +248,13 @@ impl Container {
         self.ask(&MonitorRequest::ConsoleResize { width, height }).map(drop)
     }
 
-    /// What it uses now; best effort.
-    pub fn usage(&self, tour: &mut netlink::Tour) -> Usage {
-        let interfaces =
-            self.network_namespace().and_then(|fd| tour.interfaces_in(fd.as_fd()).map_err(|error| Error::Network(error.to_string())));
-        Usage { counters: self.groups.counters(), interfaces: interfaces.unwrap_or_default() }
+    /// What it uses now; best effort. Without a tour nothing is known of its interfaces.
+    pub fn usage(&self, tour: Option<&mut netlink::Tour>) -> Usage {
+        let look = |tour: &mut netlink::Tour| {
+            let namespace = self.network_namespace()?;
+            tour.interfaces_in(namespace.as_fd()).map_err(|error| Error::Network(error.to_string()))
+        };
+        Usage { counters: self.groups.counters(), interfaces: tour.and_then(|tour| look(tour).ok()).unwrap_or_default() }
     }
 
     /// Memory, processor time and number of tasks alone, without a look at the network.

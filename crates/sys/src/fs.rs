@@ -4,7 +4,7 @@
 //! functions here follow symbolic links like any program does.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,14 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
 /// Reads a whole UTF-8 file.
 pub fn read_to_string(path: impl AsRef<Path>) -> Result<String> {
     fs::read_to_string(path.as_ref()).on_path("read", path.as_ref())
+}
+
+/// Reads a short text that the kernel makes, as cgroup and proc files have, in one `read(2)`: up to a page.
+pub fn read_kernel(path: impl AsRef<Path>) -> Result<String> {
+    let path = path.as_ref();
+    let mut page = [0; 4096];
+    let count = File::open(path).and_then(|mut file| file.read(&mut page)).on_path("read", path)?;
+    Ok(String::from_utf8_lossy(&page[..count]).into_owned())
 }
 
 /// Writes a file in place (truncating); for kernel files and scratch. Not durable.

@@ -11,7 +11,7 @@ fn place(name: &str) -> PathBuf {
 
 /// Whether the clients are there; says loudly that a test did not run where they are not.
 pub fn has_clients(test: &str) -> bool {
-    let missing = ["lxc", "pylxd"].into_iter().find(|name| !place(name).exists());
+    let missing = ["lxc", "pylxd", "openapi"].into_iter().find(|name| !place(name).exists());
     if let Some(name) = missing {
         skip(test, &format!("needs the client {name}: run scripts/clients.sh"));
     }
@@ -56,8 +56,20 @@ impl Sandbox {
     /// # Panics
     /// When it fails.
     pub fn pylxd_ok(&self, program: &str) -> String {
-        let path = format!("PYTHONPATH={}", place("pylxd").display());
-        let outcome = self.run_with_input("env", &[&path, "PYTHONDONTWRITEBYTECODE=1", "python3", "-"], program.as_bytes());
+        self.python_ok("pylxd", program, "")
+    }
+
+    /// Runs a Python program that judges OpenAPI documents, and reads `input`; it must succeed. Its output.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn openapi_ok(&self, program: &str, input: &str) -> String {
+        self.python_ok("openapi", program, input)
+    }
+
+    fn python_ok(&self, packages: &str, program: &str, input: &str) -> String {
+        let path = format!("PYTHONPATH={}", place(packages).display());
+        let outcome = self.run_with_input("env", &[&path, "PYTHONDONTWRITEBYTECODE=1", "python3", "-c", program], input.as_bytes());
         self.expect_ok(outcome)
     }
 }

@@ -1,6 +1,9 @@
 //! What is published of instances, and what a running one uses.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::ops::Range;
+use std::sync::OnceLock;
 
 use api::StatusCode;
 use api::instances::{Instance, InstanceFull};
@@ -12,10 +15,16 @@ use storage::VolumeRef;
 use super::Instances;
 use super::expand::expand_record;
 use super::update::tagged_parts;
-use crate::error::Context;
 use crate::live::Run;
 use crate::records::InstanceRecord;
-use crate::{Result, Tagged, etag};
+use crate::{Error, Result, Tagged, etag};
+
+/// What a look at a running instance costs, in looks at stopped ones.
+const WEIGHT_OF_RUNNING: usize = 16;
+/// So many stopped instances are worth a thread.
+const LEAST_SHARE: usize = 128;
+/// A list is shown by at most so many threads.
+const MAX_LOOKING_THREADS: usize = 4;
 
 impl Instances {
     /// Names, sorted.
@@ -28,10 +37,17 @@ impl Instances {
         self.engine.records.instances.all().into_iter().for_each(|(name, record)| show(self.render(name, &record)));
     }
 
-    /// The same with state and snapshots: what `recursion=2` shows.
-    pub fn each_full(&self, mut show: impl FnMut(InstanceFull) + Send) -> Result<()> {
+    /// The same with state and snapshots: what `recursion=2` shows. Some threads share them out, so that `show` is called
+    /// on each with a part of the list; gives what it makes of the parts, in order.
+    pub fn shares_full<T: Send>(&self, show: impl Fn(&mut dyn Iterator<Item = InstanceFull>) -> T + Sync) -> Vec<T> {
         let all = self.engine.records.instances.all();
-        on_tour(|tour| all.into_iter().for_each(|(name, record)| show(self.render_full(name, &record, tour))))
+        let weights = all.iter().map(|(name, _)| if self.status(name) == StatusCode::STOPPED { 1 } else { WEIGHT_OF_RUNNING });
+        let shares = share_out(&weights.collect::<Vec<_>>(), looking_threads());
+        netlink::tours(&shares, |share, tour| {
+            let mut tour = available(tour);
+            let mut instances = all[share.clone()].iter().map(|(name, record)| self.render_full(name.clone(), record, tour.as_deref_mut()));
+            show(&mut instances)
+        })
     }
 
     /// One instance.
@@ -43,13 +59,22 @@ impl Instances {
     /// One instance with state and snapshots.
     pub fn get_full(&self, name: &str) -> Result<InstanceFull> {
         let record = self.record(name)?;
-        on_tour(|tour| self.render_full(name.to_owned(), &record, tour))
+        self.look(name, |tour| self.render_full(name.to_owned(), &record, tour))
     }
 
     /// What an instance uses now.
     pub fn state(&self, name: &str) -> Result<InstanceState> {
         let record = self.record(name)?;
-        on_tour(|tour| self.state_of(name, &record, tour))
+        self.look(name, |tour| self.state_of(name, &record, tour))
+    }
+
+    /// Runs what looks into the networks of an instance: on a thread of its own if there is anything to look at.
+    fn look<T: Send>(&self, name: &str, work: impl Fn(Option<&mut Tour>) -> T + Sync) -> Result<T> {
+        if self.engine.live.get(name).is_none() {
+            return Ok(work(None));
+        }
+        let mut looks = netlink::tours(&[()], |(), tour| work(available(tour)));
+        looks.pop().ok_or_else(|| Error::internal("nobody looked at the instance"))
     }
 
     /// Running or not; in error where that cannot be found out.
@@ -86,7 +111,7 @@ impl Instances {
         }
     }
 
-    fn render_full(&self, name: String, record: &InstanceRecord, tour: &mut Tour) -> InstanceFull {
+    fn render_full(&self, name: String, record: &InstanceRecord, tour: Option<&mut Tour>) -> InstanceFull {
         let (state, snapshots) = (self.state_of(&name, record, tour), self.render_snapshots(&name));
         InstanceFull {
             backups: Some(self.render_backups(&name)),
@@ -96,7 +121,7 @@ impl Instances {
         }
     }
 
-    fn state_of(&self, name: &str, record: &InstanceRecord, tour: &mut Tour) -> InstanceState {
+    fn state_of(&self, name: &str, record: &InstanceRecord, tour: Option<&mut Tour>) -> InstanceState {
         let status_code = self.status(name);
         let stopped = InstanceState { status: status_code.text().to_owned(), status_code, ..InstanceState::default() };
         match self.engine.live.get(name).filter(|_| status_code != StatusCode::STOPPED) {
@@ -114,12 +139,34 @@ impl Instances {
     }
 }
 
-/// Runs what looks into the networks of running instances.
-fn on_tour<T: Send>(work: impl FnOnce(&mut Tour) -> T + Send) -> Result<T> {
-    netlink::tour(work).context("look at the networks of running instances")
+/// States are shown without networks where nobody can look at these.
+fn available(tour: netlink::Result<&mut Tour>) -> Option<&mut Tour> {
+    tour.inspect_err(|error| tracing::warn!("states are shown without networks: {error}")).ok()
 }
 
-fn used(run: &Run, tour: &mut Tour, base: InstanceState) -> InstanceState {
+/// How many threads look at instances at the same time: one for each processor, up to a bound.
+fn looking_threads() -> usize {
+    static THREADS: OnceLock<usize> = OnceLock::new();
+    *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, NonZero::get).min(MAX_LOOKING_THREADS))
+}
+
+/// Divides a list into at most so many parts of about the same weight, none of them lighter than is worth a thread.
+fn share_out(weights: &[usize], threads: usize) -> Vec<Range<usize>> {
+    let total: usize = weights.iter().sum();
+    let parts = (total / LEAST_SHARE).clamp(1, threads.max(1));
+    let mut shares = Vec::with_capacity(parts);
+    let (mut start, mut weight) = (0, 0);
+    for (index, one) in weights.iter().enumerate() {
+        weight += one;
+        if weight * parts >= total * (shares.len() + 1) {
+            shares.push(start..index + 1);
+            start = index + 1;
+        }
+    }
+    shares
+}
+
+fn used(run: &Run, tour: Option<&mut Tour>, base: InstanceState) -> InstanceState {
     let usage = run.container.usage(tour);
     let counters = &usage.counters;
     InstanceState {
@@ -166,4 +213,32 @@ pub(crate) fn interface(interface: netlink::Interface) -> (String, Network) {
 
 fn as_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_whole_and_even() {
+        let weights: Vec<usize> = (0..1100).map(|index| if index < 100 { WEIGHT_OF_RUNNING } else { 1 }).collect();
+        for threads in 1..=4 {
+            let shares = share_out(&weights, threads);
+            assert_eq!(shares.len(), threads);
+            let flat: Vec<usize> = shares.iter().cloned().flatten().collect();
+            assert_eq!(flat, (0..weights.len()).collect::<Vec<_>>(), "each once, in order");
+            let total: usize = weights.iter().sum();
+            for share in shares {
+                let weight: usize = weights[share].iter().sum();
+                assert!(weight.abs_diff(total / threads) <= WEIGHT_OF_RUNNING, "{weight} of {total} for one of {threads}");
+            }
+        }
+    }
+
+    #[test]
+    fn few_are_not_shared_out() {
+        assert_eq!(share_out(&[1; 200], 4), [0..200]);
+        assert_eq!(share_out(&[WEIGHT_OF_RUNNING], 0), [0..1]);
+        assert_eq!(share_out(&[], 4), []);
+    }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 use api::Timestamp;
-use api::instances::InstanceFull;
+use api::instances::{InstanceFull, Outline};
 use clap::Args;
 use client::path;
 
@@ -68,6 +68,8 @@ pub struct List {
 enum Needs {
     /// The record.
     Record,
+    /// The record with its configuration or devices.
+    Config,
     /// State or snapshots as well.
     Full,
 }
@@ -87,12 +89,12 @@ static COLUMNS: &[Column] = &[
     column('4', "IPV4", Needs::Full, |full| addresses(full, "inet")),
     column('6', "IPV6", Needs::Full, |full| addresses(full, "inet6")),
     column('a', "ARCHITECTURE", Needs::Record, |full| full.instance.architecture.clone()),
-    column('b', "STORAGE POOL", Needs::Record, storage_pool),
+    column('b', "STORAGE POOL", Needs::Config, storage_pool),
     column('c', "CREATED AT", Needs::Record, |full| date(full.instance.created_at)),
     column('d', "DESCRIPTION", Needs::Record, |full| full.instance.description.clone()),
     column('D', "DISK USAGE", Needs::Full, disk_usage),
-    column('f', "BASE IMAGE", Needs::Record, |full| base_image(full).chars().take(12).collect()),
-    column('F', "BASE IMAGE", Needs::Record, |full| base_image(full).to_owned()),
+    column('f', "BASE IMAGE", Needs::Config, |full| base_image(full).chars().take(12).collect()),
+    column('F', "BASE IMAGE", Needs::Config, |full| base_image(full).to_owned()),
     column('l', "LAST USED AT", Needs::Record, |full| date(full.instance.last_used_at)),
     column('L', "LOCATION", Needs::Record, |full| full.instance.location.clone()),
     column('m', "MEMORY USAGE", Needs::Full, |full| running(full, |state| units::size(state.memory.usage))),
@@ -113,7 +115,12 @@ impl List {
         let (client, filters) = self.client_and_filters(app)?;
         let is_full = format.is_structured() || columns.iter().any(|column| column.needs == Needs::Full);
         let url = format!("{}?recursion={}", path(&["instances"]), if is_full { 2 } else { 1 });
-        let mut instances: Vec<InstanceFull> = client.get(&url).await?;
+        let needs_config = format.is_structured() || filters.ask_for_keys() || columns.iter().any(|column| column.needs == Needs::Config);
+        let mut instances: Vec<InstanceFull> = if needs_config {
+            client.get(&url).await?
+        } else {
+            client.get::<Vec<Outline>>(&url).await?.into_iter().map(|Outline(full)| full).collect()
+        };
         instances.retain(|full| filters.fits_instance(&full.instance));
         format.write(&table(&columns, &instances), || Ok(serde_json::to_value(&instances)?))
     }

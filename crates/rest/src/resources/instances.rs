@@ -85,10 +85,17 @@ fn list(request: &Request) -> Outcome {
             return envelope::sync(&super::urls(request.flavour.url(), names));
         }
         1 => instances.each(|instance| list.push(&instance)),
-        _ => instances.each_full(|mut full| {
-            name_snapshots(request, &mut full);
-            list.push(&full);
-        })?,
+        _ => {
+            let parts = instances.shares_full(|instances| {
+                let mut part = envelope::List::new(&filter);
+                for mut full in instances {
+                    name_snapshots(request, &mut full);
+                    part.push(&full);
+                }
+                part
+            });
+            parts.into_iter().for_each(|part| list.append(part));
+        }
     }
     list.finish()
 }

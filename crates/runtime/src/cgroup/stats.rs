@@ -52,11 +52,11 @@ pub(super) fn read(groups: &Groups) -> Counters {
 }
 
 fn number(dir: &Path, file: &str) -> u64 {
-    sys::fs::read_to_string(dir.join(file)).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    sys::fs::read_kernel(dir.join(file)).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
 fn field(dir: &Path, file: &str, name: &str) -> u64 {
-    let text = sys::fs::read_to_string(dir.join(file)).unwrap_or_default();
+    let text = sys::fs::read_kernel(dir.join(file)).unwrap_or_default();
     text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0)
 }
 

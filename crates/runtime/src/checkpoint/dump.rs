@@ -124,6 +124,7 @@ impl Container {
         if request.after == After::Stop {
             return Ok(());
         }
+        routes::name_gateways(request.images)?;
         state.pack(request.images, request.packing)?;
         state.take_stock(request.images)?;
         state.checksums = state.checksums(request.images)?;
@@ -158,7 +159,7 @@ impl Container {
                     put_back(self.pid, &state.watches);
                     is_put_back = true;
                 }
-                let written = routes::name_gateways(request.images).and_then(|()| complete(state, request));
+                let written = if request.after == After::Stop { complete(state, request) } else { Ok(()) };
                 was_at_rest.store(true, Ordering::Relaxed);
                 // What `lxc exec` has started is none of CRIU's, and must not write either.
                 let sessions = if request.after == After::GoOn { self.stop_sessions() } else { Vec::new() };
@@ -357,17 +358,13 @@ impl Container {
     }
 }
 
-/// Completes the images, all of which are there, as a state.
+/// Completes the images of a container that ends, all of which are there, as a state.
 fn complete(state: &mut SavedState, request: &Checkpoint<'_>) -> Result<()> {
-    if request.after == After::Stop {
-        state.pack(request.images, request.packing)?;
-        state.remove_unpacked(request.images)?;
-    }
+    routes::name_gateways(request.images)?;
+    state.pack(request.images, request.packing)?;
+    state.remove_unpacked(request.images)?;
     state.take_stock(request.images)?;
-    match request.after {
-        After::GoOn => state.write(request.images),
-        After::Stop => state.write_unsealed(request.images),
-    }
+    state.write_unsealed(request.images)
 }
 
 /// Removes all images.

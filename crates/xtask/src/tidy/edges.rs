@@ -31,7 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("e2e", &["api", "client", "sys", "testkit"]),
     ("fuzztargets", FUZZED),
     ("testkit", &["api", "client", "sys"]),
-    ("xtask", &["keys", "sys", "testkit"]),
+    ("xtask", &["keys", "pki", "sys", "testkit"]),
 ];
 
 /// Crates whose readers of foreign bytes are fuzzed.
