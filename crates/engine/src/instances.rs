@@ -27,7 +27,7 @@ mod recovery;
 mod refresh;
 mod rename;
 mod restore;
-pub(crate) mod schedule;
+mod schedule;
 mod set_state;
 mod snapshot;
 mod spec;

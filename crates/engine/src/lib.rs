@@ -35,6 +35,7 @@ mod points;
 pub mod profiles;
 mod records;
 mod resources;
+mod schedule;
 pub mod server;
 mod slots;
 pub mod storage_pools;
