@@ -8,6 +8,7 @@
 //! [`Engine::images`], [`Engine::profiles`], [`Engine::networks`], [`Engine::storage_pools`],
 //! [`Engine::server`], [`Engine::certificates`].
 
+mod backups;
 pub mod certificates;
 mod configuration;
 mod criu;
