@@ -23,6 +23,7 @@ mod metadata;
 mod names;
 mod ownership;
 mod processors;
+mod reach;
 mod recovery;
 mod refresh;
 mod rename;
