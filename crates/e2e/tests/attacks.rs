@@ -222,11 +222,27 @@ fn a_fork_bomb_can_be_stopped() {
     let Some(sandbox) = Sandbox::start("a_fork_bomb_can_be_stopped", Options::default()) else { return };
     sandbox.build_busybox();
     sandbox.lxc_ok(&["launch", "busybox", "c1", "-c", "limits.processes=300"]);
+    groups_are_bounded(&sandbox);
     sandbox.exec_ok("c1", "(b() { b | b & }; b) > /dev/null 2>&1 &");
     std::thread::sleep(std::time::Duration::from_millis(500));
     let outcome = sandbox.lxc(&["stop", "--force", "c1"]);
     assert!(outcome.ok() && outcome.elapsed.as_secs() < 10, "{}", outcome.report());
     sandbox.finish();
+}
+
+/// Control groups take memory of the kernel: a guest makes so many of version 2, cannot say how many, and stops there.
+fn groups_are_bounded(sandbox: &Sandbox) {
+    let mounted = "awk '$3 == \"cgroup2\" { print $2; exit }' /proc/mounts";
+    let Some(unified) = Some(sandbox.sh_ok(mounted)).filter(|path| !path.is_empty()) else { return };
+    let group = sandbox.sh_ok(&format!("ls -d {unified}/lxd*/c1"));
+    let file = format!("{group}/cgroup.max.descendants");
+    assert_eq!(sandbox.sh_ok(&format!("cat {file}")), "10000");
+    let inside = sandbox.exec_ok("c1", mounted);
+    assert!(!sandbox.lxc(&["exec", "c1", "--", "sh", "-c", &format!("echo max > {inside}/cgroup.max.descendants")]).ok());
+    // The same bound, sooner reached.
+    sandbox.sh_ok(&format!("echo $(( $(sed -n 's/nr_descendants //p' {group}/cgroup.stat) + 3 )) > {file}"));
+    let bomb = format!("i=0; while [ $i -lt 9 ] && mkdir {inside}/bomb$i 2> /dev/null; do i=$((i + 1)); done; echo $i");
+    assert_eq!(sandbox.exec_ok("c1", &bomb), "3");
 }
 
 #[test]
@@ -463,5 +479,61 @@ fn directories_deeper_than_a_path() {
     sandbox.lxc_ok(&["delete", "c1", "c2", "c3"]);
     sandbox.lxc_ok(&["image", "delete", "deep"]);
     assert!(start.elapsed().as_secs() < 40, "{:?}", start.elapsed());
+    sandbox.finish();
+}
+
+/// A backup is foreign: what it reaches of the host is said, it does not start by itself, and what no request could set it cannot.
+#[test]
+fn a_backup_that_wants_the_host() {
+    let Some(sandbox) = Sandbox::start("a_backup_that_wants_the_host", Options::default()) else { return };
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["init", "busybox", "c1", "-c", "boot.autostart=true"]);
+    sandbox.lxc_ok(&["snapshot", "c1", "s1"]);
+    let dir = sandbox.dir().to_string_lossy().into_owned();
+    sandbox.lxc_ok(&["export", "c1", &format!("{dir}/c1.tar.gz")]);
+    sandbox.lxc_ok(&["delete", "c1"]);
+    sandbox.sh_ok("mkdir $SANDBOX_DIR/b && tar -xzf $SANDBOX_DIR/c1.tar.gz -C $SANDBOX_DIR/b");
+    let index = sandbox.dir().join("b/backup/index.yaml");
+    let original = std::fs::read_to_string(&index).expect("the index");
+    // Both records have the line: the first is the instance's, the last that is not expanded the snapshot's.
+    let with = |keys: &str, from: &str| {
+        let at = original.find(from).expect("the part of the records");
+        let line = "boot.autostart: 'true'\n";
+        let line = if original.contains(line) { line } else { "boot.autostart: \"true\"\n" };
+        let place = at + original[at..].find(line).expect("the key") + line.len();
+        let indent: String = original[..place].lines().last().unwrap_or_default().chars().take_while(|c| *c == ' ').collect();
+        let keys: String = keys.lines().map(|key| format!("{indent}{key}\n")).collect();
+        std::fs::write(&index, format!("{}{keys}{}", &original[..place], &original[place..])).expect("write");
+        sandbox.sh_ok("cd $SANDBOX_DIR/b && tar -czf ../evil.tar.gz backup/index.yaml backup");
+        sandbox.lxc(&["import", &format!("{dir}/evil.tar.gz")])
+    };
+    let (instance, snapshot) = ("  container:", "  snapshots:");
+    for (part, keys, said) in [
+        (instance, "raw.lxc: lxc.hook.pre-start = /bin/false", "lxc.hook"),
+        (snapshot, "raw.lxc: lxc.hook.pre-start = /bin/false", "lxc.hook"),
+        (snapshot, "security.no_such_key: x", "security.no_such_key"),
+    ] {
+        let refused = with(keys, part);
+        assert!(!refused.ok() && refused.stderr.contains(said), "{keys}: {}", refused.report());
+        assert_eq!(sandbox.lxc_ok(&["list", "--format", "csv"]), "");
+    }
+    // What a request may set is taken, and is not silent.
+    let taken = with("security.privileged: 'true'\nraw.idmap: both 0 0\nraw.apparmor: 'mount,'", snapshot);
+    assert!(taken.ok(), "{}", taken.report());
+    for said in
+        ["snapshot s1: security.privileged=true", "snapshot s1: raw.idmap=both 0 0", "raw.apparmor=mount,", "boot.autostart was left out"]
+    {
+        assert!(taken.stderr.contains(said), "{said}: {}", taken.report());
+    }
+    for path in ["1.0/instances/c1", "1.0/instances/c1/snapshots/s1"] {
+        let shown = sandbox.http("GET", &format!("/{path}"), None);
+        assert_eq!(shown.metadata()["config"].get("boot.autostart"), None, "{}", shown.body);
+    }
+    sandbox.lxc_ok(&["delete", "c1"]);
+    // And what reaches nothing starts with the daemon as it did.
+    let plain = sandbox.lxc(&["import", &format!("{dir}/c1.tar.gz")]);
+    assert!(plain.ok() && !plain.stderr.contains("Warning"), "{}", plain.report());
+    assert_eq!(sandbox.lxc_ok(&["config", "get", "c1", "boot.autostart"]), "true");
+    sandbox.lxc_ok(&["delete", "c1"]);
     sandbox.finish();
 }

@@ -9,6 +9,7 @@ mod clients;
 mod contract;
 mod debian;
 mod devices;
+mod exchange;
 mod files;
 mod guest_api;
 mod ids;

@@ -1,6 +1,9 @@
 //! Storage pools: made, used, full, removed; and what a launch from a cached image costs.
 
-use testkit::{Options, Sandbox};
+use std::time::Duration;
+
+use serde_json::json;
+use testkit::{Options, Sandbox, wait_until};
 
 #[test]
 fn pools_of_every_driver() {
@@ -50,14 +53,56 @@ fn pools_come_back_after_a_restart() {
     sandbox.finish();
 }
 
+/// Makes a subvolume in the directory that is descriptor 3, by perl of the host, whose root the guest sees at `/host`: as
+/// anybody would, or with quota groups of its own choice (none).
+const MAKE: &str = r#"exec 3< $1; echo '
+    $none = pack("Q9");
+    $request = "GROUPS" eq "own" ? 0x50009418 : 0x5000940e;
+    $args = $request == 0x5000940e ? pack("q a4088", 0, "NAME")
+        : pack("q Q6 a4040", 0, 0, 4, 72, unpack("Q", pack("p", $none)), 0, 0, "NAME");
+    syscall(16, 3, $request | UPPER << 32, $args) == 0 or die "ioctl: $!\n";' | chroot /host /usr/bin/perl"#;
+
+fn make_subvolume(sandbox: &Sandbox, dir: &str, name: &str, groups: &str) -> testkit::Outcome {
+    let upper = if groups == "hidden" { "1" } else { "0" };
+    let script = MAKE.replace("NAME", name).replace("GROUPS", if groups == "kept" { "kept" } else { "own" }).replace("UPPER", upper);
+    sandbox.lxc(&["exec", "c1", "--", "sh", "-c", &script, "sh", dir])
+}
+
 #[test]
 fn btrfs_quota_holds() {
     let Some(sandbox) = Sandbox::start("btrfs_quota_holds", Options::storage("btrfs")) else { return };
     sandbox.build_busybox();
-    sandbox.lxc_ok(&["launch", "busybox", "c1"]);
+    sandbox.lxc_ok(&["init", "busybox", "c1", "-c", "security.nesting=true"]);
     sandbox.lxc_ok(&["config", "device", "override", "c1", "root", "size=20MB"]);
-    let outcome = sandbox.lxc(&["exec", "c1", "--", "sh", "-c", "head -c 60000000 /dev/urandom > /root/big && sync"]);
-    assert!(!outcome.ok(), "the quota did not hold: {}", outcome.report());
+    sandbox.lxc_ok(&["config", "device", "add", "c1", "host", "disk", "source=/", "path=/host"]);
+    sandbox.lxc_ok(&["start", "c1"]);
+    let fits = |path: &str| {
+        let outcome = sandbox.lxc(&["exec", "c1", "--", "sh", "-c", &format!("head -c 60000000 /dev/urandom > {path} && sync")]);
+        sandbox.exec_ok("c1", &format!("rm -f {path}; sync"));
+        outcome.ok()
+    };
+    assert!(!fits("/root/big"), "the quota did not hold");
+    if cfg!(target_arch = "x86_64") && sandbox.sh("[ -x /usr/bin/perl ]").ok() {
+        // Subvolumes that it makes inside its own count, and those that would not it cannot make.
+        for (dir, name) in [("/root", "sub"), ("/root/sub", "deeper")] {
+            let made = make_subvolume(&sandbox, dir, name, "kept");
+            assert!(made.ok(), "{}", made.report());
+            assert!(!fits(&format!("{dir}/{name}/big")), "the quota did not hold in {dir}/{name}");
+        }
+        for groups in ["own", "hidden"] {
+            let refused = make_subvolume(&sandbox, "/root", "free", groups);
+            assert!(!refused.ok() && refused.stderr.contains("Operation not permitted"), "{groups}: {}", refused.report());
+        }
+        sandbox.exec_ok("c1", "head -c 12000000 /dev/urandom > /root/sub/deeper/kept && sync");
+        let state = sandbox.http("GET", "/1.0/instances/c1/state", None);
+        assert!(state.metadata()["disk"]["root"]["usage"].as_u64().is_some_and(|usage| usage > 10_000_000), "{}", state.body);
+        // Without a limit there is nothing to get around.
+        sandbox.lxc_ok(&["config", "device", "unset", "c1", "root", "size"]);
+        sandbox.lxc_ok(&["restart", "--force", "c1"]);
+        let made = make_subvolume(&sandbox, "/root", "free", "own");
+        assert!(made.ok(), "{}", made.report());
+    }
+    sandbox.lxc_ok(&["delete", "--force", "c1"]);
     sandbox.finish();
 }
 
@@ -101,7 +146,58 @@ fn a_full_disk_during_unpack_leaves_nothing() {
     assert!(said.to_lowercase().contains("disk space"), "{said}");
     assert_eq!(sandbox.state_of("c1"), "");
     assert!(before - free() < 2000, "{} kB stayed behind", before - free());
-    // And the rest still works.
+    // And the rest still works; what does not fit when it is packed leaves others their room, and nothing of itself.
     sandbox.launch_busybox("c2");
+    sandbox.exec_ok("c2", "head -c 30000000 /dev/urandom > /root/ballast");
+    sandbox.lxc_ok(&["stop", "--force", "c2"]);
+    let before = free();
+    let file = sandbox.dir().join("c2.tar.gz");
+    let said = sandbox.lxc_fails(&["export", "c2", &file.to_string_lossy()]);
+    assert!(said.contains("no more than 2 % of the file system"), "{said}");
+    assert!(before - free() < 2000 && before > 2000, "{} of {before} kB stayed behind", before - free());
+    assert_eq!(sandbox.sh_ok("ls $LXD_DIR/backups $LXD_DIR/storage-pools/default/containers-snapshots | grep -v : | grep . || true"), "");
+    sandbox.lxc_ok(&["start", "c2"]);
+    sandbox.exec_ok("c2", "rm /root/ballast");
+    sandbox.lxc_ok(&["export", "c2", &file.to_string_lossy()]);
+    sandbox.finish();
+}
+
+/// Backups and images that somebody does not wait for are given up at once, and nothing of them stays.
+#[test]
+fn packing_can_be_cancelled() {
+    let Some(sandbox) = Sandbox::start("packing_can_be_cancelled", Options::storage("btrfs")) else { return };
+    sandbox.build_busybox();
+    sandbox.launch_busybox("c1");
+    sandbox.lxc_ok(&["storage", "volume", "create", "default", "data"]);
+    sandbox.lxc_ok(&["storage", "volume", "attach", "default", "data", "c1", "/data"]);
+    // Many seconds of work for what compresses it, if it were not stopped.
+    sandbox.exec_ok("c1", "head -c 60000000 /dev/urandom > /root/ballast; cp /root/ballast /data/ballast");
+    let left =
+        "ls -A $LXD_DIR/backups $LXD_DIR/storage-pools/default/*-snapshots/* | grep -v : | grep . || true; ls $LXD_DIR/images | wc -l";
+    assert_eq!(sandbox.sh_ok(left), "1");
+    let volume_backups = "/1.0/storage-pools/default/volumes/custom/data/backups";
+    let image = json!({"compression_algorithm": "bzip2", "source": {"type": "instance", "name": "c1"}});
+    for (url, body) in [
+        ("/1.0/instances/c1/backups", json!({"compression_algorithm": "bzip2"})),
+        (volume_backups, json!({"compression_algorithm": "bzip2"})),
+        ("/1.0/images", image),
+    ] {
+        if url == "/1.0/images" {
+            sandbox.lxc_ok(&["stop", "--force", "c1"]);
+        }
+        let begun = sandbox.http("POST", url, Some(&body));
+        let operation = begun.body["operation"].as_str().expect("an operation").to_owned();
+        wait_until("it can be cancelled", Duration::from_secs(20), || {
+            sandbox.http("GET", &operation, None).metadata()["may_cancel"] == json!(true)
+        });
+        let cancelled = sandbox.http("DELETE", &operation, None);
+        assert_eq!(cancelled.status, 200, "{url}: {}", cancelled.body);
+        assert_eq!(sandbox.http("GET", &operation, None).metadata()["status"], "Cancelled", "{url}");
+        assert_eq!(sandbox.sh_ok(left), "1", "{url}: something is left");
+    }
+    assert_eq!(sandbox.http("GET", volume_backups, None).metadata(), &json!([]));
+    // What holds it is free again.
+    sandbox.lxc_ok(&["delete", "c1"]);
+    sandbox.lxc_ok(&["storage", "volume", "delete", "default", "data"]);
     sandbox.finish();
 }

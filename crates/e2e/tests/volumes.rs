@@ -352,3 +352,32 @@ fn interrupted_changes_are_taken_back() {
         sandbox.finish();
     }
 }
+
+/// A volume gets no other content while an instance that has it is about to run.
+#[test]
+fn a_restore_waits_for_a_start() {
+    let Some(sandbox) = Sandbox::start("a_restore_waits_for_a_start", Options::storage("dir")) else { return };
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["init", "busybox", "c1"]);
+    volume(&sandbox, "create default data");
+    volume(&sandbox, "snapshot default data");
+    volume(&sandbox, "attach default data c1 /data");
+    sandbox.stop_daemon();
+    sandbox.spawn_daemon_with_point("start.stored:pause");
+    sandbox.wait_daemon_ready();
+    let start = sandbox.http("PUT", "/1.0/instances/c1/state", Some(&json!({"action": "start", "timeout": 30})));
+    let operation = start.body["operation"].as_str().expect("an operation");
+    testkit::wait_until("the start is under way", std::time::Duration::from_secs(20), || {
+        let config = sandbox.http("GET", "/1.0/instances/c1", None);
+        config.metadata()["config"]["volatile.last_state.power"] == "RUNNING"
+    });
+    let refused = sandbox.http("PUT", &format!("{VOLUMES}/data"), Some(&json!({"restore": "snap0"})));
+    let said = refused.body["error"].as_str().unwrap_or_default();
+    assert!(refused.status == 400 && said.contains("instance 'c1' runs with it"), "{}", refused.body);
+    let end = sandbox.http("GET", &format!("{operation}/wait?timeout=60"), None);
+    assert_eq!(end.metadata()["status"], "Success", "{}", end.body);
+    assert_eq!(sandbox.exec_ok("c1", "touch /data/f && echo there"), "there");
+    sandbox.lxc_ok(&["delete", "--force", "c1"]);
+    volume(&sandbox, "delete default data");
+    sandbox.finish();
+}

@@ -198,7 +198,7 @@ impl Engine {
         if self.config.autostart {
             self.instances().autostart();
         }
-        crate::instances::schedule::start(&self);
+        crate::schedule::start(&self);
         *lock(&self.ready.done) = true;
         self.ready.changed.notify_all();
         tracing::info!("ready");

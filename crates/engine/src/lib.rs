@@ -8,6 +8,7 @@
 //! [`Engine::images`], [`Engine::profiles`], [`Engine::networks`], [`Engine::storage_pools`],
 //! [`Engine::server`], [`Engine::certificates`].
 
+mod backups;
 pub mod certificates;
 mod configuration;
 mod criu;
@@ -36,6 +37,7 @@ mod points;
 pub mod profiles;
 mod records;
 mod resources;
+mod schedule;
 pub mod server;
 mod slots;
 pub mod storage_pools;

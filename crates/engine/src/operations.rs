@@ -30,6 +30,8 @@ use crate::{Error, Result};
 const KEPT: Duration = Duration::from_secs(5);
 /// Most operations at a time, ended ones that are still kept included.
 const MAX_OPERATIONS: usize = 8192;
+/// How long whoever cancels waits for what is given up.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(10);
 /// Stack of an operation's thread, bytes (touched pages only are real memory).
 const STACK_BYTES: usize = 1 << 20;
 
@@ -359,6 +361,20 @@ impl Operation {
         lock(&self.state).cancel = Some(Box::new(hook));
     }
 
+    /// Does what `stop`, called from another thread, breaks off. Whoever cancels waits a while until nothing is left of it.
+    /// `work` is to [`Self::seal`] before its result counts.
+    pub(crate) fn breakable<T>(&self, stop: impl FnOnce() + Send + 'static, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        // It is over when this end of the channel goes, however that comes.
+        let (working, over) = std::sync::mpsc::channel::<()>();
+        self.on_cancel(move || {
+            stop();
+            let _ = over.recv_timeout(CANCEL_PATIENCE);
+        });
+        let result = work();
+        drop(working);
+        result
+    }
+
     /// From here on it cannot be cancelled any more. An error if it has been.
     pub(crate) fn seal(&self) -> Result<()> {
         let mut state = lock(&self.state);
@@ -459,6 +475,32 @@ mod tests {
         let token = operations.token(New::plain("Testing")).expect("token");
         token.cancel().expect("cancel");
         assert_eq!(token.status(), StatusCode::CANCELLED);
+    }
+
+    #[test]
+    fn what_is_broken_off_has_cleaned_up_when_it_is_cancelled() {
+        let operations = operations();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let cleaned = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (begun, running) = std::sync::mpsc::channel();
+        let flag = cleaned.clone();
+        let operation = operations
+            .run(New::plain("Testing"), move |operation| {
+                let work = || {
+                    begun.send(()).expect("send");
+                    stopped.recv().expect("stopped");
+                    std::thread::sleep(Duration::from_millis(50));
+                    flag.store(true, std::sync::atomic::Ordering::SeqCst);
+                    operation.seal().map(|()| None)
+                };
+                operation.breakable(move || stop.send(()).expect("send"), work)
+            })
+            .expect("run");
+        running.recv().expect("begun");
+        assert!(operation.render().may_cancel);
+        operation.cancel().expect("cancel");
+        assert!(cleaned.load(std::sync::atomic::Ordering::SeqCst));
+        assert_eq!(operation.status(), StatusCode::CANCELLED);
     }
 
     #[test]

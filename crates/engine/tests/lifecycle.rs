@@ -382,3 +382,49 @@ fn what_an_unreadable_record_speaks_of_stays() {
     assert!(refused.contains("instances/c1"), "{refused}");
     assert!(volumes.exists());
 }
+
+/// Snapshots of volumes are taken in the minutes that their schedule names, with the names and the time that the volume says.
+#[test]
+fn snapshots_of_volumes_by_schedule() {
+    let Some(helper) = helper() else {
+        writeln!(std::io::stdout(), "\nSKIP: snapshots_of_volumes_by_schedule: lxd-runtime is not built").expect("stdout");
+        return;
+    };
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let engine = open(dir.path(), &helper);
+    assert!(engine.wait_ready(Some(Duration::from_secs(30))));
+    let pool = StoragePoolsPost { name: "p".into(), driver: "dir".into(), ..Default::default() };
+    engine.storage_pools().create(pool).expect("pool");
+    let volumes = engine.storage_volumes("p").expect("volumes");
+    let make = |name: &str, config: &[(&str, &str)]| {
+        let config = config.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        volumes.create(api::storage_volumes::StorageVolumesPost { name: name.into(), config, ..Default::default() }).map(drop)
+    };
+    make("hourly", &[("snapshots.schedule", "@hourly"), ("snapshots.pattern", "auto%d"), ("snapshots.expiry", "1d")]).expect("make");
+    make("noon", &[("snapshots.schedule", "0 12 * * *")]).expect("make");
+    make("never", &[]).expect("make");
+    let refused = make("bad", &[("snapshots.schedule", "@startup")]).expect_err("volumes do not start").report();
+    assert!(refused.contains("snapshots.schedule") && refused.contains("a volume does not start"), "{refused}");
+    let at = |hour, minute| keys::schedule::Minute { minute, hour, day: 1, month: 1, weekday: 4 };
+    let taken = |name: &str, count: usize| {
+        let patience = std::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            let list = volumes.snapshots(name).expect("snapshots");
+            if list.len() == count {
+                return list;
+            }
+            assert!(list.len() < count && std::time::Instant::now() < patience, "{name}: {list:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    engine.take_due_snapshots(at(11, 0));
+    taken("hourly", 1);
+    engine.take_due_snapshots(at(11, 30));
+    engine.take_due_snapshots(at(12, 0));
+    let hourly = taken("hourly", 2);
+    assert_eq!(hourly.iter().map(|snapshot| snapshot.name.as_str()).collect::<Vec<_>>(), ["hourly/auto0", "hourly/auto1"]);
+    let kept = hourly[0].expires_at.unix() - hourly[0].created_at.unix();
+    assert_eq!(kept, 24 * 60 * 60);
+    assert_eq!(taken("noon", 1)[0].name, "noon/snap0");
+    taken("never", 0);
+}

@@ -20,9 +20,8 @@ use sys::Root;
 use sys::archive_io::File;
 
 use crate::archive::{MemberKind, TarReader, relative_path};
-use crate::formats::Compression;
 use crate::metadata::{nullable, parse_yaml};
-use crate::pack::{PackSource, Packed, Packer, unix_now};
+use crate::pack::{PackSource, Packed, Packer, Packing, unix_now};
 use crate::unpack::{self, budget::Budget, tarball};
 use crate::{DevicePolicy, Error, Result, image, stream};
 
@@ -65,7 +64,13 @@ pub struct BackupConfig {
     /// Its snapshots, in the order of the index.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub snapshots: Vec<Value>,
-    /// The custom volume.
+    /// The storage pool that it is on. Not read here; LXD asks for it.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub pool: Value,
+    /// Its profiles, for whoever reads the backup.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<Value>,
+    /// The custom volume, or the volume of the instance, which is not read here.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub volume: Value,
     /// Its snapshots, in the order of the index.
@@ -99,8 +104,8 @@ pub struct BackupWriter<'a> {
 
 impl<'a> BackupWriter<'a> {
     /// Begins with the index.
-    pub fn new(index: &BackupIndex, out: &File, compression: Compression) -> Result<Self> {
-        let mut packer = Packer::new(out, compression)?;
+    pub fn new(index: &BackupIndex, out: &File, packing: impl Into<Packing>) -> Result<Self> {
+        let mut packer = Packer::new(out, packing.into())?;
         packer.file(INDEX, to_yaml(index)?.as_bytes(), unix_now())?;
         if index.kind != CUSTOM_VOLUME {
             let records = backup_part(None).join("backup.yaml");
@@ -224,6 +229,7 @@ fn check_passed(done: &[PathBuf], path: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Compression;
 
     fn index() -> BackupIndex {
         BackupIndex {

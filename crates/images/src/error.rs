@@ -62,6 +62,18 @@ pub enum Error {
         /// Why, and what would help.
         reason: String,
     },
+    /// Somebody has broken the packing off.
+    #[error("the packing was cancelled")]
+    Cancelled,
+    /// What is packed does not fit, as far as a file system may be filled by it.
+    #[error(
+        "the archive does not fit: no more than {reserve_percent} % of the file system that it is written to are left, which running \
+         instances may need; free space there"
+    )]
+    NoRoom {
+        /// The part that is left alone.
+        reserve_percent: u64,
+    },
     /// No `backup/index.yaml` at the beginning.
     #[error("{file} is not a backup of an instance: it does not begin with backup/index.yaml")]
     MissingIndex {
@@ -121,7 +133,7 @@ impl Error {
     /// True if the reason is a full disk or quota.
     pub fn is_disk_full(&self) -> bool {
         match self {
-            Error::DiskFull { .. } => true,
+            Error::DiskFull { .. } | Error::NoRoom { .. } => true,
             Error::Sys(error) => is_full(error.errno),
             Error::Read { source, .. } | Error::Write { source, .. } => {
                 source.raw_os_error().is_some_and(|code| is_full(Errno::from_raw_os_error(code)))

@@ -24,7 +24,7 @@ pub use error::Error;
 pub use formats::{Compression, Format};
 pub use image::{ImageFacts, ImageKind, extension_of, fingerprint, read_image, read_known_image};
 pub use metadata::{Metadata, Template, canonical_architecture, host_architecture};
-pub use pack::{PackSource, Packed, pack};
+pub use pack::{Cancel, PackSource, Packed, Packing, pack};
 pub use templates::{TemplateContext, apply_templates};
 pub use unpack::{DevicePolicy, UnpackOptions, unpack, unpack_with};
 

@@ -61,6 +61,12 @@ impl Schedule {
         Ok(schedule)
     }
 
+    /// The same for what never starts.
+    pub fn parse_without_start(text: &str) -> Result<Self, String> {
+        let schedule = Self::parse(text)?;
+        if schedule.at_start { Err(format!("{}: a volume does not start", bad(text))) } else { Ok(schedule) }
+    }
+
     /// Whether it is due in this minute.
     pub fn is_due(&self, now: Minute) -> bool {
         self.crons.iter().any(|cron| cron.is_due(now))

@@ -171,6 +171,8 @@ value_types! {
     PciAddress -> String = "a PCI address such as 0000:01:00.0", pci_address;
     /// When to take snapshots.
     Schedule -> crate::schedule::Schedule = "five cron fields, or @hourly, @daily, @weekly, @monthly, @yearly, @midnight, @startup or @never", crate::schedule::Schedule::parse;
+    /// When to take snapshots of what does not start.
+    VolumeSchedule -> crate::schedule::Schedule = "five cron fields, or @hourly, @daily, @weekly, @monthly, @yearly, @midnight or @never", crate::schedule::Schedule::parse_without_start;
     /// Pattern of snapshot names.
     SnapshotPattern -> String = "a name without slashes, with %d for a number", snapshot_pattern;
     /// Where a pool keeps its files: a directory or a device.

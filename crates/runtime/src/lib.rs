@@ -43,5 +43,5 @@ pub use recording::Recording;
 pub use runtime::{ExitEvent, HostFacts, Recovered, Runtime, RuntimeConfig};
 pub use spec::{
     Bind, ContainerSpec, DeviceNode, DeviceRule, DiskRates, Exit, ExitTarget, GroupFile, Limits, Nic, NicKind, NicRates, Propagation,
-    Rlimit, Rootfs, Tuning,
+    Rlimit, Rootfs, Subvolumes, Tuning,
 };

@@ -262,7 +262,7 @@ impl Runtime {
 
     /// The compiled system call filter of a container, compiled once per policy.
     pub(crate) fn policy(&self, spec: &ContainerSpec) -> Result<Arc<Vec<u8>>> {
-        let policy = Policy { checkpointable: spec.checkpointable };
+        let policy = Policy { checkpointable: spec.checkpointable, subvolumes: spec.subvolumes };
         let mut policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(compiled) = policies.get(&policy) {
             return Ok(Arc::clone(compiled));

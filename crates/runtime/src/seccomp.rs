@@ -6,12 +6,15 @@
 use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
 
 use crate::error::{Error, Result};
+use crate::spec::Subvolumes;
 
 /// Which policy a container gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Policy {
     /// Refuse the nested namespaces that a checkpoint cannot save.
     pub checkpointable: bool,
+    /// Which subvolumes of a btrfs can be made.
+    pub subvolumes: Subvolumes,
 }
 
 const EPERM: i32 = 1;
@@ -31,6 +34,16 @@ const REFUSED_FLAGS: &[(&str, u32, u64)] = &[("umount2", 1, MNT_FORCE)];
 /// their own by exactly these two calls. Refused, it logs
 /// "ignoring" and runs the service without; container managers use other combinations.
 const NOT_CHECKPOINTABLE: &[(&str, u32, u64)] = &[("unshare", 0, CLONE_NEWUTS), ("unshare", 0, CLONE_NEWNS)];
+
+/// Requests of ioctl(2) that make a subvolume or snapshot and name quota groups for it: `BTRFS_IOC_SNAP_CREATE_V2`,
+/// `BTRFS_IOC_SUBVOL_CREATE_V2`. The groups are where a filter cannot look.
+const WITH_GROUPS: &[u64] = &[0x5000_9417, 0x5000_9418];
+
+/// Those that name none: `BTRFS_IOC_SNAP_CREATE`, `BTRFS_IOC_SUBVOL_CREATE`.
+const WITHOUT_GROUPS: &[u64] = &[0x5000_9401, 0x5000_940e];
+
+/// The kernel takes no more of a request than this.
+const REQUEST_BITS: u64 = 0xffff_ffff;
 
 /// Compiles a policy to `struct sock_filter`s.
 pub fn compile(policy: Policy) -> Result<Vec<u8>> {
@@ -57,6 +70,16 @@ pub fn compile(policy: Policy) -> Result<Vec<u8>> {
         let compare = ScmpArgCompare::new(*argument, comparison, *value);
         filter.add_rule_conditional(refuse, call, &[compare]).map_err(failed)?;
     }
+    let requests: &[&[u64]] = match policy.subvolumes {
+        Subvolumes::Any => &[],
+        Subvolumes::WithoutGroups => &[WITH_GROUPS],
+        Subvolumes::None => &[WITH_GROUPS, WITHOUT_GROUPS],
+    };
+    let ioctl = ScmpSyscall::from_name("ioctl").map_err(failed)?;
+    for request in requests.iter().copied().flatten() {
+        let compare = ScmpArgCompare::new(1, ScmpCompareOp::MaskedEqual(REQUEST_BITS), *request);
+        filter.add_rule_conditional(refuse, ioctl, &[compare]).map_err(failed)?;
+    }
     export(&filter).map_err(|error| Error::step("export the system call policy", error))
 }
 
@@ -78,9 +101,11 @@ mod tests {
 
     #[test]
     fn policies_compile_and_differ() {
-        let strict = compile(Policy { checkpointable: true }).expect("compiles");
-        let plain = compile(Policy { checkpointable: false }).expect("compiles");
-        assert!(strict.len() > plain.len());
+        let compile = |checkpointable, subvolumes| compile(Policy { checkpointable, subvolumes }).expect("compiles");
+        let plain = compile(false, Subvolumes::Any);
+        assert!(compile(true, Subvolumes::Any).len() > plain.len());
+        let counted = compile(false, Subvolumes::WithoutGroups);
+        assert!(counted.len() > plain.len() && compile(false, Subvolumes::None).len() > counted.len());
         assert!(plain.len().is_multiple_of(8) && !plain.is_empty());
     }
 }

@@ -41,6 +41,9 @@ pub struct ContainerSpec {
     pub nesting: bool,
     /// Refuse the nested namespaces that a checkpoint could not save.
     pub checkpointable: bool,
+    /// Which subvolumes of a btrfs it may make.
+    #[serde(default)]
+    pub subvolumes: Subvolumes,
     /// 32-bit personality.
     pub personality_32: bool,
     /// Rules added to the container's AppArmor profile.
@@ -49,6 +52,19 @@ pub struct ContainerSpec {
     /// What few containers have otherwise than all.
     #[serde(default)]
     pub tuning: Tuning,
+}
+
+/// Which subvolumes of a btrfs a guest may make: not those that would not count for a volume with a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subvolumes {
+    /// Any.
+    #[default]
+    Any,
+    /// Those for which it cannot choose quota groups.
+    WithoutGroups,
+    /// None.
+    None,
 }
 
 impl ContainerSpec {

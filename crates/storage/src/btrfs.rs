@@ -1,20 +1,26 @@
 //! The driver `btrfs`: every volume is a subvolume; copies and snapshots cost the same whatever
 //! the size. Subvolumes that a guest made inside its own are taken along.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use sys::btrfs::{Nested, Quotas, ROOT_INODE};
 use sys::cmd::Cmd;
 use sys::{Errno, Root, btrfs};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::pool::Subvolumes;
 use crate::volumes::{Access, Driver, STATE};
 
-/// Subvolumes nested deeper than this are not followed.
-const MAX_DEPTH: usize = 32;
+/// The most nested subvolumes that a copy or snapshot takes along: each takes the kernel a millisecond, and the disk 16 KiB.
+/// Any number is removed.
+const MAX_COPIED: usize = 10_000;
+/// How often it is looked for subvolumes that a guest makes while its volume gets a limit: inside of what has it already they
+/// count by themselves.
+const MAX_LOOKS: usize = 100;
 
 /// Opens what it needs by path, so that nothing keeps the pool from being unmounted.
 pub(crate) struct BtrfsDriver {
@@ -48,16 +54,25 @@ impl Driver for BtrfsDriver {
 
     const IS_INSTANT: bool = true;
 
-    /// A subvolume, so that a snapshot of the container need not wait until the state is on the disk.
+    /// A subvolume, so that a snapshot of the container need not wait until the state is on the disk. It does not count for the
+    /// container, whose size it would exceed.
     fn make_state(&self, dir: &Path) -> Result<()> {
-        self.make(dir)?;
+        let (parent, name) = split(dir)?;
+        btrfs::create_apart(&parent, name)?;
         Ok(sys::fs::set_mode(dir, 0o750)?)
     }
 
     fn duplicate(&self, from: &Path, to: &Path, access: Access) -> Result<()> {
         let source = btrfs::open(from)?;
-        let (parent, name) = split(to)?;
-        snapshot_with_nested(&source, &parent, name, access, 0)
+        let nested = btrfs::descendants(&source)?;
+        if nested.is_empty() {
+            let (parent, name) = split(to)?;
+            return Ok(btrfs::snapshot(&source, &parent, name, access == Access::ReadOnly)?);
+        }
+        if nested.len() > MAX_COPIED {
+            return Err(Error::TooManySubvolumes { path: from.to_owned(), count: nested.len(), limit: MAX_COPIED });
+        }
+        snapshot_with_nested(&source, to, &nested, access)
     }
 
     fn seal(&self, dir: &Path) -> Result<()> {
@@ -74,28 +89,74 @@ impl Driver for BtrfsDriver {
     }
 
     fn set_quota(&self, dir: &Path, bytes: Option<u64>) -> Result<()> {
-        let subvolume = btrfs::open(dir)?;
-        match btrfs::set_limit(&subvolume, bytes) {
-            // Quotas are off: on a file system that we did not make, until the first limit.
-            Err(error) if error.errno == Errno::NOTCONN && bytes.is_none() => Ok(()),
-            Err(error) if error.errno == Errno::NOTCONN => {
-                if !btrfs::enable_simple_quota(&subvolume)? {
-                    btrfs::enable_quota(&subvolume)?;
-                }
-                Ok(btrfs::set_limit(&subvolume, bytes)?)
+        let (pool, volume) = (btrfs::open(&self.root)?, btrfs::open(dir)?);
+        let mut quotas = btrfs::quotas(&pool)?;
+        if quotas == Quotas::Off {
+            // On a file system that we did not make, until the first limit.
+            if bytes.is_none() {
+                return Ok(());
             }
-            other => Ok(other?),
+            if !btrfs::enable_simple_quota(&pool)? {
+                btrfs::enable_quota(&pool)?;
+            }
+            quotas = btrfs::quotas(&pool)?;
         }
+        if quotas == Quotas::Simple && bytes.is_some() {
+            enclose(&pool, &volume)?;
+        }
+        Ok(btrfs::set_limit(&pool, &volume, bytes)?)
     }
 
     fn quota(&self, dir: &Path) -> Option<u64> {
         btrfs::limit(btrfs::open(dir).ok()?).ok().flatten()
     }
 
+    fn keep_to_limit(&self, dir: &Path) -> Result<Subvolumes> {
+        let (pool, volume) = (btrfs::open(&self.root)?, btrfs::open(dir)?);
+        let Some(limit) = btrfs::limit(&volume)? else { return Ok(Subvolumes::Any) };
+        if btrfs::quotas(&pool)? != Quotas::Simple {
+            return Ok(Subvolumes::None);
+        }
+        enclose(&pool, &volume)?;
+        btrfs::set_limit(&pool, &volume, Some(limit))?;
+        Ok(Subvolumes::Counted)
+    }
+
     /// What would come free if the volume went away.
     fn usage_bytes(&self, dir: &Path) -> Option<u64> {
-        btrfs::usage(btrfs::open(dir).ok()?).ok().flatten().map(|usage| usage.exclusive_bytes)
+        let subvolume = btrfs::open(dir).ok()?;
+        let nested = guest_made(&subvolume).ok()?;
+        btrfs::usage(&subvolume, &ids(&nested)).ok().flatten().map(|usage| usage.exclusive_bytes)
     }
+}
+
+/// Puts a volume and what a guest has made inside it into the group that a limit is set on.
+fn enclose(pool: &File, volume: &File) -> Result<()> {
+    for _ in 0..MAX_LOOKS {
+        if btrfs::enclose(pool, volume, &ids(&guest_made(volume)?))? {
+            return Ok(());
+        }
+    }
+    Err(sys::Error::new("put into a quota group", "what is made faster than it is found", Errno::BUSY).into())
+}
+
+fn ids(nested: &[Nested]) -> Vec<u64> {
+    nested.iter().map(|nested| nested.id).collect()
+}
+
+/// What is inside a volume, each after the one that holds it, but for a saved running state.
+fn guest_made(subvolume: &File) -> Result<Vec<Nested>> {
+    let mut nested = btrfs::descendants(subvolume)?;
+    if !nested.is_empty() {
+        let id = btrfs::subvolume_id(subvolume)?;
+        nested.retain(|nested| !is_state(nested, id));
+    }
+    Ok(nested)
+}
+
+/// What is at the top of a volume beside `rootfs` is not the guest's.
+fn is_state(nested: &Nested, volume: u64) -> bool {
+    (nested.parent, nested.dir) == (volume, ROOT_INODE) && nested.name == STATE
 }
 
 fn split(dir: &Path) -> Result<(File, &OsStr)> {
@@ -106,38 +167,41 @@ fn split(dir: &Path) -> Result<(File, &OsStr)> {
 }
 
 /// A snapshot of a subvolume and of all that are nested in it. One that the guest moves or
-/// removes meanwhile is left out.
-fn snapshot_with_nested(source: &File, parent: impl AsFd, name: &OsStr, access: Access, depth: usize) -> Result<()> {
-    if depth == MAX_DEPTH {
-        return Err(sys::Error::new("create snapshot (nested too deep)", name.display(), Errno::LOOP).into());
-    }
-    let nested = btrfs::nested(source)?;
-    let is_state = |path: &Path| depth == 0 && path == Path::new(STATE);
-    if nested.is_empty() {
-        return Ok(btrfs::snapshot(source, parent, name, access == Access::ReadOnly)?);
-    }
+/// removes meanwhile is left out, and what is inside that.
+fn snapshot_with_nested(source: &File, to: &Path, nested: &[Nested], access: Access) -> Result<()> {
+    let (parent, name) = split(to)?;
     btrfs::snapshot(source, &parent, name, false)?;
-    let copy = File::from(sys::tree::open_dir(&parent, Path::new(name))?);
+    let top = btrfs::open(to)?;
+    let volume = btrfs::subvolume_id(source)?;
+    // The number of each copy by that of the original.
+    let mut copies = BTreeMap::from([(volume, btrfs::subvolume_id(&top)?)]);
     for child in nested {
-        let Some(child_source) = btrfs::open_nested(source, &child)? else { continue };
-        let (Some(dir), Some(child_name)) = (child.path.parent(), child.path.file_name()) else { continue };
-        let dir = match sys::tree::open_dir(&copy, dir) {
-            Err(error) if sys::tree::is_vanished(&error) => continue,
-            other => other?,
-        };
-        // Where a subvolume was nested, the snapshot has an empty directory.
-        let dir = Root::from_fd(dir, &child.path);
-        match dir.remove_dir(child_name) {
-            Err(error) if error.is_not_found() => {}
-            other => other?,
-        }
-        if is_state(&child.path) {
+        let Some(copy_of_parent) = copies.get(&child.parent) else { continue };
+        // A snapshot has the same inodes.
+        let Some(dir) = btrfs::open_dir(&top, *copy_of_parent, child.dir)? else { continue };
+        let dir = Root::from_fd(dir.into(), &child.name);
+        if !clear_place(&dir, child)? || is_state(child, volume) {
             continue;
         }
-        snapshot_with_nested(&child_source, dir.as_dir_fd(), child_name, access, depth + 1)?;
+        let Some(original) = btrfs::open_dir(source, child.id, ROOT_INODE)? else { continue };
+        btrfs::snapshot(&original, dir.as_dir_fd(), &child.name, false)?;
+        let copy = sys::tree::open_dir(dir.as_dir_fd(), Path::new(&child.name))?;
+        copies.insert(child.id, btrfs::subvolume_id(&copy)?);
     }
     if access == Access::ReadOnly {
-        btrfs::set_read_only(&copy, true)?;
+        for id in copies.into_values() {
+            btrfs::open_dir(&top, id, ROOT_INODE)?.map_or(Ok(()), |copy| btrfs::set_read_only(copy, true))?;
+        }
     }
     Ok(())
+}
+
+/// Where a subvolume was nested, a snapshot has an empty directory, which is removed. False if the guest has put something
+/// else there before the snapshot was taken.
+fn clear_place(dir: &Root, child: &Nested) -> Result<bool> {
+    match dir.remove_dir(&child.name) {
+        Err(error) if error.is_not_found() => Ok(true),
+        Err(error) if matches!(error.errno, Errno::NOTEMPTY | Errno::NOTDIR) => Ok(false),
+        other => Ok(other.map(|()| true)?),
+    }
 }

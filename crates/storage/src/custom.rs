@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use sys::Root;
 
 use crate::error::Result;
-use crate::pool::{Fill, Pool, VolumeRef};
+use crate::pool::{Fill, Pool, Subvolumes, VolumeRef};
 use crate::volumes::{Driver, STATE, Volumes, checked_dir};
 
 /// The custom volumes of a pool. `instance` in a [`VolumeRef`] is the name of the volume. As with
@@ -43,6 +43,8 @@ pub trait CustomVolumes: Send + Sync {
     fn rename_snapshot(&self, name: &str, from: &str, to: &str) -> Result<()>;
     /// Limits the size of a volume; `None` lifts the limit.
     fn set_quota(&self, name: &str, bytes: Option<u64>) -> Result<()>;
+    /// The same as [`Pool::keep_to_limit`].
+    fn keep_to_limit(&self, name: &str) -> Result<Subvolumes>;
     /// What a volume takes by itself, if the driver knows without counting.
     fn usage_bytes(&self, volume: &VolumeRef) -> Option<u64>;
     /// The directory of a volume, whether it is there or not.
@@ -122,6 +124,10 @@ impl<D: Driver> CustomVolumes for Custom<D> {
 
     fn set_quota(&self, name: &str, bytes: Option<u64>) -> Result<()> {
         self.0.set_quota(name, bytes)
+    }
+
+    fn keep_to_limit(&self, name: &str) -> Result<Subvolumes> {
+        self.0.keep_to_limit(name)
     }
 
     fn usage_bytes(&self, volume: &VolumeRef) -> Option<u64> {

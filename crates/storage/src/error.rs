@@ -71,6 +71,16 @@ pub enum Error {
         /// What to do instead.
         remedy: &'static str,
     },
+    /// A guest has made so many subvolumes in its own that a copy would keep everybody waiting.
+    #[error("{path} has {count} subvolumes inside, more than the {limit} that a copy or snapshot takes along; remove some in the instance")]
+    TooManySubvolumes {
+        /// The volume.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+        /// The bound.
+        limit: usize,
+    },
     /// No space left.
     #[error("storage pool `{pool}` is full; delete instances, snapshots or images that are no longer needed, or give it more space")]
     Full {

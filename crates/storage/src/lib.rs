@@ -44,7 +44,7 @@ use std::sync::Arc;
 
 pub use custom::CustomVolumes;
 pub use error::{Error, Result};
-pub use pool::{BoxError, Contents, Fill, Pool, PoolSpec, Rest, Rootfs, Space, VolumeRef};
+pub use pool::{BoxError, Contents, Fill, Pool, PoolSpec, Rest, Rootfs, Space, Subvolumes, VolumeRef};
 pub use shift::{ShiftState, shift_tree};
 
 use btrfs::BtrfsDriver;

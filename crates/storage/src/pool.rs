@@ -83,6 +83,19 @@ pub struct Space {
     pub used_bytes: u64,
 }
 
+/// Which subvolumes a guest may make inside its volume, so that it cannot write past the limit of the volume by way of them.
+/// The least of what several volumes allow is the greatest here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subvolumes {
+    /// Any, if it can: there is no limit.
+    #[default]
+    Any,
+    /// Those that the file system counts for the volume: all but those made with quota groups of their own.
+    Counted,
+    /// None: the file system counts none for the volume.
+    None,
+}
+
 /// What is on the disk of a pool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
@@ -158,6 +171,9 @@ pub trait Pool: Send + Sync {
     fn plain_dir(&self, name: &str) -> Option<PathBuf>;
     /// Limits the size of a container's volume, image content included; `None` lifts the limit.
     fn set_quota(&self, name: &str, bytes: Option<u64>) -> Result<()>;
+    /// Sees to it that all that a guest has made in a container's volume counts for the limit of that, and says which subvolumes it
+    /// may make from now on. For a volume that nobody uses.
+    fn keep_to_limit(&self, name: &str) -> Result<Subvolumes>;
     /// What a volume takes by itself, if the driver knows without counting.
     fn usage_bytes(&self, volume: &VolumeRef) -> Option<u64>;
     /// Space of the pool.

@@ -12,7 +12,7 @@ use sys::tree::FileType;
 use crate::durable;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, check_name, list, list_visible, logged};
-use crate::pool::{BoxError, Contents, Fill, Pool, Rest, Rootfs, Space, VolumeRef};
+use crate::pool::{BoxError, Contents, Fill, Pool, Rest, Rootfs, Space, Subvolumes, VolumeRef};
 
 /// What a driver supplies: primitives on the directories of volumes. A directory that is to be
 /// made does not exist yet; on an error its half-made state is removed with [`Driver::remove`].
@@ -75,6 +75,10 @@ pub(crate) trait Driver: Send + Sync + 'static {
     fn set_quota(&self, dir: &Path, bytes: Option<u64>) -> Result<()>;
     fn quota(&self, _dir: &Path) -> Option<u64> {
         None
+    }
+    /// See [`Pool::keep_to_limit`].
+    fn keep_to_limit(&self, _dir: &Path) -> Result<Subvolumes> {
+        Ok(Subvolumes::Any)
     }
     fn usage_bytes(&self, _dir: &Path) -> Option<u64> {
         None
@@ -541,6 +545,10 @@ impl<D: Driver> Pool for Volumes<D> {
     fn set_quota(&self, name: &str, bytes: Option<u64>) -> Result<()> {
         let dir = self.existing(&VolumeRef::instance(name))?;
         self.driver.set_quota(&dir, bytes).map_err(|error| error.on_pool(&self.pool))
+    }
+
+    fn keep_to_limit(&self, name: &str) -> Result<Subvolumes> {
+        self.driver.keep_to_limit(&self.existing(&VolumeRef::instance(name))?)
     }
 
     fn usage_bytes(&self, volume: &VolumeRef) -> Option<u64> {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use storage::{Error, Pool, PoolSpec, Rootfs, ShiftState, VolumeRef};
+use storage::{Error, Pool, PoolSpec, Rootfs, ShiftState, Subvolumes, VolumeRef};
 use sys::idmap::IdMap;
 use sys::mount::MountFlags;
 use sys::tree::FileType;
@@ -538,7 +538,150 @@ fn subvolumes_of_the_guest_are_taken_along() {
         pool.delete("c1").expect("delete");
         pool.delete("c2").expect("delete");
         assert!(names(&spec, "containers").is_empty());
-        assert!(sys::btrfs::nested(sys::btrfs::open(&spec.dir).expect("open")).expect("nested").is_empty(), "no subvolume is left");
+        assert!(subvolumes_on(&spec).is_empty(), "no subvolume is left");
+    });
+}
+
+fn subvolumes_on(spec: &PoolSpec) -> Vec<sys::btrfs::Nested> {
+    sys::btrfs::descendants(sys::btrfs::open(&spec.dir).expect("open")).expect("descendants")
+}
+
+/// Makes subvolumes in one another, with names so long that no path leads to most of them.
+fn chain(top: &Path, depth: usize) -> fs::File {
+    let mut dir = sys::btrfs::open(top).expect("open");
+    for level in 0..depth {
+        let name = format!("{level:0>200}");
+        sys::btrfs::create(&dir, name.as_ref()).expect("create subvolume");
+        let below = fs::File::from(sys::tree::open_dir(&dir, Path::new(&name)).expect("open"));
+        if level % 7 == 3 {
+            // Directories that are too deep for a path within one subvolume.
+            let mut writer = sys::archive_io::TreeWriter::new(Root::from_fd(below.try_clone().expect("duplicate").into(), "below"));
+            let mut path = PathBuf::new();
+            for _ in 0..25 {
+                path.push("d".repeat(200));
+                writer.create_dir(&path, &sys::archive_io::Attrs { mode: 0o755, ..Default::default() }).expect("mkdir");
+            }
+            dir = sys::archive_io::open_tree_dir(&Root::from_fd(below.into(), "below"), &path).expect("open").into();
+        } else {
+            dir = below;
+        }
+    }
+    dir
+}
+
+#[test]
+fn no_depth_of_subvolumes_keeps_a_volume_from_anything() {
+    const DEPTH: usize = 50;
+    isolated(|home| {
+        let (spec, pool) = create(home, "btrfs");
+        pool.create_empty("c1").expect("create");
+        let rootfs = pool.dir(&instance("c1")).join("rootfs");
+        let bottom = chain(&rootfs, DEPTH);
+        Root::from_fd(bottom.try_clone().expect("duplicate").into(), "bottom").replace_file("file", b"deep", 0o644).expect("write");
+        pool.snapshot("c1", "snap0").expect("snapshot");
+        pool.copy(&VolumeRef::snapshot("c1", "snap0"), "c2").expect("copy");
+        pool.restore("c1", "snap0").expect("restore");
+        // Both volumes and the snapshot, with all that is in them.
+        assert_eq!(subvolumes_on(&spec).len(), 3 * (DEPTH + 1));
+        let copy = sys::btrfs::open(pool.dir(&instance("c2"))).expect("open");
+        let inside = sys::btrfs::descendants(&copy).expect("descendants");
+        assert_eq!(inside.len(), DEPTH);
+        let last = inside.last().expect("the deepest");
+        let last = sys::btrfs::open_dir(&copy, last.id, sys::btrfs::ROOT_INODE).expect("open").expect("is there");
+        let file = Root::from_fd(last.into(), "last").open_file("file").expect("open");
+        assert_eq!(std::io::read_to_string(file).expect("read"), "deep");
+        // A guest may make its own read-only.
+        for nested in inside.iter().step_by(3) {
+            let dir = sys::btrfs::open_dir(&copy, nested.id, sys::btrfs::ROOT_INODE).expect("open").expect("is there");
+            sys::btrfs::set_read_only(dir, true).expect("read-only");
+        }
+        // A privileged one may mark its own immutable.
+        sys::cmd::Cmd::new("chattr", "e2fsprogs").arg("+i").arg(&rootfs).run().expect("chattr");
+        drop((bottom, copy));
+        pool.delete("c1").expect("delete");
+        pool.delete("c2").expect("delete");
+        assert!(names(&spec, "containers").is_empty());
+        assert_eq!(subvolumes_on(&spec), [], "no subvolume is left");
+    });
+}
+
+/// The driver `dir` on somebody's btrfs, where guests can make subvolumes as well.
+#[test]
+fn read_only_subvolumes_in_a_plain_directory_go() {
+    isolated(|home| {
+        let (outer, _pool) = create(home, "btrfs");
+        let mut inner = spec(home, "dir");
+        inner.name = "inner".into();
+        inner.dir = outer.dir.join("inner");
+        let pool = storage::create(&mut inner).expect("create pool");
+        pool.create_empty("c1").expect("create");
+        let rootfs = pool.dir(&instance("c1")).join("rootfs");
+        for (dir, name) in [(rootfs.clone(), "one"), (rootfs.join("one"), "two")] {
+            sys::btrfs::create(sys::btrfs::open(&dir).expect("open"), name.as_ref()).expect("create subvolume");
+            fs::write(dir.join(name).join("file"), "").expect("write");
+        }
+        for dir in ["one/two", "one"] {
+            sys::btrfs::set_read_only(sys::btrfs::open(rootfs.join(dir)).expect("open"), true).expect("read-only");
+        }
+        pool.delete("c1").expect("delete");
+        assert!(names(&inner, "containers").is_empty());
+        assert_eq!(subvolumes_on(&outer), [], "no subvolume is left");
+        drop(pool);
+        storage::destroy(&inner).expect("destroy pool");
+    });
+}
+
+#[test]
+fn what_is_nested_counts_for_its_volume() {
+    isolated(|home| {
+        let (spec, pool) = create(home, "btrfs");
+        pool.create_empty("c1").expect("create");
+        let rootfs = pool.dir(&instance("c1")).join("rootfs");
+        let nest = |dir: &Path, name: &str| sys::btrfs::create(sys::btrfs::open(dir).expect("open"), name.as_ref());
+        // One is there before the limit, others come later.
+        nest(&rootfs, "before").expect("create subvolume");
+        nest(&rootfs.join("before"), "deeper").expect("create subvolume");
+        assert_eq!(pool.keep_to_limit("c1").expect("subvolumes"), Subvolumes::Any);
+        pool.set_quota("c1", Some(20 << 20)).expect("set quota");
+        assert_eq!(pool.keep_to_limit("c1").expect("subvolumes"), Subvolumes::Counted);
+        nest(&rootfs.join("before/deeper"), "after").expect("create subvolume");
+        let write = |path: PathBuf, megabytes: usize| {
+            fs::write(&path, vec![0x5a; megabytes << 20])
+                .and_then(|()| fs::File::open(&path)?.sync_all())
+                .map_err(|error| error.raw_os_error())
+        };
+        const EDQUOT: Option<i32> = Some(122);
+        for dir in ["before", "before/deeper", "before/deeper/after"] {
+            assert_eq!(write(rootfs.join(dir).join("big"), 30), Err(EDQUOT), "{dir}");
+            fs::remove_file(rootfs.join(dir).join("big")).expect("remove");
+            sys::copy::sync_fs(&rootfs).expect("sync");
+        }
+        write(rootfs.join("before/deeper/after/half"), 12).expect("within the limit");
+        assert_eq!(write(rootfs.join("other half"), 12), Err(EDQUOT), "together they are beyond it");
+        sys::copy::sync_fs(&rootfs).expect("sync");
+        let usage = pool.usage_bytes(&instance("c1")).expect("usage");
+        assert!((12 << 20..22 << 20).contains(&usage), "what is nested is shown: {usage}");
+        fs::remove_file(rootfs.join("other half")).expect("remove");
+        sys::copy::sync_fs(&rootfs).expect("sync");
+        // A saved running state is not the guest's.
+        let state = pool.make_state("c1").expect("state");
+        write(state.join("pages"), 30).expect("no limit for the state");
+        pool.snapshot("c1", "snap0").expect("snapshot");
+        pool.restore("c1", "snap0").expect("restore");
+        nest(&rootfs, "new").expect("create subvolume");
+        assert_eq!(write(rootfs.join("new/big"), 30), Err(EDQUOT), "the limit stays");
+        fs::remove_file(rootfs.join("new/big")).expect("remove");
+        sys::copy::sync_fs(&rootfs).expect("sync");
+        // One with groups of its own choice does not, until it is looked for.
+        sys::btrfs::create_apart(sys::btrfs::open(&rootfs).expect("open"), "apart".as_ref()).expect("create subvolume");
+        write(rootfs.join("apart/big"), 30).expect("beyond the limit");
+        sys::copy::sync_fs(&rootfs).expect("sync");
+        assert_eq!(pool.keep_to_limit("c1").expect("subvolumes"), Subvolumes::Counted);
+        assert_eq!(write(rootfs.join("apart/more"), 1), Err(EDQUOT));
+        assert!(pool.usage_bytes(&instance("c1")).expect("usage") > 25 << 20);
+        // Full to the brim, it still goes away.
+        pool.delete("c1").expect("delete");
+        assert_eq!(subvolumes_on(&spec), [], "no subvolume is left");
     });
 }
 

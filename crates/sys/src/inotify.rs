@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
+use rustix::fs::OFlags;
 use rustix::fs::inotify::WatchFlags;
 
 use crate::error::{Context, Errno, Error, Result};
@@ -69,6 +70,12 @@ pub fn add(inotify: impl AsFd, wd: i32, watched: impl AsFd, mask: u32) -> Result
 
 /// Opens, as a mere name, what a handle of the file system under `mount` stands for.
 pub fn open_by_handle(mount: impl AsFd, (kind, bytes): &(i32, Vec<u8>)) -> Result<OwnedFd> {
+    open_handle(mount, (*kind, bytes), OFlags::PATH)
+}
+
+/// The same, opened otherwise.
+pub(crate) fn open_handle(mount: impl AsFd, (kind, bytes): (i32, &[u8]), flags: OFlags) -> Result<OwnedFd> {
+    let flags = i32::try_from((flags | OFlags::CLOEXEC).bits()).unwrap_or(libc::O_PATH | libc::O_CLOEXEC);
     let mut handle = Vec::with_capacity(8 + bytes.len());
     handle.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(0).to_ne_bytes());
     handle.extend_from_slice(&kind.to_ne_bytes());
@@ -77,8 +84,7 @@ pub fn open_by_handle(mount: impl AsFd, (kind, bytes): &(i32, Vec<u8>)) -> Resul
     let words: Vec<u32> =
         handle.chunks(4).map(|chunk| std::array::from_fn(|at| chunk.get(at).copied().unwrap_or(0))).map(u32::from_ne_bytes).collect();
     // SAFETY: `words` is a file_handle with as many bytes as it says, and lives during the call.
-    let fd =
-        unsafe { libc::syscall(libc::SYS_open_by_handle_at, mount.as_fd().as_raw_fd(), words.as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
+    let fd = unsafe { libc::syscall(libc::SYS_open_by_handle_at, mount.as_fd().as_raw_fd(), words.as_ptr(), flags) };
     let fd = i32::try_from(fd).unwrap_or(-1);
     if fd < 0 {
         return Err(Error::new("open by handle", format_args!("type {kind:#x}"), crate::mount::last_errno()));

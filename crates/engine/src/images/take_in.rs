@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::images::{ImageAlias, ImageSource, ImagesPost};
 use api::{Config, Timestamp};
-use images::{Compression, ImageFacts, PackSource};
+use images::{Compression, ImageFacts, PackSource, Packing};
 use keys::instance::volatile;
 use keys::server::IMAGES_COMPRESSION_ALGORITHM;
 use serde_json::{Value, json};
@@ -75,10 +75,17 @@ impl Images {
                     Error::bad_request("Cannot export a running container as an image").hint("stop it first, or publish a snapshot of it")
                 );
             }
-            let dir = this.upload_dir()?;
-            let path = dir.path().join("image");
             operation.progress("create_image_from_container_pack_progress", "Image pack: started");
-            let packed = this.pack((&volume, &instance), &request.properties, &path, compression)?;
+            let packing = Packing::from(compression);
+            let cancel = packing.cancel.clone();
+            let pack = || {
+                let dir = this.upload_dir()?;
+                let path = dir.path().join("image");
+                let packed = this.pack((&volume, &instance), &request.properties, &path, packing)?;
+                operation.seal()?;
+                Ok((dir, path, packed))
+            };
+            let (dir, path, packed) = operation.breakable(move || cancel.cancel(), pack)?;
             let record = ImageRecord {
                 architecture: instance.architecture.clone(),
                 auto_update: false,
@@ -122,7 +129,7 @@ impl Images {
         (volume, instance): (&VolumeRef, &InstanceRecord),
         properties: &Config,
         path: &Path,
-        compression: Compression,
+        packing: Packing,
     ) -> Result<images::Packed> {
         let what = "pack the image";
         if instance.shifting_to.is_some() {
@@ -138,7 +145,7 @@ impl Images {
         let shifted = shifted.filter(|map| !map.is_empty());
         let source = PackSource { volume: &dir, rootfs: &rootfs, ids: shifted.as_ref(), architecture: &instance.architecture };
         let out = sys::fs::create(path, 0o600).context(what)?;
-        images::pack(&source, properties, &out, compression).context(what)
+        images::pack(&source, properties, &out, packing).context(what)
     }
 
     fn compression(&self, requested: &str) -> Result<Compression> {

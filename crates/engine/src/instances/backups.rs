@@ -3,14 +3,14 @@
 //! The files are `backups/UUID` in the state directory; the records say which instance each is of. A
 //! file without a record is what a crash left, and is removed when the daemon starts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use api::Timestamp;
 use api::instance_backups::{InstanceBackup, InstanceBackupsPost};
-use images::{BackupConfig, BackupIndex, BackupWriter, Compression, PackSource};
+use api::storage_pools::{StoragePool, StorageVolume};
+use images::{BackupConfig, BackupIndex, BackupWriter, Compression, PackSource, Packing};
 use keys::instance::volatile;
-use keys::server::BACKUPS_COMPRESSION_ALGORITHM;
 use serde_json::Value;
 use storage::{Pool, VolumeRef};
 use sys::Root;
@@ -18,13 +18,12 @@ use sys::idmap::IdMap;
 
 use super::Instances;
 use super::admission::Action;
-use super::snapshot::next_name;
 use super::start::runtime_rootfs;
 use crate::error::Context;
 use crate::images::ExportFile;
 use crate::operations::{New, Operation};
 use crate::records::{BackupRecord, Held, InstanceRecord};
-use crate::{Error, Result};
+use crate::{Error, Result, backups};
 
 /// A volume that goes into a backup.
 struct Part {
@@ -57,13 +56,7 @@ impl Instances {
     pub fn create_backup(&self, name: &str, request: InstanceBackupsPost) -> Result<Arc<Operation>> {
         self.record(name)?;
         let existing: Vec<String> = self.engine.records.backups.below(&format!("{name}/")).into_iter().map(|(backup, _)| backup).collect();
-        let backup = if request.name.is_empty() { next_name(&existing, "backup%d") } else { request.name.clone() };
-        // Some clients put the instance's name in front.
-        let backup = backup.strip_prefix(&format!("{name}/")).unwrap_or(&backup).to_owned();
-        keys::names::check_backup(&backup)?;
-        if existing.contains(&backup) {
-            return Err(Error::conflict(format!("Backup '{name}/{backup}' already exists")));
-        }
+        let backup = backups::new_name(name, &existing, &request.name)?;
         let compression = self.engine.backup_compression(&request.compression_algorithm)?;
         let mut new = New::instance("Backing up instance", name);
         // Clients of LXD 5.0 take the name from here.
@@ -71,11 +64,17 @@ impl Instances {
         let (this, instance) = (self.clone(), name.to_owned());
         self.engine.operations.run(new, move |operation| {
             operation.progress("create_backup_progress", "Generating backup");
-            this.make_backup(&instance, &backup, &request, compression).map(|()| None)
+            this.make_backup((&instance, &backup), &request, compression, operation).map(|()| None)
         })
     }
 
-    fn make_backup(&self, name: &str, backup: &str, request: &InstanceBackupsPost, compression: Compression) -> Result<()> {
+    fn make_backup(
+        &self,
+        (name, backup): (&str, &str),
+        request: &InstanceBackupsPost,
+        compression: Compression,
+        operation: &Operation,
+    ) -> Result<()> {
         let engine = &self.engine;
         let _permit = engine.gates.permit(name, Action::Copy)?;
         let held = self.record(name)?;
@@ -85,14 +84,14 @@ impl Instances {
             instance_only: request.instance_only || request.container_only,
             file: uuid::Uuid::new_v4().to_string(),
         };
-        let path = engine.backup_path(&record.file);
-        let written = self.write_backup(name, &held, &record, (&path, compression)).and_then(|()| {
+        let file = record.file.clone();
+        let write = |path: &Path, packing| self.write_backup(name, &held, &record, (path, packing));
+        let store = || {
             let mut changes = engine.records.changes();
-            changes.insert(&format!("{name}/{backup}"), record)?;
+            changes.insert(&format!("{name}/{backup}"), BackupRecord::clone(&record))?;
             changes.commit()
-        });
-        written.inspect_err(|_| engine.remove_backup_file(&path))?;
-        engine.expiry_alarm.ring();
+        };
+        engine.make_backup_file((&file, compression), operation, write, store)?;
         engine.lifecycle("instance-backup-created", "instances", &format!("{name}/backups/{backup}"));
         Ok(())
     }
@@ -102,7 +101,7 @@ impl Instances {
         name: &str,
         held: &Held<InstanceRecord>,
         record: &BackupRecord,
-        (path, compression): (&PathBuf, Compression),
+        (path, packing): (&Path, Packing),
     ) -> Result<()> {
         let pool = self.engine.pool(&held.pool)?;
         let snapshots = if record.instance_only { Vec::new() } else { self.engine.records.snapshots.below(&format!("{name}/")) };
@@ -127,11 +126,12 @@ impl Instances {
             ..BackupIndex::default()
         };
         let out = sys::fs::create(path, 0o600).context("write the backup")?;
-        pack(&*pool, &index, &parts, (&out, compression))?;
+        pack(&*pool, &index, &parts, (&out, packing))?;
         out.sync_all().context("write the backup")
     }
 
-    /// The records as the API shows them, with ids as they are in the archive: those of the guest.
+    /// The records as the API shows them, with ids as they are in the archive: those of the guest. Pool, profiles and volumes
+    /// are there for LXD, which takes no backup without.
     fn backup_config(&self, name: &str, snapshots: &[&str]) -> Result<BackupConfig> {
         let json = |value: serde_json::Result<Value>| {
             let mut value = value.map_err(|error| Error::internal("describe the instance").caused_by(error))?;
@@ -140,9 +140,25 @@ impl Instances {
             }
             Ok::<_, Error>(value)
         };
-        let container = json(serde_json::to_value(self.get(name)?.value))?;
-        let snapshots = snapshots.iter().map(|snapshot| json(serde_json::to_value(self.snapshot(name, snapshot)?.value)));
-        Ok(BackupConfig { container, snapshots: snapshots.collect::<Result<_>>()?, ..BackupConfig::default() })
+        let record = self.record(name)?;
+        let pool = self.engine.storage_pools().get(&record.pool)?.value;
+        let profiles = record.profiles.iter().map(|profile| json(serde_json::to_value(self.engine.profiles().get(profile)?.value)));
+        let volume = |name: &str| {
+            let (kind, content_type) = ("container".to_owned(), "filesystem".to_owned());
+            let shown = StorageVolume { name: name.to_owned(), kind, content_type, location: "none".into(), ..StorageVolume::default() };
+            json(serde_json::to_value(shown))
+        };
+        Ok(BackupConfig {
+            container: json(serde_json::to_value(self.get(name)?.value))?,
+            pool: json(serde_json::to_value(StoragePool { used_by: Vec::new(), ..pool }))?,
+            profiles: profiles.collect::<Result<_>>()?,
+            volume: volume(name)?,
+            volume_snapshots: snapshots.iter().map(|snapshot| volume(snapshot)).collect::<Result<_>>()?,
+            snapshots: snapshots
+                .iter()
+                .map(|snapshot| json(serde_json::to_value(self.snapshot(name, snapshot)?.value)))
+                .collect::<Result<_>>()?,
+        })
     }
 
     /// Renames a backup.
@@ -189,51 +205,6 @@ impl Instances {
 }
 
 impl crate::Engine {
-    /// How a backup is compressed: as asked for, else as the server is configured.
-    pub(crate) fn backup_compression(&self, requested: &str) -> Result<Compression> {
-        let config = self.records.server.get("config").map(|record| record.config.clone()).unwrap_or_default();
-        let default = BACKUPS_COMPRESSION_ALGORITHM.text(&config).unwrap_or(BACKUPS_COMPRESSION_ALGORITHM.default);
-        let name = if requested.is_empty() { default } else { requested };
-        Compression::parse(name).ok_or_else(|| {
-            Error::bad_request(format!("compression algorithm '{name}' is not known")).hint("one of none, gzip, bzip2, xz, lzma, zstd")
-        })
-    }
-
-    /// Opens the file of a backup for a download by a name without its ending.
-    pub(crate) fn open_backup(&self, file: &str, name: &str) -> Result<ExportFile> {
-        let path = self.backup_path(file);
-        let what = "open the backup";
-        let file = sys::fs::open(&path).context(what)?;
-        let size = file.metadata().context(what)?.len();
-        let extension = images::extension_of(&path).context(what)?;
-        Ok(ExportFile { filename: format!("{name}{extension}"), size, file: file.into() })
-    }
-
-    pub(crate) fn backup_path(&self, file: &str) -> PathBuf {
-        self.config.dir.join("backups").join(file)
-    }
-
-    pub(crate) fn remove_backup_file(&self, path: &std::path::Path) {
-        if let Err(error) = sys::fs::remove_file(path) {
-            tracing::warn!("{error}");
-        }
-    }
-
-    /// Removes files that no record names. To be called before the first request can make new ones.
-    pub(crate) fn sweep_backups(&self) {
-        let mut known: Vec<String> = self.records.backups.all().into_iter().map(|(_, record)| record.file.clone()).collect();
-        known.extend(self.records.volume_backups.all().into_iter().map(|(_, record)| record.file.clone()));
-        // A record that cannot be read names a file, too.
-        if !self.records.backups.damaged().is_empty() || !self.records.volume_backups.damaged().is_empty() {
-            return;
-        }
-        for file in sys::fs::list_dir(self.config.dir.join("backups")).unwrap_or_default() {
-            if !known.contains(&file) {
-                self.remove_backup_file(&self.backup_path(&file));
-            }
-        }
-    }
-
     /// The backups of an instance that goes away: their paths and the deletion of their records.
     pub(super) fn forget_backups(&self, name: &str, changes: &mut crate::records::Changes<'_>) -> Vec<PathBuf> {
         let backups = self.records.backups.below(&format!("{name}/")).into_iter();
@@ -245,7 +216,7 @@ impl crate::Engine {
     }
 }
 
-fn pack(pool: &dyn Pool, index: &BackupIndex, parts: &[Part], (out, compression): (&std::fs::File, Compression)) -> Result<()> {
+fn pack(pool: &dyn Pool, index: &BackupIndex, parts: &[Part], (out, packing): (&std::fs::File, Packing)) -> Result<()> {
     let what = "write the backup";
     let mut opened = Vec::new();
     for part in parts {
@@ -258,7 +229,7 @@ fn pack(pool: &dyn Pool, index: &BackupIndex, parts: &[Part], (out, compression)
         let map = volatile::LAST_STATE_IDMAP.text(&part.record.config).and_then(|text| serde_json::from_str::<IdMap>(text).ok());
         opened.push((dir, rootfs, map.filter(|map| !map.is_empty())));
     }
-    let mut writer = BackupWriter::new(index, out, compression).context(what)?;
+    let mut writer = BackupWriter::new(index, out, packing).context(what)?;
     for (part, (dir, rootfs, map)) in parts.iter().zip(&opened) {
         let source = PackSource { volume: dir, rootfs, ids: map.as_ref(), architecture: &part.record.architecture };
         writer.volume(part.snapshot.as_deref(), &source).context(what)?;

@@ -24,6 +24,8 @@ pub(crate) struct Input<'a> {
     /// Directory of the guest API's socket.
     pub guest_api: std::path::PathBuf,
     pub limits: Limits,
+    /// What the volumes with a limit allow.
+    pub subvolumes: storage::Subvolumes,
     pub personality_32: bool,
 }
 
@@ -63,6 +65,11 @@ pub(crate) fn build(input: Input<'_>) -> ContainerSpec {
         checkpointable: match key::MIGRATION_STATEFUL.text(input.config) {
             Some(_) => key::MIGRATION_STATEFUL.is_true(input.config),
             None => !key::SECURITY_NESTING.is_true(input.config),
+        },
+        subvolumes: match input.subvolumes {
+            storage::Subvolumes::Any => runtime::Subvolumes::Any,
+            storage::Subvolumes::Counted => runtime::Subvolumes::WithoutGroups,
+            storage::Subvolumes::None => runtime::Subvolumes::None,
         },
         personality_32: input.personality_32,
         apparmor: key::RAW_APPARMOR.text(input.config).unwrap_or_default().to_owned(),
@@ -127,6 +134,7 @@ mod tests {
             parts: &parts,
             guest_api: "/lxd/devlxd/c1".into(),
             limits: Limits { processes: Some(100), ..Limits::default() },
+            subvolumes: storage::Subvolumes::Counted,
             personality_32: false,
         });
         let bind = |source: &str, target: &str| Bind { source: source.into(), target: target.into(), ..Bind::default() };
@@ -143,6 +151,7 @@ mod tests {
             nics: vec![nic],
             limits: Limits { processes: Some(100), ..Limits::default() },
             nesting: true,
+            subvolumes: runtime::Subvolumes::WithoutGroups,
             ..ContainerSpec::default()
         };
         assert_eq!(spec, expected);

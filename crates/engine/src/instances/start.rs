@@ -3,7 +3,7 @@
 use api::{Config, Timestamp};
 use keys::instance::{LINUX_KERNEL_MODULES, volatile};
 use runtime::{ContainerSpec, Rootfs};
-use storage::VolumeRef;
+use storage::{Pool, Subvolumes, VolumeRef};
 
 use super::expand::{Expanded, expand_record};
 use super::stateful::Origin;
@@ -131,6 +131,7 @@ impl Instances {
             parts: &parts,
             guest_api: engine.guests().dir(name),
             limits: self.limits_for(name, &expanded)?,
+            subvolumes: self.subvolumes_for(&*pool, name, &expanded)?,
             personality_32: engine.host.is_personality_32(&record.architecture),
         });
         if let Some(reason) = origin.and_then(|origin| origin.state.conflict(&spec)) {
@@ -138,6 +139,20 @@ impl Instances {
                 .hint("put the configuration back as it was, or start it without the state (`lxc start --stateless`)"));
         }
         Ok(Prepared { spec, expanded, volatile })
+    }
+
+    /// Which subvolumes it may make, so that no volume that it sees gets past its limit by way of them.
+    fn subvolumes_for(&self, pool: &dyn Pool, name: &str, expanded: &Expanded) -> Result<Subvolumes> {
+        let looked = |volume: &str| format!("look at the limit of volume `{volume}`");
+        let mut allowed = pool.keep_to_limit(name).context(looked(name))?;
+        for (pool, volume) in expanded.devices.values().filter_map(keys::devices::disk::volume) {
+            // What is optional may be absent.
+            if self.engine.records.volumes.contains(&format!("{pool}/{volume}")) {
+                let custom = self.engine.custom_volumes(pool)?;
+                allowed = allowed.max(custom.keep_to_limit(volume).context(looked(volume))?);
+            }
+        }
+        Ok(allowed)
     }
 
     /// Calls with what the devices of an instance may know.

@@ -7,17 +7,16 @@ use std::sync::Arc;
 use api::Timestamp;
 use api::storage_pools::StorageVolume;
 use api::storage_volumes::{StorageVolumeBackup, StorageVolumeBackupsPost, StorageVolumeSnapshot};
-use images::{BackupConfig, BackupIndex, BackupReader, BackupWriter, CUSTOM_VOLUME, Compression};
+use images::{BackupConfig, BackupIndex, BackupReader, BackupWriter, CUSTOM_VOLUME, Compression, Packing};
 use storage::{CustomVolumes, VolumeRef};
 use sys::Root;
 
 use super::{StorageVolumes, checked};
 use crate::error::Context;
 use crate::images::{ExportFile, UploadDir};
-use crate::instances::next_snapshot_name;
 use crate::operations::{New, Operation};
 use crate::records::{Changes, Held, VolumeBackupRecord, VolumeIntentRecord, VolumeRecord, VolumeSnapshotRecord};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, backups};
 
 /// An uploaded backup of a volume.
 #[derive(Debug)]
@@ -47,13 +46,7 @@ impl StorageVolumes {
     /// Makes a backup. A volume that a running instance uses is backed up as it is at a moment, like a snapshot.
     pub fn create_backup(&self, name: &str, request: StorageVolumeBackupsPost) -> Result<Arc<Operation>> {
         let existing: Vec<String> = self.backups(name)?.into_iter().map(|backup| backup.name).collect();
-        let backup = if request.name.is_empty() { next_snapshot_name(&existing, "backup%d") } else { request.name.clone() };
-        // Some clients put the volume's name in front.
-        let backup = backup.strip_prefix(&format!("{name}/")).unwrap_or(&backup).to_owned();
-        keys::names::check_backup(&backup)?;
-        if existing.contains(&backup) {
-            return Err(Error::conflict(format!("Backup '{name}/{backup}' already exists")));
-        }
+        let backup = backups::new_name(name, &existing, &request.name)?;
         let compression = self.engine.backup_compression(&request.compression_algorithm)?;
         let mut new = New::volume("Backing up storage volume", &self.pool, name);
         // Clients of LXD 5.0 take the name from here.
@@ -61,11 +54,17 @@ impl StorageVolumes {
         let (this, volume) = (self.clone(), name.to_owned());
         self.engine.operations.run(new, move |operation| {
             operation.progress("create_backup_progress", "Generating backup");
-            this.make_backup(&volume, &backup, &request, compression).map(|()| None)
+            this.make_backup((&volume, &backup), &request, compression, operation).map(|()| None)
         })
     }
 
-    fn make_backup(&self, name: &str, backup: &str, request: &StorageVolumeBackupsPost, compression: Compression) -> Result<()> {
+    fn make_backup(
+        &self,
+        (name, backup): (&str, &str),
+        request: &StorageVolumeBackupsPost,
+        compression: Compression,
+        operation: &Operation,
+    ) -> Result<()> {
         let engine = &self.engine;
         let _alone = engine.pools.volumes.hold(&self.id(name));
         let held = self.record(name)?;
@@ -76,14 +75,14 @@ impl StorageVolumes {
             volume_only: request.volume_only,
             file: uuid::Uuid::new_v4().to_string(),
         };
-        let path = engine.backup_path(&record.file);
-        let written = self.write_backup(name, &held, &record, (&path, compression)).and_then(|()| {
+        let file = record.file.clone();
+        let write = |path: &Path, packing| self.write_backup(name, &held, &record, (path, packing));
+        let store = || {
             let mut changes = engine.records.changes();
-            changes.insert(&format!("{}/{backup}", self.id(name)), record)?;
+            changes.insert(&format!("{}/{backup}", self.id(name)), VolumeBackupRecord::clone(&record))?;
             changes.commit()
-        });
-        written.inspect_err(|_| engine.remove_backup_file(&path))?;
-        engine.expiry_alarm.ring();
+        };
+        engine.make_backup_file((&file, compression), operation, write, store)?;
         self.lifecycle("backup-created", &format!("{name}/backups/{backup}"));
         Ok(())
     }
@@ -93,7 +92,7 @@ impl StorageVolumes {
         name: &str,
         held: &Held<VolumeRecord>,
         record: &VolumeBackupRecord,
-        (path, compression): (&PathBuf, Compression),
+        (path, packing): (&Path, Packing),
     ) -> Result<()> {
         let what = "write the backup";
         let custom = self.custom()?;
@@ -133,7 +132,7 @@ impl StorageVolumes {
         };
         let content = |volume: &VolumeRef| Root::open(custom.content(volume).context(what)?).context(what);
         let out = sys::fs::create(path, 0o600).context(what)?;
-        let mut writer = BackupWriter::new(&index, &out, compression).context(what)?;
+        let mut writer = BackupWriter::new(&index, &out, packing).context(what)?;
         let volume = still.map_or_else(|| VolumeRef::instance(name), |snapshot| VolumeRef::snapshot(name, snapshot));
         writer.content(None, &content(&volume)?).context(what)?;
         for snapshot in &names {
@@ -242,7 +241,9 @@ fn records_of(index: &BackupIndex) -> Result<Records> {
         }
         let found = index.config.volume_snapshots.get(position).cloned().unwrap_or_else(|| serde_json::json!({}));
         let shown: StorageVolumeSnapshot = serde_json::from_value(found).map_err(bad)?;
-        let (taken_at, expires_at) = (shown.created_at, shown.expires_at);
+        // LXD 5.0 does not know when.
+        let taken_at = if shown.created_at == Timestamp::NEVER { Timestamp::now() } else { shown.created_at };
+        let expires_at = shown.expires_at;
         let record = VolumeSnapshotRecord { taken_at, expires_at, description: shown.description, config: checked(shown.config)? };
         snapshots.push((name.clone(), record));
     }

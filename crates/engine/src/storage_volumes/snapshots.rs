@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use api::Timestamp;
 use api::storage_volumes::{StorageVolumeSnapshot, StorageVolumeSnapshotPut, StorageVolumeSnapshotsPost};
-use keys::storage_volume::{SNAPSHOTS_EXPIRY, SNAPSHOTS_PATTERN};
+use keys::schedule::Minute;
+use keys::storage_volume::{SNAPSHOTS_EXPIRY, SNAPSHOTS_PATTERN, SNAPSHOTS_SCHEDULE};
 use serde_json::Value;
 use storage::VolumeRef;
 
@@ -40,6 +41,16 @@ impl StorageVolumes {
         self.engine
             .operations
             .run(New::volume("Snapshotting storage volume", &self.pool, name), move |_| this.take_snapshot(&volume, request).map(|()| None))
+    }
+
+    /// Takes those that are due in this minute, of all volumes of the pool.
+    pub(crate) fn take_due_snapshots(&self, now: Minute) {
+        for (name, record) in self.engine.records.volumes.below(&format!("{}/", self.pool)) {
+            let is_due = SNAPSHOTS_SCHEDULE.get(&record.config).is_some_and(|schedule| schedule.is_due(now));
+            if is_due && let Err(error) = self.create_snapshot(&name, StorageVolumeSnapshotsPost::default()) {
+                tracing::error!(pool = self.pool, volume = name, "take the snapshot that is due: {}", error.report());
+            }
+        }
     }
 
     fn take_snapshot(&self, name: &str, request: StorageVolumeSnapshotsPost) -> Result<()> {

@@ -17,6 +17,10 @@ pub(crate) use reader::TarReader;
 pub(crate) use sparse::Sparse;
 pub(crate) use writer::TarWriter;
 
+/// The largest extended header, read or written: room for paths and for more attributes than most file systems keep. Readers
+/// written in Go, LXD's among them, take no larger one.
+pub(crate) const MAX_PAX_BYTES: usize = 1 << 20;
+
 /// Size of a tar block.
 pub(crate) const BLOCK_BYTES: usize = 512;
 

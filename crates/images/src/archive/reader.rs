@@ -9,13 +9,11 @@ use sys::archive_io::Time;
 use tar::{EntryType, Header};
 
 use super::pax::{self, Extension};
-use super::{BLOCK_BYTES, Member, MemberKind, sparse};
+use super::{BLOCK_BYTES, MAX_PAX_BYTES, Member, MemberKind, sparse};
 use crate::{Error, Result};
 
 /// The longest name or link target: several times what the kernel takes.
 const MAX_NAME_BYTES: u64 = 16 << 10;
-/// The largest extended header: room for one attribute of full size beside names.
-const MAX_PAX_BYTES: u64 = 256 << 10;
 /// How many headers may describe one member.
 const MAX_EXTENSIONS: usize = 16;
 
@@ -96,11 +94,11 @@ impl<R: BufRead> TarReader<R> {
                 EntryType::GNULongName => extension.path = Some(self.long_name(&header)?),
                 EntryType::GNULongLink => extension.link = Some(self.long_name(&header)?),
                 EntryType::XHeader => {
-                    let records = self.small(&header, MAX_PAX_BYTES, "bytes of an extended header")?;
+                    let records = self.small(&header, MAX_PAX_BYTES as u64, "bytes of an extended header")?;
                     pax::parse(&records, &mut extension)?;
                 }
                 // For all members: a comment in practice; and the label of a volume.
-                EntryType::XGlobalHeader => drop(self.small(&header, MAX_PAX_BYTES, "bytes of an extended header")?),
+                EntryType::XGlobalHeader => drop(self.small(&header, MAX_PAX_BYTES as u64, "bytes of an extended header")?),
                 other if other.as_byte() == b'V' => {}
                 _ => return self.member(&header, extension).map(Some),
             }

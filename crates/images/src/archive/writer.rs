@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use tar::{EntryType, Header};
 
-use super::{BLOCK_BYTES, Member, MemberKind, pax};
+use super::{BLOCK_BYTES, MAX_PAX_BYTES, Member, MemberKind, pax};
 use crate::{Error, Result};
 
 /// The largest number of seven octal digits.
@@ -31,6 +31,10 @@ impl<W: Write> TarWriter<W> {
         let map = member.sparse.as_ref().map(sparse_map).unwrap_or_default();
         let size = member.data_bytes + map.len() as u64;
         let records = records(member, size);
+        if records.len() > MAX_PAX_BYTES {
+            let reason = format!("its extended attributes take more than an archive holds, {MAX_PAX_BYTES} bytes: remove some");
+            return Err(Error::Unpackable { file: String::from_utf8_lossy(&member.path).into_owned(), reason });
+        }
         if !records.is_empty() {
             self.extended_header(&records)?;
         }
@@ -278,6 +282,21 @@ mod tests {
         let listing = String::from_utf8(output.stdout).expect("utf-8");
         assert!(listing.contains("1048576") && listing.contains("holes") && listing.contains("1000/4000000000"), "{listing}");
         assert!(listing.contains(&"x".repeat(200)), "{listing}");
+    }
+
+    #[test]
+    fn attributes_are_written_as_far_as_they_can_be_read() {
+        let mut file = member("file", MemberKind::File);
+        let xattr =
+            |number: usize| Xattr { name: std::ffi::CString::new(format!("user.{number}")).expect("name"), value: vec![b'v'; 65_536] };
+        file.xattrs = (0..15).map(xattr).collect();
+        let mut writer = TarWriter::new(Vec::new());
+        writer.begin(&file).expect("begin");
+        let members = read_back(&writer.finish().expect("finish"));
+        assert_eq!(members[0].0.xattrs, file.xattrs);
+        file.xattrs.push(xattr(15));
+        let error = TarWriter::new(Vec::new()).begin(&file).expect_err("too much").to_string();
+        assert!(error.contains("`file` cannot be packed") && error.contains("extended attributes"), "{error}");
     }
 
     #[test]

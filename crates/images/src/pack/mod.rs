@@ -1,22 +1,25 @@
 //! Packing a stopped container into a unified image.
 
 mod ids;
+mod output;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
 use sys::Root;
 use sys::archive_io::{self, Entry, File, NodeKind, NodeStat};
 use sys::idmap::{IdMap, Kind};
 use sys::xattr;
 
 use crate::archive::{Member, MemberKind, Sparse, TarWriter, is_guest_xattr};
-use crate::formats::{Compression, Encoder};
+use crate::formats::Encoder;
 use crate::metadata::MAX_METADATA_BYTES;
-use crate::{Error, Metadata, Result, image, metadata};
+use crate::{Error, Metadata, Result, metadata};
+use output::Hashing;
+
+pub use output::{Cancel, Packing};
 
 /// Files smaller than this are never looked at for holes.
 const SPARSE_FROM_BYTES: u64 = 64 << 10;
@@ -58,8 +61,8 @@ pub struct Packed {
 
 /// Writes a unified image to `out`, at its current position. With `properties`, those of
 /// `metadata.yaml` are replaced.
-pub fn pack(source: &PackSource<'_>, properties: &BTreeMap<String, String>, out: &File, compression: Compression) -> Result<Packed> {
-    let mut packer = Packer::new(out, compression)?;
+pub fn pack(source: &PackSource<'_>, properties: &BTreeMap<String, String>, out: &File, packing: impl Into<Packing>) -> Result<Packed> {
+    let mut packer = Packer::new(out, packing.into())?;
     packer.ids = source.ids;
     let content = metadata_content(source, properties)?;
     packer.file("metadata.yaml", &content, unix_now())?;
@@ -112,26 +115,6 @@ pub(crate) fn read_capped(file: File, path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Hashes and counts what is written.
-struct Hashing {
-    out: File,
-    hash: Sha256,
-    size_bytes: u64,
-}
-
-impl Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.out.write(bytes)?;
-        self.hash.update(&bytes[..count]);
-        self.size_bytes += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
 /// Writes an archive member by member.
 pub(crate) struct Packer<'a> {
     writer: TarWriter<BufWriter<Encoder<Hashing>>>,
@@ -140,6 +123,9 @@ pub(crate) struct Packer<'a> {
     links: HashMap<(u64, u64), Vec<u8>>,
     /// What those paths take, in bytes.
     links_bytes: usize,
+    /// What they may take.
+    max_links_bytes: usize,
+    cancel: Cancel,
     buffer: Vec<u8>,
     xattrs: xattr::Buffer,
 }
@@ -150,15 +136,16 @@ fn write_error(source: io::Error) -> Error {
 
 impl<'a> Packer<'a> {
     /// An archive to `out`, at its current position.
-    pub(crate) fn new(out: &File, compression: Compression) -> Result<Self> {
-        let out = out.try_clone().map_err(write_error)?;
-        let hashing = Hashing { out, hash: Sha256::new(), size_bytes: 0 };
-        let encoder = Encoder::new(hashing, compression).map_err(write_error)?;
+    pub(crate) fn new(out: &File, packing: Packing) -> Result<Self> {
+        let hashing = Hashing::new(out.try_clone().map_err(write_error)?)?;
+        let encoder = Encoder::new(hashing, packing.compression).map_err(write_error)?;
         Ok(Self {
             writer: TarWriter::new(BufWriter::with_capacity(BUFFER_BYTES, encoder)),
             ids: None,
             links: HashMap::new(),
             links_bytes: 0,
+            max_links_bytes: MAX_LINK_BYTES,
+            cancel: packing.cancel,
             buffer: vec![0; BUFFER_BYTES],
             xattrs: xattr::Buffer::default(),
         })
@@ -173,7 +160,7 @@ impl<'a> Packer<'a> {
     pub(crate) fn volume(&mut self, source: &PackSource<'a>, prefix: &str) -> Result<()> {
         self.ids = source.ids;
         // No link leads from one volume to another.
-        self.links.clear();
+        self.forget_links();
         match read_volume_file(source.volume, Path::new("metadata.yaml")) {
             Err(Error::Sys(error)) if error.is_not_found() => {}
             other => self.file(&format!("{prefix}/metadata.yaml"), &other?, unix_now())?,
@@ -182,10 +169,15 @@ impl<'a> Packer<'a> {
         self.tree(source.rootfs, &format!("{prefix}/rootfs"))
     }
 
+    fn forget_links(&mut self) {
+        self.links.clear();
+        self.links_bytes = 0;
+    }
+
     /// A directory tree as `prefix`, with ids as they are.
     pub(crate) fn bare_tree(&mut self, root: &Root, prefix: &str) -> Result<()> {
         self.ids = None;
-        self.links.clear();
+        self.forget_links();
         self.tree(root, prefix)
     }
 
@@ -194,7 +186,7 @@ impl<'a> Packer<'a> {
         let encoder = self.writer.finish()?.into_inner().map_err(|error| write_error(error.into_error()))?;
         let mut hashing = encoder.finish().map_err(write_error)?;
         hashing.flush().map_err(write_error)?;
-        Ok(Packed { fingerprint: image::hex(&hashing.hash.finalize()), size_bytes: hashing.size_bytes })
+        Ok(hashing.packed())
     }
 
     /// The templates as plain files, owned by root, without following anything.
@@ -240,6 +232,7 @@ impl<'a> Packer<'a> {
     }
 
     fn entry(&mut self, entry: &Entry, path: &Path) -> Result<()> {
+        self.cancel.check()?;
         let Some(mut member) = self.member(&entry.stat, path) else { return Ok(()) };
         if entry.stat.kind != NodeKind::Directory && entry.stat.links > 1 {
             if let Some(first) = self.links.get(&entry.stat.identity) {
@@ -249,14 +242,14 @@ impl<'a> Packer<'a> {
                 return self.writer.begin(&member);
             }
             self.links_bytes += member.path.len();
-            if self.links_bytes > MAX_LINK_BYTES {
+            if self.links_bytes > self.max_links_bytes {
                 let reason = "there are too many files with several names, on too long paths".to_owned();
                 return Err(Error::Unpackable { file: path.display().to_string(), reason });
             }
             self.links.insert(entry.stat.identity, member.path.clone());
         }
         if entry.stat.kind != NodeKind::Symlink {
-            let xattrs = entry.xattrs(&mut self.xattrs)?;
+            let xattrs = entry.xattrs(&mut self.xattrs).map_err(|error| unlistable(error, path))?;
             member.xattrs = xattrs
                 .into_iter()
                 .filter(|xattr| is_guest_xattr(&xattr.name))
@@ -314,7 +307,7 @@ impl<'a> Packer<'a> {
             return self.writer.begin(&member);
         }
         let file = entry.open_file(path)?;
-        let pieces = match pieces(&file, &entry.stat, path)? {
+        let pieces = match pieces(&file, &entry.stat, path, MAX_PIECES)? {
             None => vec![(0, member.data_bytes)],
             Some(pieces) => {
                 member.data_bytes = pieces.iter().map(|(_, length)| length).sum();
@@ -325,6 +318,7 @@ impl<'a> Packer<'a> {
         self.writer.begin(&member)?;
         for (mut offset, mut left) in pieces {
             while left > 0 {
+                self.cancel.check()?;
                 let count = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                 archive_io::read_exact_at(&file, &mut self.buffer[..count], offset, path)?;
                 self.writer.write_data(&self.buffer[..count])?;
@@ -336,8 +330,17 @@ impl<'a> Packer<'a> {
     }
 }
 
+/// Some file systems keep more attributes than the kernel can list.
+fn unlistable(error: sys::Error, path: &Path) -> Error {
+    if error.errno != sys::Errno::TOOBIG {
+        return error.into();
+    }
+    let reason = "it has more extended attributes than can be listed: remove some".to_owned();
+    Error::Unpackable { file: path.display().to_string(), reason }
+}
+
 /// The pieces of a file that are not holes; `None` if it has no holes worth the trouble.
-fn pieces(file: &File, stat: &NodeStat, path: &Path) -> Result<Option<Vec<(u64, u64)>>> {
+fn pieces(file: &File, stat: &NodeStat, path: &Path, most: usize) -> Result<Option<Vec<(u64, u64)>>> {
     if stat.size_bytes < SPARSE_FROM_BYTES || stat.allocated_bytes >= stat.size_bytes {
         return Ok(None);
     }
@@ -345,12 +348,12 @@ fn pieces(file: &File, stat: &NodeStat, path: &Path) -> Result<Option<Vec<(u64, 
     while from < stat.size_bytes
         && let Some((start, end)) = archive_io::next_extent(file, from, path)?
     {
-        if pieces.len() == MAX_PIECES {
+        if pieces.len() == most {
             if stat.size_bytes / MAX_UNFOLDING <= stat.allocated_bytes {
                 return Ok(None);
             }
             let size = stat.size_bytes;
-            let reason = format!("of its {size} bytes few are there, in more than {MAX_PIECES} pieces: remove it, or fill the holes");
+            let reason = format!("of its {size} bytes few are there, in more than {most} pieces: remove it, or fill the holes");
             return Err(Error::Unpackable { file: path.display().to_string(), reason });
         }
         let end = end.min(stat.size_bytes);

@@ -6,7 +6,7 @@ use sys::archive_io::{Attrs, Time, TreeWriter, Xattr};
 use sys::cmd::Cmd;
 
 use super::*;
-use crate::{DevicePolicy, UnpackOptions, read_image, unpack_with};
+use crate::{Compression, DevicePolicy, UnpackOptions, read_image, unpack_with};
 
 fn volume() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("temporary directory");
@@ -167,4 +167,96 @@ fn a_tree_deeper_than_a_path_is_packed_and_unpacked() {
     let bottom = archive_io::open_tree_dir(&Root::open(target.join("rootfs")).expect("root"), &path).expect("open");
     assert_eq!(archive_io::read_dir(&bottom, Path::new("bottom")).expect("list"), ["file", "link"]);
     sys::tree::remove(dir.path()).expect("remove");
+}
+
+fn packer(cancel: Cancel) -> Packer<'static> {
+    let out = tempfile::tempfile().expect("temporary file");
+    Packer::new(&out, Packing { cancel, ..Packing::from(Compression::None) }).expect("packer")
+}
+
+#[test]
+fn a_file_in_too_many_pieces_is_refused_or_written_whole() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let stat_of = |name: &str, file_bytes: u64| {
+        let file = sys::fs::open(dir.path().join(name)).expect("open");
+        let facts = file.metadata().expect("stat");
+        assert_eq!(facts.size(), file_bytes);
+        let top = archive_io::open_tree_dir(&Root::open(dir.path()).expect("root"), Path::new("")).expect("open");
+        (file, archive_io::open_entry(&top, name.as_ref(), Path::new(name)).expect("entry").stat.clone())
+    };
+    let make = |name: &str, step: u64, bytes: &[u8]| {
+        let file = sys::fs::create(dir.path().join(name), 0o644).expect("create");
+        for piece in 0..6u64 {
+            archive_io::write_all_at(&file, bytes, piece * step, Path::new(name)).expect("write");
+        }
+        file.set_len(6 * step).expect("truncate");
+    };
+    make("thin", 1 << 30, b"x");
+    let (file, stat) = stat_of("thin", 6 << 30);
+    assert_eq!(pieces(&file, &stat, Path::new("thin"), 6).expect("few enough").expect("has holes").len(), 6);
+    let error = pieces(&file, &stat, Path::new("thin"), 5).expect_err("too many").to_string();
+    assert!(error.contains("`thin`") && error.contains("more than 5 pieces") && error.contains("fill the holes"), "{error}");
+    // The holes are less than what is there.
+    make("thick", 64 << 10, &[1; 40 << 10]);
+    let (file, stat) = stat_of("thick", 6 * (64 << 10));
+    assert_eq!(pieces(&file, &stat, Path::new("thick"), 5).expect("written whole"), None);
+}
+
+#[test]
+fn names_that_are_kept_for_links_are_bounded() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    for name in ["one", "other"] {
+        sys::fs::write(dir.path().join(name), "").expect("write");
+        std::fs::hard_link(dir.path().join(name), dir.path().join(format!("{name}-again"))).expect("link");
+    }
+    let root = Root::open(dir.path()).expect("root");
+    let mut packer = packer(Cancel::default());
+    packer.max_links_bytes = "rootfs/one".len() + "rootfs/other".len();
+    packer.bare_tree(&root, "rootfs").expect("just fits");
+    packer.max_links_bytes -= 1;
+    let error = packer.bare_tree(&root, "rootfs").expect_err("too many").to_string();
+    assert!(error.contains("`rootfs/other`") && error.contains("several names"), "{error}");
+}
+
+#[test]
+fn packing_ends_when_it_is_cancelled() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    sys::fs::write(dir.path().join("file"), "content").expect("write");
+    let root = Root::open(dir.path()).expect("root");
+    let cancel = Cancel::default();
+    let mut packer = packer(cancel.clone());
+    packer.bare_tree(&root, "rootfs").expect("goes on");
+    cancel.cancel();
+    assert!(matches!(packer.bare_tree(&root, "rootfs"), Err(Error::Cancelled)));
+}
+
+/// Others write to the same disk: some of it is left to them.
+#[test]
+fn packing_leaves_the_disk_its_reserve() {
+    let thread = std::thread::spawn(|| {
+        sys::process::unshare(0x0002_0000).expect("unshare");
+        sys::mount::make_all_private().expect("private mounts");
+        let dir = tempfile::tempdir().expect("temporary directory");
+        sys::mount::mount_fs("tmpfs", dir.path(), "tmpfs", sys::mount::MountFlags::empty(), "size=64m").expect("mount");
+        let volume = volume();
+        let content = vec![0xa5; 80 << 20];
+        sys::fs::write(volume.path().join("rootfs/large"), &content).expect("write");
+        let (root, rootfs) = (Root::open(volume.path()).expect("root"), Root::open(volume.path().join("rootfs")).expect("root"));
+        let source = PackSource { volume: &root, rootfs: &rootfs, ids: None, architecture: "x86_64" };
+        let out = sys::fs::create(dir.path().join("image"), 0o600).expect("create");
+        let error = pack(&source, &BTreeMap::new(), &out, Compression::None).expect_err("does not fit");
+        let Error::Write { source: reason, .. } = &error else { panic!("{error}") };
+        assert!(reason.to_string().contains("no more than 2 % of the file system"), "{reason}");
+        let (total, available) = sys::fs::file_space(&out).expect("space");
+        assert!(available > 0 && available < total / 4, "{available} of {total}");
+        // Nothing is begun where there is no room from the start.
+        sys::fs::write(dir.path().join("filler"), &content[..usize::try_from(available).expect("size") - 4096]).expect("fill");
+        let begun = sys::fs::create(dir.path().join("other"), 0o600).expect("create");
+        assert!(matches!(pack(&source, &BTreeMap::new(), &begun, Compression::None), Err(Error::NoRoom { .. })));
+        drop((out, begun));
+        sys::mount::unmount(dir.path()).expect("unmount");
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
 }

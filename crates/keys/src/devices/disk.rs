@@ -32,7 +32,9 @@ keys! { ROWS;
     REQUIRED: bool = "required", "true", Now;
     /// Whether the source's files appear with the instance's ids (by an idmapped mount).
     SHIFT: bool = "shift", "false", Now;
-    /// Size limit of the root disk.
+    /// Size limit of the root disk. Subvolumes that the guest makes inside count, too: while there is
+    /// a limit it can make none that would not (snapshots by the request that can name quota groups answer EPERM), from the
+    /// next start on.
     SIZE: Size = "size", "", Now;
     /// Directory or file on the host; with `pool` the name of a custom volume.
     SOURCE: DiskSource = "source", "", Now;

@@ -6,10 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use client::{Body, Method, Request, path};
+use serde_json::Value;
 
 use super::create::{created_name, wait_or_cancel};
 use crate::app::App;
-use crate::outln;
+use crate::{errln, outln};
 use crate::progress::{Metered, Progress};
 use crate::usage::WrongArguments;
 
@@ -18,7 +19,9 @@ const STDIN: &str = "-";
 
 /// Import container backups
 ///
-/// Makes the container of a file from `lxc export`, with its snapshots and configuration, stopped.
+/// Makes the container of a file from `lxc export`, with its snapshots and configuration, stopped. What it reaches of the host
+/// (`security.privileged`, `raw.*`, disks and devices of the host) is shown; where there is such a thing, it does not start by
+/// itself with the daemon until `boot.autostart` is set again.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 lxc import c1.tar.gz
@@ -50,12 +53,20 @@ impl Import {
         }
         let operation = client.request(request.body(body)).await?.operation()?;
         let mut progress = Progress::new("Importing container", app.quiet);
-        wait_or_cancel(&client, &operation, |operation| progress.show(operation)).await?;
+        let done = wait_or_cancel(&client, &operation, |operation| progress.show(operation)).await?;
         drop(progress);
+        for warning in warnings(done.metadata.as_ref()) {
+            errln!("Warning: {warning}");
+        }
         let name = created_name(&operation).or(name.map(str::to_owned)).unwrap_or_default();
         outln!("Container {name} imported");
         Ok(())
     }
+}
+
+/// What the backup reaches of the server's host.
+fn warnings(metadata: Option<&Value>) -> impl Iterator<Item = &str> {
+    metadata.and_then(|metadata| metadata.get("warnings")?.as_array()).into_iter().flatten().filter_map(Value::as_str)
 }
 
 /// The server, the file and the name that the words are.

@@ -108,6 +108,10 @@ fn parse_line(line: &str) -> Option<Hierarchy> {
     Some(hierarchy)
 }
 
+/// How many groups a guest may make below its own, where the kernel can bound that: in the unified hierarchy. A host of nested
+/// containers makes hundreds.
+const MAX_DESCENDANTS: &str = "10000";
+
 /// A leaf for commands, named as liblxc names its own.
 const LEAF: &str = ".lxc";
 
@@ -140,6 +144,9 @@ impl Groups {
             inherit_cpuset(hierarchy, &parent)?;
             sys::fs::ensure_dir(&dir, 0o755)?;
             inherit_cpuset(hierarchy, &dir)?;
+            if hierarchy.unified {
+                bound_descendants(&dir)?;
+            }
         }
         limits::apply(self, limits)?;
         self.layout.hierarchies.iter().try_for_each(|hierarchy| delegate(&self.dir(hierarchy), owner))
@@ -358,6 +365,15 @@ fn enter_leaf(dir: &Path, pid: i32) -> Result<()> {
 fn enable_controllers(dir: &Path, controllers: &[String]) {
     for controller in controllers {
         drop(sys::fs::write_kernel(dir.join("cgroup.subtree_control"), &format!("+{controller}")));
+    }
+}
+
+/// What a group of v2 may have below. The file stays root's: it is none of those that are handed to a guest.
+fn bound_descendants(dir: &Path) -> Result<()> {
+    match sys::fs::write_kernel(dir.join("cgroup.max.descendants"), MAX_DESCENDANTS) {
+        // Kernels before 4.14.
+        Err(error) if error.is_not_found() => Ok(()),
+        other => Ok(other?),
     }
 }
 

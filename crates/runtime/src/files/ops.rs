@@ -49,8 +49,7 @@ impl Tree<'_> {
             }
             FileRequest::Symlink { path, target, attrs } => {
                 self.root.symlink(target, path)?;
-                let (uid, gid) = self.host_ids(path, attrs.uid.unwrap_or(0), attrs.gid.unwrap_or(0))?;
-                self.root.lchown(path, uid, gid)?;
+                self.give_link(path, (attrs.uid.unwrap_or(0), attrs.gid.unwrap_or(0)))?;
                 Ok((FileReply::Done, None))
             }
             FileRequest::Delete { path } => {
@@ -131,13 +130,24 @@ impl Tree<'_> {
             let (old_uid, old_gid) = if fresh { (0, 0) } else { (now.uid, now.gid) };
             let (uid, gid) = self.host_ids(path, attrs.uid.unwrap_or(old_uid), attrs.gid.unwrap_or(old_gid))?;
             let ids = (Some(rustix::fs::Uid::from_raw(uid)), Some(rustix::fs::Gid::from_raw(gid)));
-            rustix::fs::chownat(handle, "", ids.0, ids.1, rustix::fs::AtFlags::EMPTY_PATH)
-                .map_err(|errno| Error::new("chown", path, errno))?;
+            rustix::fs::chownat(handle, "", ids.0, ids.1, AtFlags::EMPTY_PATH).map_err(|errno| Error::new("chown", path, errno))?;
         }
         match attrs.mode.or(fresh.then_some(new_mode)) {
             Some(mode) => self.root.set_mode_of(handle, path, mode & MODE_BITS),
             None => Ok(()),
         }
+    }
+
+    /// Gives ids to a new link, unless the guest has something else there by now.
+    fn give_link(&self, path: &str, (uid, gid): (u32, u32)) -> Result<()> {
+        let (uid, gid) = self.host_ids(path, uid, gid)?;
+        let handle = self.root.open_at(path, OFlags::PATH | OFlags::NOFOLLOW, 0)?;
+        let now = rustix::fs::fstat(&handle).map_err(|errno| Error::new("look at", path, errno))?;
+        if FileType::from_raw_mode(now.st_mode) != FileType::Symlink {
+            return Err(Error::new("chown (replaced meanwhile)", path, Errno::BUSY));
+        }
+        let ids = (Some(rustix::fs::Uid::from_raw(uid)), Some(rustix::fs::Gid::from_raw(gid)));
+        rustix::fs::chownat(&handle, "", ids.0, ids.1, AtFlags::EMPTY_PATH).map_err(|errno| Error::new("chown", path, errno))
     }
 
     fn host_ids(&self, path: &str, uid: u32, gid: u32) -> Result<(u32, u32)> {
@@ -205,6 +215,49 @@ mod tests {
         File::from(file.expect("file")).read_to_string(&mut text).expect("read");
         let FileReply::Stat(stat) = reply else { panic!("wrong reply") };
         assert_eq!((text.as_str(), stat.uid, stat.gid, stat.mode), ("shorter", 5, 6, 0o600));
+    }
+
+    /// A guest that puts something of root's where a push has just made a file does not get that as its own.
+    #[test]
+    fn what_takes_the_place_of_a_pushed_file_keeps_its_owner() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+        use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+        let dir = tempfile::tempdir().expect("dir");
+        let root = Root::open(dir.path()).expect("root");
+        let tree = Tree { root: &root, ids: &IdMap::default(), guest_mounts: true };
+        let precious = dir.path().join("precious");
+        std::fs::write(&precious, "").expect("write");
+        chown(&precious, Some(7), Some(7)).expect("chown");
+        std::fs::set_permissions(&precious, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+        let (over, swaps) = (AtomicBool::new(false), AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (file, link) = (dir.path().join("f"), dir.path().join("l"));
+                while !over.load(Ordering::Relaxed) {
+                    // Whatever is there at the moment makes room for what is not the pusher's.
+                    if std::fs::remove_file(&file).is_ok() && symlink("precious", &file).is_ok() {
+                        swaps.fetch_add(1, Ordering::Relaxed);
+                    }
+                    drop(std::fs::remove_file(&file));
+                    if std::fs::remove_file(&link).is_ok() {
+                        drop(std::fs::hard_link(&precious, &link));
+                        swaps.fetch_add(1, Ordering::Relaxed);
+                    }
+                    drop(std::fs::remove_file(&link));
+                }
+            });
+            let end = std::time::Instant::now() + std::time::Duration::from_millis(500);
+            while std::time::Instant::now() < end {
+                let request = FileRequest::Write { path: "f".into(), attrs: FileAttrs::default(), append: true };
+                drop(tree.perform(&request));
+                let attrs = FileAttrs { uid: Some(9), gid: Some(9), mode: None };
+                drop(tree.perform(&FileRequest::Symlink { path: "l".into(), target: "x".into(), attrs }));
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        assert!(swaps.load(Ordering::Relaxed) > 10, "nothing was swapped");
+        let now = std::fs::metadata(&precious).expect("stat");
+        assert_eq!((now.uid(), now.gid(), now.mode() & 0o7777), (7, 7, 0o600));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Stat, Uid};
 
+pub(crate) use removal::clear_flags;
 pub use removal::{remove, remove_at};
 pub use rustix::fs::FileType;
 pub use search::find_inodes;
@@ -61,12 +62,16 @@ fn open_part(root: impl AsFd, path: &Path) -> std::result::Result<OwnedFd, Errno
 /// Names in an open directory, without `.` and `..`, in no order. Fails with [`Errno::TOOBIG`] where they would take
 /// more memory than [`MAX_LISTING_BYTES`]: a guest can make as many as the disk holds.
 pub fn names(dir: impl AsFd, shown: impl Display) -> Result<Vec<(OsString, FileType)>> {
+    names_within(dir, shown, MAX_LISTING_BYTES)
+}
+
+fn names_within(dir: impl AsFd, shown: impl Display, most_bytes: usize) -> Result<Vec<(OsString, FileType)>> {
     let (mut names, mut bytes) = (Vec::new(), 0);
     let shown = shown.to_string();
     for entry in entries(dir, shown.clone())? {
         let (name, kind) = entry?;
         bytes += size_of::<(OsString, FileType)>() + name.len();
-        if bytes > MAX_LISTING_BYTES {
+        if bytes > most_bytes {
             return Err(Error::new("list (there are too many names)", &shown, Errno::TOOBIG));
         }
         names.push((name, kind));
@@ -222,4 +227,23 @@ impl DirCursor {
 fn open_plain(dir: impl AsFd, name: &OsStr) -> std::result::Result<OwnedFd, Errno> {
     let name = if name.is_empty() { OsStr::new(".") } else { name };
     rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_is_bounded() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        for number in 0..10 {
+            std::fs::write(dir.path().join(format!("{number:0>100}")), "").expect("write");
+        }
+        let open = || crate::btrfs::open(dir.path()).expect("open");
+        let each = size_of::<(OsString, FileType)>() + 100;
+        assert_eq!(names_within(open(), "it", 10 * each).expect("just fits").len(), 10);
+        let error = names_within(open(), "it", 10 * each - 1).expect_err("too many");
+        assert_eq!(error.errno, Errno::TOOBIG);
+        assert!(error.to_string().contains("too many names"), "{error}");
+    }
 }

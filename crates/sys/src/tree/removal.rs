@@ -1,7 +1,7 @@
 //! Removing whole trees.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, IFlags, Mode, OFlags};
@@ -16,7 +16,7 @@ const MAX_OPEN_LEVELS: usize = 32;
 const MAX_NAMES: usize = 4096;
 
 /// Removes whatever `path` names, with all that is below; absent is fine. Files that are marked
-/// immutable or append-only go too, and a tree may be deeper than a path can be long.
+/// immutable or append-only go too, so do subvolumes that are read-only, and a tree may be deeper than a path can be long.
 pub fn remove(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
@@ -55,6 +55,7 @@ struct Level {
 
 impl Level {
     fn begin(dir: OwnedFd, shown: &Path) -> Result<Self> {
+        crate::btrfs::unseal(&dir)?;
         let dirs = remove_files(&dir, shown)?;
         let dir = Dir::new(dir);
         Ok(Self { identity: dir.identity()?, dir: Some(dir), is_partial: dirs.len() == MAX_NAMES, dirs })
@@ -143,9 +144,9 @@ fn unlink(dir: &OwnedFd, name: &OsStr, flags: AtFlags) -> std::result::Result<Un
 }
 
 /// Best effort: what matters is whether the removal then works.
-fn clear_flags(fd: &OwnedFd) {
+pub(crate) fn clear_flags(fd: impl AsFd) {
     let protected = IFlags::IMMUTABLE | IFlags::APPEND;
-    if let Ok(flags) = rustix::fs::ioctl_getflags(fd)
+    if let Ok(flags) = rustix::fs::ioctl_getflags(&fd)
         && flags.intersects(protected)
     {
         let _ = rustix::fs::ioctl_setflags(fd, flags - protected);
