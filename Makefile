@@ -27,7 +27,7 @@ test:
 	@scripts/setup.sh test
 	@scripts/test.sh
 
-## test-vm    run chosen end-to-end tests in an emulated machine with cgroup v2, AppArmor and systemd
+## test-vm    run chosen end-to-end tests in an emulated machine with cgroup v2, AppArmor and systemd (VM_ARGS=--brief: the fewest)
 test-vm:
 	@scripts/setup.sh test
 	@$(CARGO) build --locked --workspace --bins --test e2e

@@ -48,17 +48,18 @@ cgroup_dirs() {
 
 make_cgroup() {
     # In a v2 tree the root hands on what someone asked for; where nobody did, limits cannot be tested.
-    if [ -e "$1/../cgroup.subtree_control" ] && [ "${1##*/}" = "$name" ]; then
+    local parent=${1%/*}
+    if [ -e "$parent/cgroup.subtree_control" ] && [ "${1##*/}" = "$name" ]; then
         local controller
-        for controller in $(cat "$1/../cgroup.controllers"); do
-            echo "+$controller" 2> /dev/null > "$1/../cgroup.subtree_control" || true
+        for controller in $(cat "$parent/cgroup.controllers"); do
+            echo "+$controller" 2> /dev/null > "$parent/cgroup.subtree_control" || true
         done
     fi
     mkdir "$1"
     # A v1 cpuset starts empty and then takes no process.
     if [ -e "$1/cpuset.mems" ] && [ ! -e "$1/cgroup.controllers" ]; then
-        cat "$1/../cpuset.cpus" > "$1/cpuset.cpus"
-        cat "$1/../cpuset.mems" > "$1/cpuset.mems"
+        cat "$parent/cpuset.cpus" > "$1/cpuset.cpus"
+        cat "$parent/cpuset.mems" > "$1/cpuset.mems"
     fi
 }
 

@@ -21,7 +21,7 @@ fn group(sandbox: &Sandbox, name: &str) -> String {
 }
 
 /// A file of the container's group.
-fn file(sandbox: &Sandbox, name: &str, file: &str) -> String {
+fn file_of(sandbox: &Sandbox, name: &str, file: &str) -> String {
     sandbox.sh_ok(&format!("cat {}/{file}", group(sandbox, name)))
 }
 
@@ -36,10 +36,10 @@ fn devices() {
 fn of_a_privileged_container(sandbox: &Sandbox) {
     sandbox.lxc_ok(&["launch", "busybox", "c1", "-c", "security.privileged=true"]);
     // Nodes may be made of anything, and be used of what is allowed.
-    sandbox.exec_ok("c1", "mknod /kmsg c 1 11; mknod /disk b 254 0; mknod /null c 1 3; mknod /port c 1 4");
+    sandbox.exec_ok("c1", "mknod /kmsg c 1 11; mknod /disk b 254 0; mknod /null c 1 3; mknod /loop b 7 0");
     let used = |node: &str| sandbox.lxc(&["exec", "c1", "--", "sh", "-c", &format!("head -c 1 {node} > /copy")]);
     assert!(used("/null").ok());
-    for node in ["/kmsg", "/disk", "/port"] {
+    for node in ["/kmsg", "/disk", "/loop"] {
         let outcome = used(node);
         assert!(!outcome.ok() && outcome.stderr.contains("Operation not permitted"), "{node}: {}", outcome.report());
     }
@@ -49,11 +49,15 @@ fn of_a_privileged_container(sandbox: &Sandbox) {
     sandbox.kill_daemon();
     sandbox.start_daemon();
     sandbox.lxc_ok(&["config", "device", "add", "c1", "disk", "unix-block", "source=/dev/vda", "path=/dev/disk0"]);
-    assert!(used("/dev/disk0").ok() && used("/kmsg").ok() && !used("/port").ok());
+    assert!(used("/dev/disk0").ok() && used("/kmsg").ok() && !used("/loop").ok());
     sandbox.lxc_ok(&["config", "device", "remove", "c1", "log"]);
     assert!(!used("/kmsg").ok() && used("/dev/disk0").ok() && used("/null").ok());
+    // The rules of raw.lxc stand beside those, and stay when a device goes.
+    sandbox.lxc_ok(&["config", "set", "c1", "raw.lxc", "lxc.cgroup2.devices.allow = b 7:* rwm"]);
     sandbox.lxc_ok(&["restart", "--force", "c1"]);
-    assert!(!used("/kmsg").ok() && used("/dev/disk0").ok());
+    assert!(!used("/kmsg").ok() && used("/dev/disk0").ok() && used("/loop").ok());
+    sandbox.lxc_ok(&["config", "device", "remove", "c1", "disk"]);
+    assert!(!used("/disk").ok() && used("/loop").ok());
     sandbox.lxc_ok(&["delete", "--force", "c1"]);
 }
 
@@ -86,7 +90,7 @@ fn hold_and_change(sandbox: &Sandbox) {
     // A hog dies, and what is beside it does not.
     let hog = "head -c 200000000 /dev/zero | tail > /dev/null; test $? != 0 && echo died";
     assert_eq!(sandbox.exec_ok("c1", hog), "died");
-    assert!(file(sandbox, "c1", "memory.events").contains("oom_kill 1"), "{}", file(sandbox, "c1", "memory.events"));
+    assert!(file_of(sandbox, "c1", "memory.events").contains("oom_kill 1"), "{}", file_of(sandbox, "c1", "memory.events"));
     assert_eq!(sandbox.exec_ok("c1", "cat /proc/1/comm"), "init");
     // A bomb stops at the limit.
     let bomb = "i=0; while [ $i -lt 100 ]; do sleep 100 & i=$((i + 1)); done";
@@ -94,7 +98,7 @@ fn hold_and_change(sandbox: &Sandbox) {
     assert!(outcome.stderr.contains("fork") || outcome.stderr.contains("Resource temporarily"), "{}", outcome.report());
     let processes = || sandbox.http("GET", "/1.0/instances/c1/state", None).metadata()["processes"].as_i64().unwrap_or_default();
     assert!(processes() <= 40, "{}", processes());
-    assert_eq!(file(sandbox, "c1", "cpuset.cpus.effective").len(), 1);
+    assert_eq!(file_of(sandbox, "c1", "cpuset.cpus.effective").len(), 1);
     let all_cpus = sandbox.sh_ok("cat /sys/fs/cgroup/cpuset.cpus.effective");
     // Changed at once.
     for (key, value, name, expected) in [
@@ -109,7 +113,7 @@ fn hold_and_change(sandbox: &Sandbox) {
         ("limits.cpu", "", "cpuset.cpus.effective", &all_cpus),
     ] {
         sandbox.lxc_ok(&["config", "set", "c1", key, value]);
-        assert_eq!(file(sandbox, "c1", name), expected, "{key}={value}");
+        assert_eq!(file_of(sandbox, "c1", name), expected, "{key}={value}");
     }
 }
 
@@ -133,7 +137,7 @@ fn frozen_by_the_unified_hierarchy(sandbox: &Sandbox) {
     sandbox.exec_ok("c3", "(i=0; while :; do i=$((i + 1)); echo $i > /count; sleep 0.05; done) > /dev/null 2>&1 & sleep 0.3");
     let count = || sandbox.sh_ok("cat $(find $LXD_DIR/storage-pools -path '*upper*/count')");
     sandbox.lxc_ok(&["pause", "c3"]);
-    assert!(file(sandbox, "c3", "cgroup.events").contains("frozen 1"));
+    assert!(file_of(sandbox, "c3", "cgroup.events").contains("frozen 1"));
     let stopped = count();
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(count(), stopped);
@@ -148,10 +152,47 @@ fn the_tree_is_delegated(sandbox: &Sandbox) {
     let script = "cd /sys/fs/cgroup && mkdir inner leaf && for pid in $(cat cgroup.procs); do echo $pid > leaf/cgroup.procs; done; \
                   echo '+memory +pids' > cgroup.subtree_control && echo 5M > inner/memory.max && cat inner/memory.max";
     assert_eq!(sandbox.exec_ok("c4", script), (5 << 20).to_string());
+    // What it sets in there holds there.
+    let hog = "cd /sys/fs/cgroup/inner && sh -c 'echo $$ > cgroup.procs; head -c 30000000 /dev/zero | tail -n 1 > /hog'; \
+               grep -c 'oom_kill [1-9]' memory.events";
+    assert_eq!(sandbox.exec_ok("c4", hog), "1");
     // Its own limit is not its own to lift, and commands still find a place.
     let outcome = sandbox.lxc(&["exec", "c4", "--", "sh", "-c", "echo max > /sys/fs/cgroup/memory.max"]);
     assert!(!outcome.ok(), "{}", outcome.report());
     assert_eq!(sandbox.exec_ok("c4", "cat /proc/self/cgroup"), "0::/.lxc");
     sandbox.lxc_ok(&["config", "set", "c4", "limits.memory", "90MiB"]);
-    assert_eq!(file(sandbox, "c4", "memory.max"), (90 << 20).to_string());
+    assert_eq!(file_of(sandbox, "c4", "memory.max"), (90 << 20).to_string());
+}
+
+/// Runs a script of the machine's own, where the machine is for tests alone.
+fn of_the_machine(test: &str, script: &str) -> bool {
+    if std::env::var_os("LXD_TEST_MACHINE").is_none() {
+        skip(test, "needs a machine of its own");
+        return false;
+    }
+    let output = std::process::Command::new("bash").args(["-euc", script]).output().expect("run bash");
+    assert!(output.status.success(), "$ {script}\n{}", String::from_utf8_lossy(&output.stderr));
+    true
+}
+
+/// Beyond its memory a container has as much swap, or none.
+#[test]
+fn swap() {
+    let Some(sandbox) = start("swap") else { return };
+    let file = "/var/tmp/lxd-e2e-swap";
+    let on = format!("fallocate -l 256M {file} && chmod 600 {file} && /sbin/mkswap -q {file} && /sbin/swapon {file}");
+    if !of_the_machine("swap", &on) {
+        return;
+    }
+    sandbox.lxc_ok(&["launch", "busybox", "c1", "-c", "limits.memory=40MiB"]);
+    // `tail` keeps what could be the last line.
+    let finds_room = || sandbox.exec_ok("c1", "head -c 50000000 /dev/zero | tail -n 1 | wc -c") == "50000000";
+    assert!(finds_room(), "{}", file_of(&sandbox, "c1", "memory.events"));
+    assert!(sandbox.sh_ok("awk '/^pswpout/ { print $2 }' /proc/vmstat") != "0");
+    sandbox.lxc_ok(&["config", "set", "c1", "limits.memory.swap", "false"]);
+    assert!(!finds_room(), "it swapped all the same");
+    sandbox.lxc_ok(&["config", "set", "c1", "limits.memory.swap", "true"]);
+    assert!(finds_room());
+    sandbox.finish();
+    of_the_machine("swap", &format!("/sbin/swapoff {file} && rm {file}"));
 }

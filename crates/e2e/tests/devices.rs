@@ -245,6 +245,7 @@ fn raw_lxc() {
     ]);
     sandbox.lxc_ok(&["start", "c1"]);
     assert_eq!(capabilities("1") >> 16 & 1, 1, "CAP_SYS_MODULE");
+    sandbox.exec_ok("c1", "mknod /control c 10 237 && : < /control");
     assert_eq!(sandbox.exec_ok("c1", "grep -cE ' (/proc/sys|/sys|/proc/kcore) ro' /proc/self/mountinfo; hostname"), "0\nother");
     assert_eq!(sandbox.exec_ok("c1", "tr '\\0' ' ' < /proc/1/cmdline"), "/bin/sleep 1000");
     for (line, words) in [

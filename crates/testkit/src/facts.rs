@@ -17,22 +17,17 @@ done
 command -v nft >/dev/null && nft list tables | sed 's/^/nft /'
 grep -F "$SANDBOX_DIR/" /sys/kernel/security/apparmor/profiles 2>/dev/null | sed 's/^/apparmor /'
 for process in /proc/[0-9]*; do
-    # Ended meanwhile, or one of ours.
-    { [ -r "$process/environ" ] && ! grep -qz '^SANDBOX_FACTS=' "$process/environ"; } 2>/dev/null || continue
-    line=$(tr '\0' ' ' 2>/dev/null < "$process/cmdline") || continue
-    state=$(awk '/^State:/ { print $2 }' "$process/status" 2>/dev/null) || continue
-    [ "$state" = Z ] && { echo "zombie $(cat "$process/comm" 2>/dev/null)"; continue; }
-    [ -n "$line" ] && echo "process $line"
+    # Programs started for each would take most of the time of all this. What cannot be read has ended meanwhile.
+    { read -r stat < "$process/stat"; } 2>/dev/null || continue
+    name=${stat#*\(} state=${stat##*) }
+    [ "${state%% *}" != Z ] || { echo "zombie ${name%)*}"; continue; }
+    { mapfile -d '' -t environment < "$process/environ" && mapfile -d '' -t words < "$process/cmdline"; } 2>/dev/null || continue
+    # One of ours.
+    [[ " ${environment[*]}" != *" SANDBOX_FACTS="* ]] || continue
+    [ "${#words[@]}" = 0 ] || echo "process ${words[*]} "
 done
 if [ -n "$DAEMON_PID" ] && [ -d "/proc/$DAEMON_PID/fd" ]; then
-    for fd in "/proc/$DAEMON_PID/fd/"*; do
-        target=$(readlink "$fd") || continue
-        case $target in
-            socket:*) echo "fd socket" ;;
-            pipe:*) echo "fd pipe" ;;
-            *) echo "fd $target" ;;
-        esac
-    done
+    find "/proc/$DAEMON_PID/fd" -type l -printf 'fd %l\n' 2>/dev/null | sed -E 's/^fd (socket|pipe):.*/fd \1/'
 fi
 true
 "#;
