@@ -24,6 +24,7 @@ use serde_json::Value;
 
 pub(crate) use download::Keep;
 pub(crate) use remote::{RemoteImage, read_foreign_reply};
+pub(crate) use transfer::progress_text;
 pub(crate) use unpacked::ImageState;
 
 use crate::error::Context;
