@@ -28,6 +28,7 @@ pub(crate) use download::Keep;
 pub use form::{Form, FormPiece};
 pub(crate) use remote::{RemoteImage, read_foreign_reply};
 pub use secrets::Agreed;
+pub(crate) use transfer::progress_text;
 pub(crate) use unpacked::ImageState;
 
 use crate::error::Context;

@@ -20,6 +20,7 @@ mod intents;
 pub(crate) mod limits;
 mod logs;
 mod metadata;
+mod migration;
 mod names;
 mod ownership;
 mod processors;
@@ -41,6 +42,7 @@ mod update;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+pub(crate) use self::migration::try_offer;
 pub use import::BackupUpload;
 pub(crate) use recovery::Unsettled;
 pub(crate) use snapshot::next_name as next_snapshot_name;

@@ -28,6 +28,7 @@ pub mod instances;
 mod intended;
 mod leases;
 mod live;
+pub mod migration;
 pub mod networks;
 pub mod operations;
 mod patch;

@@ -416,7 +416,8 @@ impl<'a> Meter<'a> {
     }
 }
 
-pub(super) fn progress_text(label: &str, (done, size): (u64, Option<u64>), elapsed: Duration) -> String {
+/// How much of how much, and how fast, in words.
+pub(crate) fn progress_text(label: &str, (done, size): (u64, Option<u64>), elapsed: Duration) -> String {
     let speed = (done as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
     let amount = match size.filter(|size| *size > 0) {
         // No size that anybody declares overflows in 128 bits.

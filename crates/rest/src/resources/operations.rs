@@ -117,5 +117,6 @@ async fn connect(request: Request, http: HttpRequest) -> Outcome {
     // First, so that a request that cannot become a websocket leaves the secret unused.
     let upgrade = Upgrade::of(http).await.map_err(concealed)?;
     let connection = operation.connect(request.query("secret").unwrap_or_default()).map_err(|error| concealed(error.into()))?;
+    upgrade.relieve();
     Ok(upgrade.run(Use::of(&connection), move |socket, trust| streams::serve_connection(socket, connection, trust)))
 }
