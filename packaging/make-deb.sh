@@ -36,7 +36,7 @@ Maintainer: LXD authors <root@localhost>
 Section: admin
 Priority: optional
 Installed-Size: $(du -sk "$tree/usr" | cut -f1)
-Depends: libc6 (>= $glibc), libgcc-s1, libseccomp2 (>= $seccomp), dnsmasq-base, iproute2, nftables, passwd, squashfs-tools, uidmap
+Depends: libc6 (>= $glibc), libgcc-s1, libseccomp2 (>= $seccomp), dnsmasq-base, iproute2, nftables, passwd, rsync, squashfs-tools, uidmap
 Recommends: apparmor, btrfs-progs, busybox-static, lxcfs, mmdebstrap
 Suggests: criu (>= 4.2)
 Conflicts: lxd, lxd-client

@@ -25,6 +25,7 @@ mkfs.btrfs btrfs-progs
 mmdebstrap mmdebstrap
 /usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
 mksquashfs squashfs-tools
+rsync rsync
 /bin/busybox busybox-static
 newuidmap uidmap
 xz xz-utils

@@ -146,7 +146,8 @@ pub struct ImageSource {
     /// `container`/`instance`, `snapshot`, `image`, `url`, or `build` (extension `image_build`).
     #[serde(rename = "type", deserialize_with = "null_default")]
     pub kind: String,
-    /// For `image`: `pull`, also if empty.
+    /// For `image`: `pull`, also if empty, or `push` (extension `images_push_relay`): the reply is then a secret with which
+    /// another server sends it.
     #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
     pub mode: String,
     /// For `image`: address of the server.
@@ -179,4 +180,19 @@ pub struct ImageSource {
     /// For `build`: further packages to put in.
     #[serde(deserialize_with = "null_default")]
     pub packages: Vec<String>,
+}
+
+/// Body of `POST /1.0/images/FINGERPRINT/export` (extension `images_push_relay`): the server to send the image to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ImageExportPost {
+    /// Address of the server: `https://HOST:PORT`.
+    #[serde(deserialize_with = "null_default")]
+    pub target: String,
+    /// What it takes the image for: from the operation that `POST /1.0/images` with the mode `push` gave there.
+    #[serde(deserialize_with = "null_default")]
+    pub secret: String,
+    /// PEM text of its certificate, where it is pinned.
+    #[serde(deserialize_with = "null_default")]
+    pub certificate: String,
 }

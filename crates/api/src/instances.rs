@@ -2,6 +2,8 @@
 
 mod full;
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -180,6 +182,15 @@ pub struct Source {
     /// The old name of `instance_only`; clients send both.
     #[serde(deserialize_with = "null_default", skip_serializing_if = "std::ops::Not::not")]
     pub container_only: bool,
+    /// For migrations in the mode `pull`: URL of the operation of the source, `https://HOST:PORT/1.0/operations/UUID`.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub operation: String,
+    /// For migrations in the mode `pull`: what opens the source's websockets, `control` and `fs`.
+    #[serde(rename = "secrets", deserialize_with = "null_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub websockets: BTreeMap<String, String>,
+    /// For migrations: bring the running state along, too.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "std::ops::Not::not")]
+    pub live: bool,
 }
 
 /// Body of `PUT /1.0/instances/NAME/state`.
@@ -304,7 +315,34 @@ pub struct InstancePost {
     /// The new name.
     #[serde(deserialize_with = "null_default")]
     pub name: String,
-    /// Move to another server (not offered).
+    /// Send it to another server.
     #[serde(deserialize_with = "null_default")]
     pub migration: bool,
+    /// For migrations: bring the running state along, too.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "std::ops::Not::not")]
+    pub live: bool,
+    /// For migrations: leave the snapshots out.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "std::ops::Not::not")]
+    pub instance_only: bool,
+    /// The old name of `instance_only`; clients send both.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "std::ops::Not::not")]
+    pub container_only: bool,
+    /// For migrations: connect to this operation of the target (mode `push`); absent: wait for the target (mode `pull`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<MigrationTarget>,
+}
+
+/// The operation of the server that an instance is pushed to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct MigrationTarget {
+    /// Of the target, PEM.
+    #[serde(deserialize_with = "null_default")]
+    pub certificate: String,
+    /// Its URL, `https://HOST:PORT/1.0/operations/UUID`.
+    #[serde(deserialize_with = "null_default")]
+    pub operation: String,
+    /// What opens the target's websockets, `control` and `fs`.
+    #[serde(rename = "secrets", deserialize_with = "null_default")]
+    pub websockets: BTreeMap<String, String>,
 }

@@ -164,6 +164,8 @@ fn images_of_another_daemon() {
     assert!(info.contains(&new) && info.contains("os: Changed") && info.contains("    Protocol: lxd\n    Alias: busybox"), "{info}");
 
     split_and_relayed(&sandbox, &on_second);
+    pushed(&sandbox, &on_second);
+    only_what_was_agreed_on(&sandbox);
 
     // An instance of one server as an image of the other.
     on_second("lxc init followed c2");
@@ -197,4 +199,77 @@ fn split_and_relayed(sandbox: &Sandbox, on_second: &dyn Fn(&str) -> String) {
     on_second("lxc config set core.https_address 127.0.0.1:8444");
     on_second("lxc image copy relayed work: --alias back");
     assert!(sandbox.lxc_ok(&["image", "info", "back"]).contains(&fingerprint));
+}
+
+/// The server that has an image sends it, of its own program or of that of Debian, which has another relay, too.
+fn pushed(sandbox: &Sandbox, on_second: &dyn Fn(&str) -> String) {
+    let fingerprint = on_second("lxc image info relayed | sed -n 's/^Fingerprint: //p'");
+    sandbox.lxc_ok(&["image", "delete", "back"]);
+    assert_eq!(on_second("lxc image copy relayed work: --mode=push --alias pushed --public"), "Image copied successfully!");
+    let info = sandbox.lxc_ok(&["image", "info", "pushed"]);
+    assert!(info.contains(&fingerprint) && info.contains("Public: yes") && info.contains("Cached: no"), "{info}");
+    on_second("lxc image delete relayed");
+    // One of two files and one of a single one, the other way.
+    on_second("lxc image delete followed");
+    for (name, alias) in [("pushed", "relayed"), ("busybox", "followed")] {
+        on_second(&format!("lxc image copy work:{name} local: --mode=push --alias {alias}"));
+    }
+    assert!(on_second("lxc image list --format=csv").contains("relayed"));
+    let refused = |command: &str, part: &str| {
+        let outcome = sandbox.sh(&format!("LXD_DIR={}/second lxc image copy {command}", sandbox.dir().display()));
+        assert!(!outcome.ok() && outcome.stderr.contains(part), "{}", outcome.report());
+    };
+    refused("work:pushed local: --mode=push", "same fingerprint already exists");
+    refused("work:pushed local: --mode=push --auto-update", "can't be kept up to date");
+    if !testkit::has_clients("images_of_another_daemon") {
+        return;
+    }
+    for mode in ["push", "relay"] {
+        sandbox.lxc_ok(&["image", "delete", "pushed"]);
+        sandbox.debian_lxc_sh(&format!(
+            "export LXD_DIR=$SANDBOX_DIR/second
+             $LXC remote list | grep -q work || $LXC remote add work 127.0.0.1 --accept-certificate --password=sesame
+             $LXC image copy relayed work: --mode={mode} --alias pushed"
+        ));
+        assert!(sandbox.lxc_ok(&["image", "info", "pushed"]).contains(&fingerprint), "{mode}");
+    }
+}
+
+/// A secret lets a stranger send one image once, and learn what became of it.
+fn only_what_was_agreed_on(sandbox: &Sandbox) {
+    let fingerprint = "0123456789abcdef".repeat(4);
+    let post = json!({ "source": { "type": "image", "mode": "push", "fingerprint": fingerprint }, "aliases": [{ "name": "promised" }] });
+    let token = sandbox.http("POST", "/1.0/images", Some(&post));
+    let secret = token.metadata()["metadata"]["secret"].as_str().expect("a secret").to_owned();
+    // What a stranger gets: the status and the body.
+    let send = |secret: &str, fingerprint: &str, rest: &str| {
+        sandbox.sh_ok(&format!(
+            "curl -sk -w '\n%{{http_code}}' -X POST -H 'X-LXD-secret: {secret}' -H 'X-LXD-fingerprint: {fingerprint}' \
+             https://127.0.0.1:8443/1.0/images {rest}"
+        ))
+    };
+    let build = r#"-H 'Content-Type: application/json' -d '{"source":{"type":"build","recipe":"busybox"}}'"#;
+    for (secret, fingerprint) in [("", ""), ("nope", &fingerprint), (&secret, "ab"), (&secret, &fingerprint.replace("01", "10"))] {
+        assert!(send(secret, fingerprint, build).ends_with("403"), "{secret} {fingerprint}");
+    }
+    // An order is not taken for one: it is content, and not that of the image.
+    let sent = send(&secret, &fingerprint, build);
+    assert!(sent.ends_with("202"), "{sent}");
+    let operation = serde_json::from_str::<serde_json::Value>(sent.trim_end_matches("202")).expect("an envelope")["metadata"].clone();
+    let wait = |secret: &str| {
+        let id = operation["id"].as_str().expect("an id");
+        sandbox.sh_ok(&format!("curl -sk 'https://127.0.0.1:8443/1.0/operations/{id}/wait?timeout=20&secret={secret}'"))
+    };
+    let said = wait(operation["metadata"]["secret"].as_str().expect("a secret"));
+    assert!(said.contains("fingerprints don't match"), "{said}");
+    for other in ["", "nope", &secret] {
+        assert!(wait(other).contains("not authorized"), "{other}");
+    }
+    assert!(send(&secret, &fingerprint, build).ends_with("403"), "a second time");
+    assert!(!sandbox.lxc_ok(&["image", "alias", "list"]).contains("promised"));
+    // One for a download lets nobody send anything.
+    let target = sandbox.http("GET", "/1.0/images/aliases/busybox", None).metadata()["target"].as_str().expect("target").to_owned();
+    let token = sandbox.http("POST", &format!("/1.0/images/{target}/secret"), Some(&json!({})));
+    let secret = token.metadata()["metadata"]["secret"].as_str().expect("a secret").to_owned();
+    assert!(send(&secret, &target, build).ends_with("403"));
 }

@@ -21,6 +21,11 @@ fn aliases_properties_export_import() {
     let outcome = sandbox.lxc_with_input(&["image", "edit", "bb"], edited.as_bytes());
     assert!(outcome.ok(), "{}", outcome.report());
     assert!(sandbox.lxc_ok(&["image", "info", "bb"]).contains("colour: green"));
+    sandbox.lxc_ok(&["image", "set-property", "bb", "colour", "-blue"]);
+    assert_eq!(sandbox.lxc_ok(&["image", "get-property", "bb", "colour"]), "-blue");
+    sandbox.lxc_ok(&["image", "unset-property", "bb", "colour"]);
+    assert_eq!(sandbox.lxc_ok(&["image", "get-property", "bb", "colour"]), "");
+    assert!(sandbox.lxc_fails(&["image", "unset-property", "bb", "colour"]).contains("not currently set"));
 
     sandbox.sh_ok("mkdir $SANDBOX_DIR/x && lxc image export bb $SANDBOX_DIR/x");
     assert_eq!(sandbox.sh_ok("cat $SANDBOX_DIR/x/* | sha256sum").split_whitespace().next(), Some(fingerprint.as_str()));

@@ -21,6 +21,7 @@ mod init;
 mod interrupted;
 mod limits;
 mod main_job;
+mod migration;
 mod network;
 mod pylxd;
 mod races;

@@ -88,6 +88,11 @@ fn snapshots_by_themselves() {
     assert!(names().contains("/auto0"), "{}", names());
     sandbox.lxc_ok(&["config", "set", "c1", "snapshots.expiry", "1S"]);
     sandbox.lxc_ok(&["snapshot", "c1", "short"]);
+    for _ in 0..2 {
+        sandbox.lxc_ok(&["snapshot", "c1", "kept", "--no-expiry", "--reuse"]);
+    }
+    let kept = sandbox.http("GET", "/1.0/instances/c1/snapshots/kept", None);
+    assert!(kept.metadata()["expires_at"].as_str().is_some_and(|time| time.starts_with("0001")), "{}", kept.body);
     sandbox.lxc_ok(&["config", "unset", "c1", "snapshots.expiry"]);
     sandbox.lxc_ok(&["snapshot", "c1", "lasting"]);
     std::thread::sleep(Duration::from_millis(1100));

@@ -269,6 +269,15 @@ fn backups_come_back() {
     sandbox.lxc_ok(&["config", "device", "add", "c2", "again", "disk", "pool=default", "source=again", "path=/again"]);
     sandbox.lxc_ok(&["start", "c2"]);
     assert_eq!(sandbox.exec_ok("c2", "cat /root/f /data/f /again/f; stat -c '%u %g' /data/f"), "old\nnew\nold\n33 44");
+    // By the command line, from one program into the next.
+    sandbox.sh_ok("cd $SANDBOX_DIR && lxc storage volume export dirs data v.tar.zst --compression zstd && lxc storage volume import default v.tar.zst piped");
+    sandbox
+        .sh_ok("lxc storage volume export default piped - --compression none --volume-only | lxc storage volume import default - single");
+    let snapshots = |volume: &str| sandbox.http("GET", &format!("{VOLUMES}/{volume}/snapshots"), None).metadata().to_string();
+    assert!(snapshots("piped").contains("/s1") && snapshots("single") == "[]", "{} {}", snapshots("piped"), snapshots("single"));
+    assert_eq!(sandbox.sh_ok("find $LXD_DIR/storage-pools/default/custom/single -name f -exec cat {} +"), "new");
+    volume(&sandbox, "delete default piped");
+    volume(&sandbox, "delete default single");
     // A backup that has had its time goes, and those of a volume go with it.
     ask(&sandbox, "DELETE", &format!("{url}/backup0"), json!({}));
     for name in ["c1", "c2"] {

@@ -16,6 +16,11 @@ pub fn backup_records(engine: &Arc<Engine>, index: &images::BackupIndex) {
     drop(engine.instances().records_of(index));
 }
 
+/// What another server offers in a migration, and the answer to it.
+pub fn migration_offer(engine: &Arc<Engine>, header: &migration::MigrationHeader) {
+    crate::instances::try_offer(&engine.instances(), header);
+}
+
 /// An instance that asks about itself: its record is made, and it has this configuration.
 pub fn guest(engine: &Arc<Engine>, name: &str, config: api::Config) -> Result<Guest> {
     let mut changes = engine.records.changes();

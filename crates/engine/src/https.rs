@@ -4,12 +4,14 @@
 //! edge, which takes its seat here with [`Engine::attach_edge`](crate::Engine::attach_edge).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock};
 
 use pki::{Identity, Purpose};
 
 use crate::error::Context;
+use crate::migration::Dial;
 use crate::{Error, Result};
 
 /// The port where none is given.
@@ -25,6 +27,9 @@ pub trait Edge: Send + Sync {
     fn listen(&self, addresses: &[SocketAddr]) -> std::io::Result<()>;
     /// Where it listens.
     fn addresses(&self) -> Vec<SocketAddr>;
+    /// Opens a websocket of another server; the descriptor carries its messages as frames of the crate `migration`.
+    /// Blocks for some seconds at most. An error says in words what happened.
+    fn dial(&self, wanted: &Dial) -> std::result::Result<OwnedFd, String>;
     /// A certificate may not be trusted any more: connections are to be looked at again.
     fn trust_changed(&self);
 }
@@ -116,6 +121,12 @@ impl Https {
             }
         }
         all.iter().map(SocketAddr::to_string).collect()
+    }
+
+    /// See [`Edge::dial`].
+    pub fn dial(&self, wanted: &Dial) -> Result<OwnedFd> {
+        let edge = self.edge.get().ok_or_else(|| Error::unavailable("this daemon does not use the network"))?;
+        edge.dial(wanted).map_err(|reason| Error::unavailable("connect to the other server").caused_by(Error::unavailable(reason)))
     }
 
     pub fn trust_changed(&self) {

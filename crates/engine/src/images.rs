@@ -5,6 +5,8 @@
 
 mod aliases;
 mod download;
+mod form;
+mod push;
 mod refresh;
 mod remote;
 mod secrets;
@@ -18,12 +20,15 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use api::Config;
 use api::images::{Image, ImageAlias, ImagePut};
+use api::{Config, Timestamp};
 use serde_json::Value;
 
 pub(crate) use download::Keep;
+pub use form::{Form, FormPiece};
 pub(crate) use remote::{RemoteImage, read_foreign_reply};
+pub use secrets::Agreed;
+pub(crate) use transfer::progress_text;
 pub(crate) use unpacked::ImageState;
 
 use crate::error::Context;
@@ -65,6 +70,10 @@ pub struct Upload {
     pub fingerprint: String,
     /// Aliases to give it.
     pub aliases: Vec<ImageAlias>,
+    /// When it becomes obsolete; `None`: by its own words.
+    pub expires_at: Option<Timestamp>,
+    /// Whether somebody who may be a stranger has sent it, and asks by a secret what has become of it.
+    pub is_by_secret: bool,
 }
 
 /// An image's files for a download.

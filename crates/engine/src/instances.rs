@@ -21,6 +21,7 @@ mod intents;
 pub(crate) mod limits;
 mod logs;
 mod metadata;
+mod migration;
 mod names;
 mod ownership;
 mod processors;
@@ -43,6 +44,7 @@ mod update;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+pub(crate) use self::migration::try_offer;
 pub use import::BackupUpload;
 pub(crate) use logs::KEPT as KEPT_LOGS;
 pub(crate) use recovery::Unsettled;

@@ -30,6 +30,7 @@ mod intended;
 mod leases;
 mod live;
 mod log_pruning;
+pub mod migration;
 pub mod networks;
 pub mod operations;
 mod patch;

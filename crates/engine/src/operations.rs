@@ -296,6 +296,13 @@ impl Operation {
         }
     }
 
+    /// Whether somebody who was let send something by a secret may ask by this one what becomes of it.
+    pub fn is_of_upload_by(&self, secret: &str) -> bool {
+        let state = lock(&self.state);
+        let ours = state.metadata.as_ref().and_then(|metadata| metadata.get("secret")).and_then(Value::as_str);
+        self.class == Class::Task && !secret.is_empty() && ours.is_some_and(|ours| is_same_secret(ours, secret))
+    }
+
     /// Cancels it, if it can be.
     pub fn cancel(&self) -> Result<()> {
         let hook = {

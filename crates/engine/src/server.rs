@@ -77,6 +77,7 @@ pub const API_EXTENSIONS: &[&str] = &[
     "instances",
     "instance_create_start",
     "images_expiry",
+    "images_push_relay",
     "backup_compression_algorithm",
     "container_raw_mount",
     "volume_snapshot_scheduling",

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pki::tls::ServerTrust;
-use ureq::Agent;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
+use ureq::{Agent, SendBody};
 
 use crate::error::shown_url;
 use crate::tls::TlsConnector;
@@ -98,6 +98,14 @@ impl Client {
         check_url(url)?;
         let request = headers.iter().fold(self.agent.head(url), |request, (name, value)| request.header(*name, *value));
         Reply::of(url, request.call())?.success()
+    }
+
+    /// `POST` of a body whose length is known, whatever the status. The body is read as fast as the server takes it.
+    pub fn post(&self, url: &str, headers: &[(&str, &str)], (mut body, length_bytes): (impl Read, u64)) -> Result<Reply> {
+        check_url(url)?;
+        let request = headers.iter().fold(self.agent.post(url), |request, (name, value)| request.header(*name, *value));
+        let request = request.header("Content-Length", length_bytes.to_string());
+        Reply::of(url, request.send(SendBody::from_reader(&mut body)))
     }
 
     /// What stops its transfers.

@@ -37,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     ("guests", sockets::guest),
     ("strangers", sockets::stranger),
     ("netlink", sockets::netlink),
+    ("migrations", sockets::migration),
 ];
 
 /// The target of a name.

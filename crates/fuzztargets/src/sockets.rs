@@ -47,6 +47,26 @@ pub fn stranger(input: &[u8]) {
     rest::fuzzing::stranger(&API, input);
 }
 
+/// The engine that offers are made to.
+static TARGET: LazyLock<Arc<Engine>> = LazyLock::new(|| engine().1);
+
+/// Messages of another server on the control connection of a migration: what is understood can be said again, and has records
+/// or a reason why not.
+pub fn migration(input: &[u8]) {
+    if let Ok(header) = migration::parse_header(input) {
+        engine::fuzzing::migration_offer(&TARGET, &header);
+    }
+    if let Ok(control) = migration::parse_control(input) {
+        drop(control.into_result());
+    }
+    assert!(input.len() < migration::frame::HEADER_BYTES || frame_is_bounded(input), "a frame is larger than it may be");
+}
+
+fn frame_is_bounded(input: &[u8]) -> bool {
+    let Some(header) = input.first_chunk() else { return true };
+    !matches!(migration::frame::parse(*header), Some(migration::frame::Kind::Binary(length)) if length > migration::frame::MAX_BYTES)
+}
+
 /// A reply of the kernel about links, addresses and routes.
 pub fn netlink(input: &[u8]) {
     netlink::fuzzing::datagram(input);

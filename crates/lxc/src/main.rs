@@ -25,6 +25,7 @@ mod prompt;
 mod record;
 mod reference;
 mod remotes;
+mod servers;
 mod session;
 mod table;
 mod terminal;

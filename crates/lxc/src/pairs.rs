@@ -25,6 +25,38 @@ impl FromStr for KeyValue {
     }
 }
 
+/// The value of a `-d DEVICE,KEY=VALUE` flag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceKey {
+    device: String,
+    key: String,
+    value: String,
+}
+
+impl FromStr for DeviceKey {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.split_once(',').and_then(|(device, pair)| Some((device, pair.split_once('=')?)));
+        match parts {
+            Some((device, (key, value))) if !device.is_empty() && !key.is_empty() => {
+                Ok(Self { device: device.to_owned(), key: key.to_owned(), value: value.to_owned() })
+            }
+            _ => Err("Invalid device key (DEVICE,KEY=VALUE is expected, such as root,size=20GB)"),
+        }
+    }
+}
+
+impl DeviceKey {
+    /// Puts keys into devices, each of which begins as the one that is inherited.
+    pub fn apply(all: &[Self], inherited: &api::Devices, devices: &mut api::Devices) {
+        for Self { device, key, value } in all {
+            let own = devices.entry(device.clone()).or_insert_with(|| inherited.get(device).cloned().unwrap_or_default());
+            own.insert(key.clone(), value.clone());
+        }
+    }
+}
+
 /// `K=V` words; a word without `=` is an error.
 pub fn parse(words: &[String]) -> Result<Vec<Pair>> {
     words
@@ -89,6 +121,15 @@ mod tests {
 
     fn words(text: &str) -> Vec<String> {
         text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn keys_of_devices() {
+        for bad in ["", "eth0", "eth0,mtu", ",mtu=1", "eth0,=1"] {
+            assert!(bad.parse::<DeviceKey>().is_err(), "{bad}");
+        }
+        let key: DeviceKey = "root,size=1=2".parse().expect("valid");
+        assert_eq!((key.device.as_str(), key.key.as_str(), key.value.as_str()), ("root", "size", "1=2"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! others; so they can keep out neither those who are trusted nor the unix socket.
 
 mod crowd;
+mod dial;
 mod drained;
 
 use std::io;
@@ -24,6 +25,7 @@ use crate::caller::{Peer, Trust};
 use crate::endpoint::HttpRequest;
 use crate::server::{ACCEPT_PAUSE, Ending, Shared, Slot, serve_http, told_to};
 use crowd::{Crowd, Place};
+pub(crate) use drained::Relief;
 use drained::{Drained, Patience};
 
 /// Most connections of trusted clients at a time, websockets included.
@@ -173,6 +175,10 @@ impl engine::Edge for Edge {
         self.inherited.iter().copied().chain(open.as_ref().map(|open| open.address)).collect()
     }
 
+    fn dial(&self, wanted: &engine::migration::Dial) -> Result<std::os::fd::OwnedFd, String> {
+        dial::dial(&self.runtime, wanted)
+    }
+
     fn trust_changed(&self) {
         self.network.trust_changes.send_replace(());
     }
@@ -239,8 +245,11 @@ async fn serve_stranger(stream: TcpStream, address: SocketAddr, network: Arc<Net
     shared.buffer_bytes = STRANGER_BUFFER_BYTES;
     let place = Arc::new(place);
     let answered = place.clone();
+    let relief = Relief::default();
+    let granted = relief.clone();
     let admit = move |request: &mut HttpRequest| {
         let is_trusted = who(request);
+        request.extensions_mut().insert(granted.clone());
         answered.begin(is_trusted).map(|busy| Arc::new(busy) as Slot)
     };
     let ending = async move {
@@ -249,7 +258,12 @@ async fn serve_stranger(stream: TcpStream, address: SocketAddr, network: Arc<Net
             () = place.taken() => Ending::Within(Duration::ZERO),
         }
     };
-    serve_http(Drained::new(stream, STRANGER_PATIENCE), admit, shared, ending).await;
+    let stream = Drained::new(stream, STRANGER_PATIENCE).until(relief, |stream| {
+        if let Err(error) = sockopt::set_tcp_user_timeout(stream.get_ref().0, 0) {
+            tracing::debug!("tune a connection: {error}");
+        }
+    });
+    serve_http(stream, admit, shared, ending).await;
 }
 
 /// TLS on a new connection, when it is its turn.

@@ -192,7 +192,9 @@ mod tests {
                     let (status, body) = call(&router, endpoint.verb.method().as_str(), &example(&path), caller).await;
                     let is_refused = status == 403 && body.contains("not authorized");
                     // These look for a secret first.
-                    let needs_secret = matches!(endpoint.path, "/1.0/certificates" | "/1.0/operations/{id}/websocket");
+                    let needs_secret =
+                        matches!(endpoint.path, "/1.0/certificates" | "/1.0/operations/{id}/websocket" | "/1.0/operations/{id}/wait")
+                            || (endpoint.path, endpoint.verb) == ("/1.0/images", Verb::Post);
                     assert_eq!(
                         is_refused || (needs_secret && status == 400),
                         endpoint.access == Access::Trusted || needs_secret,
@@ -216,8 +218,10 @@ mod tests {
             ("GET", "/1.0/images/aliases/{*name}"),
             ("GET", "/1.0/images/{fingerprint}"),
             ("GET", "/1.0/images/{fingerprint}/export"),
+            ("GET", "/1.0/operations/{id}/wait"),
             ("GET", "/1.0/operations/{id}/websocket"),
             ("POST", "/1.0/certificates"),
+            ("POST", "/1.0/images"),
         ];
         assert_eq!(public, expected.map(|(verb, path)| (verb.to_owned(), path)));
     }

@@ -4,6 +4,8 @@
 //! a direction is over; the connection stays for the other one. A control socket carries JSON in
 //! text frames to the engine. An idle session holds a task and no thread, and no buffer.
 
+mod frames;
+
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -23,7 +25,10 @@ use tokio::sync::Semaphore;
 use crate::caller::Trust;
 use crate::endpoint::HttpRequest;
 use crate::error::Error;
+use crate::network::Relief;
 use crate::server::Slot;
+
+pub(crate) use frames::carry;
 
 /// First and smallest read, enough for a keystroke's echo.
 const SMALL_BYTES: usize = 4 * 1024;
@@ -64,7 +69,7 @@ impl Use {
     /// The use of a connection of an operation.
     pub(crate) fn of(connection: &Connection) -> Self {
         match connection {
-            Connection::Data(_) => Self::Data,
+            Connection::Data(_) | Connection::Messages(_) => Self::Data,
             Connection::Control(_) => Self::Messages,
         }
     }
@@ -76,6 +81,8 @@ pub(crate) struct Upgrade {
     slot: Option<Slot>,
     /// Of a trusted client on the network.
     trust: Option<Trust>,
+    /// For a client that is not trusted.
+    relief: Option<Relief>,
 }
 
 impl Upgrade {
@@ -84,10 +91,18 @@ impl Upgrade {
         let (mut parts, _) = http.into_parts();
         let slot = parts.extensions.remove::<Slot>();
         let trust = parts.extensions.remove::<Trust>();
+        let relief = parts.extensions.remove::<Relief>();
         let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &())
             .await
             .map_err(|error| Error::bad_request(format!("This is a websocket endpoint: {}", error.body_text())))?;
-        Ok(Self { upgrade, slot, trust })
+        Ok(Self { upgrade, slot, trust, relief })
+    }
+
+    /// Whoever it is has shown a secret that opens the websocket, and may take its time with what comes.
+    pub(crate) fn relieve(&self) {
+        if let Some(relief) = &self.relief {
+            relief.grant();
+        }
     }
 
     /// The reply that makes it a websocket, which `session` then owns. The connection's slot is
@@ -100,7 +115,7 @@ impl Upgrade {
             Use::Data => (LARGE_BYTES / 2, MAX_DATA_BYTES),
             Use::Messages => (SMALL_BYTES, MAX_CONTROL_BYTES),
         };
-        let Self { upgrade, slot, trust } = self;
+        let Self { upgrade, slot, trust, .. } = self;
         upgrade.read_buffer_size(read_bytes).write_buffer_size(0).max_frame_size(max_bytes).max_message_size(max_bytes).on_upgrade(
             async move |socket| {
                 session(socket, TrustLost(trust)).await;
@@ -128,6 +143,10 @@ pub(crate) async fn serve_connection(socket: WebSocket, connection: Connection, 
     match connection {
         Connection::Data(stream) => tokio::select! {
             () = serve_stream(socket, stream) => {}
+            () = trust.wait() => {}
+        },
+        Connection::Messages(engine) => tokio::select! {
+            () = carry(socket, engine) => {}
             () = trust.wait() => {}
         },
         Connection::Control(mut sink) => {

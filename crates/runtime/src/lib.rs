@@ -30,6 +30,7 @@ mod runtime;
 mod seccomp;
 mod spec;
 mod staging;
+pub mod transfer;
 mod watcher;
 
 pub use apparmor::{AppArmor, Rules};

@@ -77,6 +77,30 @@ impl Launch {
     }
 }
 
+/// What a transfer helper is to do; with it come descriptors, see [`crate::transfer`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TransferRequest {
+    /// The program rsync.
+    pub rsync: PathBuf,
+    /// This program as a file.
+    pub helper: PathBuf,
+    /// Its arguments, with its name.
+    pub args: Vec<String>,
+    /// It only reads the tree.
+    pub sends: bool,
+    /// Compiled system call filter.
+    pub seccomp: Vec<u8>,
+}
+
+/// A transfer helper's only answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum TransferReply {
+    /// rsync ended with this code.
+    Ended(i32),
+    /// It was never started.
+    Failed(StepFailure),
+}
+
 /// From the daemon to a monitor.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum MonitorRequest {

@@ -342,6 +342,32 @@ pub fn set_stdio(stdin: BorrowedFd<'_>, stdout: BorrowedFd<'_>, stderr: Borrowed
     Ok(())
 }
 
+/// Puts a copy of a descriptor at a number that a program expects it at; it survives exec. For processes that are about
+/// to become that program and have nothing else there.
+pub fn place_fd(fd: BorrowedFd<'_>, number: i32) -> Result<()> {
+    // A descriptor that is there already would only be made to survive by being copied elsewhere first.
+    let copy = rustix::io::fcntl_dupfd_cloexec(fd, number + 1).context("dup", number)?;
+    // SAFETY: the caller has nothing at that number that is still used.
+    if unsafe { libc::dup2(copy.as_raw_fd(), number) } < 0 {
+        return Err(Error::new("dup2", number, last_errno()));
+    }
+    Ok(())
+}
+
+/// Takes a descriptor that this program was started with, see [`place_fd`]. To be called at most once for each, before
+/// anything is opened.
+pub fn take_fd(number: i32) -> Option<OwnedFd> {
+    // SAFETY: asks about a number, whatever it stands for.
+    let is_open = unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0;
+    // SAFETY: it is open, and by the contract nothing in this process owns it.
+    is_open.then(|| unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Lets this process and what it starts never have more rights than now, whatever they execute.
+pub fn set_no_new_privileges() -> Result<()> {
+    rustix::thread::set_no_new_privs(true).context("prctl", "no_new_privs")
+}
+
 /// Replaces this process. Returns only on failure.
 pub fn exec(program: &str, args: &[String], env: &[String]) -> Error {
     let attempt = || -> std::result::Result<std::convert::Infallible, Errno> {

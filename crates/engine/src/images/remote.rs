@@ -12,6 +12,7 @@ use api::instances::Source;
 use fetch::{Client, Proxies, ServerTrust, Settings, shown_url};
 use keys::server::{CORE_PROXY_HTTP, CORE_PROXY_HTTPS, CORE_PROXY_IGNORE_HOSTS};
 
+pub(super) use lxd::encode;
 pub(super) use streams::{LIST_LIFETIME, StreamCache};
 
 use super::Images;
@@ -117,8 +118,9 @@ impl RemoteImage {
         }
         match source.mode.as_str() {
             "" | "pull" => {}
-            "push" => return Err(Error::not_implemented("images are not pushed to this server").hint("let it pull them")),
-            other => return Err(Error::bad_request(format!("mode '{}' of an image's source is not known", brief(other))).hint("pull")),
+            other => {
+                return Err(Error::bad_request(format!("mode '{}' of an image's source is not known", brief(other))).hint("pull or push"));
+            }
         }
         if source.server.is_empty() {
             return Err(Error::bad_request("the image's source names no server"));
@@ -159,25 +161,14 @@ impl RemoteImage {
 
     fn checked(self) -> Result<Self> {
         for (what, text) in [("address of the server", &self.server), ("name of the image", &self.name), ("secret", &self.secret)] {
-            if text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control) {
-                return Err(Error::bad_request(format!("the {what} is too long or contains control characters")));
-            }
+            check_text(what, text)?;
         }
-        if !self.server.starts_with("https://") {
-            return Err(Error::bad_request(format!("image server '{}': only https:// is supported", shown_url(&self.server))));
-        }
+        check_server(&self.server)?;
         if !self.secret.is_empty() && !is_fingerprint(&self.name) {
             return Err(Error::bad_request("a private image is fetched by its full fingerprint"));
         }
-        self.trust()?;
+        trust(&self.certificate)?;
         Ok(self)
-    }
-
-    fn trust(&self) -> Result<ServerTrust> {
-        if self.certificate.is_empty() {
-            return Ok(ServerTrust::System);
-        }
-        pki::Certificate::from_pem(&self.certificate).map(ServerTrust::Pinned).map_err(|error| Error::bad_request(error.to_string()))
     }
 
     /// For log lines and errors.
@@ -222,8 +213,13 @@ impl Images {
 
     /// A client for the server of an image.
     pub(super) fn client_of(&self, remote: &RemoteImage) -> Result<Client> {
-        let settings = Settings { trust: remote.trust()?, proxies: self.proxies(), user_agent: self.user_agent() };
-        Client::new(&remote.server, &settings).map_err(|error| Error::bad_request(error.to_string()))
+        self.client_for(&remote.server, &remote.certificate)
+    }
+
+    /// A client for a server that shows this certificate, or, where it is empty, for whom the host's authorities vouch.
+    pub(super) fn client_for(&self, server: &str, certificate: &str) -> Result<Client> {
+        let settings = Settings { trust: trust(certificate)?, proxies: self.proxies(), user_agent: self.user_agent() };
+        Client::new(server, &settings).map_err(|error| Error::bad_request(error.to_string()))
     }
 
     fn proxies(&self) -> Proxies {
@@ -279,6 +275,38 @@ pub(super) fn is_fingerprint(text: &str) -> bool {
     text.len() == FINGERPRINT_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
+/// How a server proves who it is.
+fn trust(certificate: &str) -> Result<ServerTrust> {
+    if certificate.is_empty() {
+        return Ok(ServerTrust::System);
+    }
+    pki::Certificate::from_pem(certificate).map(ServerTrust::Pinned).map_err(|error| Error::bad_request(error.to_string()))
+}
+
+/// Refuses what is no address of a server.
+pub(super) fn check_server(server: &str) -> Result<()> {
+    check_text("address of the server", server)?;
+    if server.starts_with("https://") {
+        return Ok(());
+    }
+    Err(Error::bad_request(format!("image server '{}': only https:// is supported", shown_url(server))))
+}
+
+pub(super) fn check_text(what: &str, text: &str) -> Result<()> {
+    if text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control) {
+        return Err(Error::bad_request(format!("the {what} is too long or contains control characters")));
+    }
+    Ok(())
+}
+
+/// Whether a text can be a header's value, or a component of a path, as it is.
+pub(super) fn is_plain(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 255
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        && !text.starts_with('.')
+}
+
 fn first_of(fingerprint: &str, alias: &str) -> Result<String> {
     let name = if fingerprint.is_empty() { alias } else { fingerprint };
     if name.is_empty() {
@@ -288,7 +316,7 @@ fn first_of(fingerprint: &str, alias: &str) -> Result<String> {
 }
 
 /// Foreign text in an error.
-fn brief(text: &str) -> String {
+pub(super) fn brief(text: &str) -> String {
     text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
@@ -311,7 +339,7 @@ mod tests {
         fails(&source("https://x", ""), "must specify one of alias or fingerprint");
         fails(&source("https://x\n", "a"), "control characters");
         fails(&ImageSource { protocol: "ftp".into(), ..source("https://x", "a") }, "'ftp'");
-        fails(&ImageSource { mode: "push".into(), ..source("https://x", "a") }, "pull");
+        fails(&ImageSource { mode: "throw".into(), ..source("https://x", "a") }, "pull or push");
         fails(&ImageSource { certificate: "junk".into(), ..source("https://x", "a") }, "Invalid certificate");
         fails(&ImageSource { secret: "s".into(), ..source("https://x", "a") }, "full fingerprint");
         fails(&ImageSource { kind: "url".into(), url: "http://x".into(), ..ImageSource::default() }, "only https://");

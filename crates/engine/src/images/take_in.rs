@@ -34,31 +34,40 @@ impl Images {
     pub fn import(&self, upload: Upload) -> Result<Arc<Operation>> {
         self.check_aliases(&upload.aliases)?;
         let this = self.clone();
-        self.engine.operations.run(New::plain("Importing image"), move |operation| {
-            let facts =
-                images::read_image(&upload.metadata, upload.rootfs.as_deref()).context_as(ErrorKind::BadRequest, "read the image")?;
-            if !upload.fingerprint.is_empty() && upload.fingerprint != facts.fingerprint {
-                return Err(Error::bad_request(format!(
-                    "fingerprints don't match, got {} expected {}",
-                    facts.fingerprint, upload.fingerprint
-                )));
+        let secret = upload.is_by_secret.then(crate::operations::new_secret);
+        let metadata = secret.as_ref().map(|secret| json!({ "secret": secret }));
+        self.engine.operations.run(New { metadata, ..New::plain("Importing image") }, move |operation| {
+            let (metadata, rootfs) = (upload.metadata.as_path(), upload.rootfs.as_deref());
+            let known = images::fingerprint(metadata, rootfs).context("read the image")?;
+            // Nothing is parsed that is not what was announced.
+            if !upload.fingerprint.is_empty() && upload.fingerprint != known.0 {
+                return Err(Error::bad_request(format!("fingerprints don't match, got {} expected {}", known.0, upload.fingerprint)));
             }
+            let facts = images::read_known_image(metadata, rootfs, known).context_as(ErrorKind::BadRequest, "read the image")?;
             let mut record = record_of(&facts);
+            record.expires_at = upload.expires_at.unwrap_or(record.expires_at);
             record.properties.extend(upload.properties);
             record.filename = upload.filename;
             record.public = upload.public;
             let files = Files { fingerprint: facts.fingerprint, metadata: upload.metadata, rootfs: upload.rootfs, _dir: upload.dir };
-            this.take_in(files, record, &upload.aliases, operation)
+            let mut taken = this.take_in(files, record, &upload.aliases, operation)?;
+            if let (Some(Value::Object(result)), Some(secret)) = (&mut taken, secret) {
+                // Whoever asks a moment later still may.
+                result.insert("secret".to_owned(), secret.into());
+            }
+            Ok(taken)
         })
     }
 
-    /// Publishes an instance or snapshot, downloads an image, or builds one (`source.type` `build`).
+    /// Publishes an instance or snapshot, downloads an image, agrees to be sent one, or builds one (`source.type` `build`).
     pub fn create(&self, request: ImagesPost) -> Result<Arc<Operation>> {
         self.check_aliases(&request.aliases)?;
         match request.source.kind.as_str() {
             "container" | "instance" | "snapshot" => self.publish(request),
             "build" => self.build(request),
+            "image" | "" if request.source.mode == "push" => self.create_upload_secret(request),
             "image" | "url" => self.download(request),
+            "" => Err(Error::bad_request("source.type: it is required and must not be empty")),
             other => Err(Error::bad_request(format!("Invalid images JSON: unknown source type '{other}'"))),
         }
     }
@@ -90,6 +99,7 @@ impl Images {
                 architecture: instance.architecture.clone(),
                 auto_update: false,
                 created_at: Timestamp::now(),
+                expires_at: request.expires_at.unwrap_or_default(),
                 filename: request.filename,
                 properties: request.properties,
                 public: request.public,

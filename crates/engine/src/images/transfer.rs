@@ -125,7 +125,7 @@ impl Cancel {
     /// An error if it was cancelled, or its time is over.
     pub(super) fn check(&self) -> Result<()> {
         if lock(&self.state).is_cancelled {
-            return Err(Error::bad_request("The download was cancelled"));
+            return Err(Error::bad_request("The transfer was cancelled"));
         }
         if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Err(Error::unavailable("the download takes too long and was given up"));
@@ -416,7 +416,8 @@ impl<'a> Meter<'a> {
     }
 }
 
-fn progress_text(label: &str, (done, size): (u64, Option<u64>), elapsed: Duration) -> String {
+/// How much of how much, and how fast, in words.
+pub(crate) fn progress_text(label: &str, (done, size): (u64, Option<u64>), elapsed: Duration) -> String {
     let speed = (done as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
     let amount = match size.filter(|size| *size > 0) {
         // No size that anybody declares overflows in 128 bits.

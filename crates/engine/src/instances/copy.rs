@@ -62,14 +62,21 @@ impl Instances {
     pub(super) fn first_snapshots(&self, origin: &Origin, pool: &str) -> Result<Vec<(String, SnapshotRecord)>> {
         let (from, snapshots) = match origin {
             Origin::Copy { from, snapshots, .. } => (from, snapshots),
-            Origin::Backup(source) => {
-                let mut all = source.snapshots.clone();
-                all.iter_mut().try_for_each(|(_, record)| place_root(&self.engine.records, &mut record.instance, pool))?;
-                return Ok(all);
-            }
+            Origin::Backup(source) => return self.foreign_snapshots(&source.snapshots, pool),
+            Origin::Migration(arrival) => return self.foreign_snapshots(&arrival.snapshots, pool),
             Origin::Image(_) | Origin::Nothing => return Ok(Vec::new()),
         };
         snapshots.iter().map(|snapshot| Ok((snapshot.clone(), self.copied_snapshot(&from.instance, snapshot, pool)?))).collect()
+    }
+
+    /// Snapshots that came from elsewhere, as they are on `pool`.
+    fn foreign_snapshots(&self, snapshots: &[(String, SnapshotRecord)], pool: &str) -> Result<Vec<(String, SnapshotRecord)>> {
+        let mut all = snapshots.to_vec();
+        for (_, record) in &mut all {
+            place_root(&self.engine.records, &mut record.instance, pool)?;
+            record.instance.pool = pool.to_owned();
+        }
+        Ok(all)
     }
 
     /// The record of a snapshot of a copy that is on `pool`.

@@ -13,6 +13,7 @@ use storage::{Pool, VolumeRef};
 use super::admission::Action;
 use super::expand::{Expanded, check_profiles, expand_record};
 use super::import::BackupSource;
+use super::migration::Arrival;
 use super::{Instances, names};
 use crate::error::Context;
 use crate::images::{Keep, RemoteImage};
@@ -31,6 +32,8 @@ pub(super) enum Origin {
         snapshots: Vec<String>,
     },
     Backup(BackupSource),
+    /// From another server.
+    Migration(Box<Arrival>),
 }
 
 impl Instances {
@@ -44,13 +47,18 @@ impl Instances {
         }
         keys::names::check_instance(&request.name)?;
         if self.engine.records.instances.contains(&request.name) {
-            if request.source.refresh && request.source.kind == "copy" {
-                return self.refresh(&request.name, &request.source);
+            match request.source.kind.as_str() {
+                "copy" if request.source.refresh => return self.refresh(&request.name, &request.source),
+                "migration" if request.source.refresh => return self.create_migrated(request),
+                _ => {}
             }
             return Err(Error::conflict(format!("Container '{}' already exists", request.name)).hint("choose another name"));
         }
         if !request.instance_type.is_empty() {
             super::instance_type::apply(&request.instance_type, &mut request.config)?;
+        }
+        if request.source.kind == "migration" {
+            return self.create_migrated(request);
         }
         let description = "Creating instance";
         let mut new = New::instance(description, &request.name);
@@ -66,7 +74,7 @@ impl Instances {
             let _permit = this.engine.gates.permit(&request.name, Action::Create)?;
             let _source = match &origin {
                 Origin::Copy { from, .. } => Some(this.engine.gates.permit(&from.instance, Action::Copy)?),
-                Origin::Image(_) | Origin::Nothing | Origin::Backup(_) => None,
+                _ => None,
             };
             this.make(&request.name, record, origin, operation)?;
             if request.start {
@@ -119,12 +127,11 @@ impl Instances {
             }
             "none" => Ok((Origin::Nothing, self.plain_record(request, self.engine.host.architecture)?)),
             "copy" => self.copied_record(request),
-            "migration" => Err(Error::not_implemented("migration is not offered by this server")),
             other => Err(Error::bad_request(format!("unknown source type {other}"))),
         }
     }
 
-    fn plain_record(&self, request: &InstancesPost, default_architecture: &str) -> Result<InstanceRecord> {
+    pub(super) fn plain_record(&self, request: &InstancesPost, default_architecture: &str) -> Result<InstanceRecord> {
         let wanted = if request.architecture.is_empty() { default_architecture } else { &request.architecture };
         let architecture =
             host::architecture(wanted).ok_or_else(|| Error::bad_request(format!("Architecture isn't supported: {wanted}")))?;
@@ -219,6 +226,10 @@ impl Instances {
             }
             Origin::Nothing => pool.create_empty(name).context(what),
             Origin::Backup(source) => source.unpack(pool, name).context(what),
+            Origin::Migration(arrival) => {
+                pool.create_empty(name).context(what)?;
+                self.receive_volumes(pool, name, arrival, operation)
+            }
             Origin::Copy { from, pool: from_pool, snapshots } if from_pool == pool_name => {
                 pool.copy(from, name).context(what.as_str())?;
                 let copy = |snapshot: &String| pool.copy_snapshot(&VolumeRef::snapshot(&from.instance, snapshot.as_str()), name, snapshot);

@@ -40,7 +40,7 @@ pub(super) struct BackupSource {
 }
 
 /// Volatile keys that come along: what the guest saw of itself, and whose its files are.
-fn is_kept(key: &str) -> bool {
+pub(super) fn is_kept(key: &str) -> bool {
     !key.starts_with("volatile.")
         || [volatile::BASE_IMAGE.name, volatile::LAST_STATE_IDMAP.name, volatile::APPLY_TEMPLATE.name].contains(&key)
         || key.ends_with(".hwaddr")

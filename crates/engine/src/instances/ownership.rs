@@ -67,7 +67,7 @@ impl Instances {
 }
 
 /// The map whose host ids the files have.
-fn on_disk(record: &InstanceRecord) -> Result<IdMap> {
+pub(super) fn on_disk(record: &InstanceRecord) -> Result<IdMap> {
     let Some(text) = volatile::LAST_STATE_IDMAP.text(&record.config) else { return Ok(IdMap::default()) };
     serde_json::from_str(text)
         .map_err(|error| Error::internal(format!("{} cannot be read", volatile::LAST_STATE_IDMAP.name)).caused_by(error))

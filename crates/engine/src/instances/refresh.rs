@@ -52,28 +52,33 @@ impl Instances {
     fn refresh_held(&self, name: &str, from: &VolumeRef, with_snapshots: bool) -> Result<()> {
         let target = self.record(name)?;
         let source = self.record(&from.instance)?;
-        if self.engine.live.get(name).is_some() {
-            return Err(Error::bad_request("Cannot refresh a running instance").hint(format!("stop it first: `lxc stop {name}`")));
-        }
+        self.check_refreshable(name, &target)?;
         let ids = |record: &InstanceRecord| volatile::LAST_STATE_IDMAP.text(&record.config).unwrap_or_default().to_owned();
         let whose = match &from.snapshot {
             None => source.record.clone(),
             Some(snapshot) => Arc::new(self.snapshot_record(&from.instance, snapshot)?.instance.clone()),
         };
-        if source.shifting_to.is_some() || target.shifting_to.is_some() {
+        if source.shifting_to.is_some() {
             return Err(Error::bad_request("a change of the owners of files was interrupted")
                 .hint("start the instance once, which goes on with it"));
         }
         if with_snapshots {
             self.refresh_snapshots(name, &target, &source, &from.instance)?;
         }
+        self.put_content(name, (from, &source), ids(&whose))
+    }
+
+    /// Puts the content of a volume, whose files belong to these ids, in the place of an instance's. The caller holds the
+    /// permits.
+    pub(super) fn put_content(&self, name: &str, (from, source): (&VolumeRef, &InstanceRecord), ids: String) -> Result<()> {
+        let target = self.record(name)?;
         let content = format!("refresh-{}", uuid::Uuid::new_v4());
         let now = Timestamp::now();
         let mut instance = InstanceRecord { stateful: false, ..InstanceRecord::clone(&target.record) };
-        volatile::LAST_STATE_IDMAP.set(&mut instance.config, ids(&whose));
+        volatile::LAST_STATE_IDMAP.set(&mut instance.config, ids);
         let expires_at = Timestamp::from_unix(now.unix() + LEFTOVER_SECONDS);
         self.discard_state(name)?;
-        self.add_snapshot(name, &content, (from, &source), SnapshotRecord { taken_at: now, expires_at, instance, stateful: false })?;
+        self.add_snapshot(name, &content, (from, source), SnapshotRecord { taken_at: now, expires_at, instance, stateful: false })?;
         points::reach("refresh.added");
         let intent = self.intend(name, IntentRecord::Restoring { snapshot: content.clone(), start: false })?;
         let restored = self.restore_held(name, &content, false);
@@ -103,7 +108,7 @@ impl Instances {
     }
 
     /// Gives an instance a snapshot with the content of a volume of another instance.
-    fn add_snapshot(
+    pub(super) fn add_snapshot(
         &self,
         name: &str,
         snapshot: &str,

@@ -15,12 +15,9 @@ use crate::records::{BackupRecord, InstanceRecord, IntentRecord, SnapshotRecord}
 use crate::{Error, Result, points};
 
 impl Instances {
-    /// Renames a stopped instance (`migration` is not offered).
+    /// Renames a stopped instance .
     pub fn rename(&self, name: &str, request: InstancePost) -> Result<Arc<Operation>> {
         self.record(name)?;
-        if request.migration {
-            return Err(Error::not_implemented("migration is not offered by this server"));
-        }
         keys::names::check_instance(&request.name)?;
         if self.engine.records.instances.contains(&request.name) {
             return Err(Error::conflict(format!("Name '{}' already in use", request.name)));

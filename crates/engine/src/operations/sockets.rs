@@ -18,6 +18,8 @@ pub enum Connection {
     Data(DataStream),
     /// Text messages that steer the operation.
     Control(ControlSink),
+    /// Whole messages in both directions, as frames of the crate `migration`.
+    Messages(OwnedFd),
 }
 
 /// The descriptors of one data stream.
@@ -151,6 +153,14 @@ impl std::fmt::Debug for ControlSink {
 pub(crate) enum Endpoint {
     Data(DataStream),
     Control(ControlSink),
+    Messages(OwnedFd),
+}
+
+impl Endpoint {
+    /// Whether the operation waits until this is connected.
+    fn is_awaited(&self) -> bool {
+        !matches!(self, Self::Control(_))
+    }
 }
 
 /// The endpoints of one operation.
@@ -168,7 +178,7 @@ struct SocketsState {
 impl SocketsState {
     /// What is to be done now that every data stream is connected, once.
     fn due(&mut self) -> Option<Box<dyn FnOnce() + Send>> {
-        let waits = self.open.iter().any(|socket| matches!(socket.endpoint, Endpoint::Data(_)));
+        let waits = self.open.iter().any(|socket| socket.endpoint.is_awaited());
         if waits { None } else { self.when_connected.take() }
     }
 }
@@ -207,6 +217,7 @@ impl Sockets {
         Some(match socket.endpoint {
             Endpoint::Data(stream) => Connection::Data(stream),
             Endpoint::Control(sink) => Connection::Control(sink),
+            Endpoint::Messages(fd) => Connection::Messages(fd),
         })
     }
 
@@ -223,7 +234,7 @@ impl Sockets {
     /// Nothing can be connected afterwards.
     pub(super) fn give_up(&self) -> bool {
         let mut state = lock(&self.state);
-        if !state.open.iter().any(|socket| matches!(socket.endpoint, Endpoint::Data(_))) {
+        if !state.open.iter().any(|socket| socket.endpoint.is_awaited()) {
             return false;
         }
         let given_up = std::mem::take(&mut *state);
@@ -239,7 +250,7 @@ impl Sockets {
     pub(crate) fn clear(&self) {
         let mut state = lock(&self.state);
         let call = state.when_connected.take();
-        let data: Vec<Socket> = state.open.extract_if(.., |socket| matches!(socket.endpoint, Endpoint::Data(_))).collect();
+        let data: Vec<Socket> = state.open.extract_if(.., |socket| socket.endpoint.is_awaited()).collect();
         // Dropping them may do anything.
         drop(state);
         drop((call, data));

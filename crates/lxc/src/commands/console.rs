@@ -26,6 +26,9 @@ pub struct Console {
     /// The container
     #[arg(value_name = "[REMOTE:]CONTAINER")]
     name: String,
+    /// Which console: containers have one, `console`
+    #[arg(long = "type", short = 't', value_name = "TYPE", default_value = "console", value_parser = ["console"], hide_possible_values = true)]
+    _kind: String,
     /// Retrieve the console's log instead
     #[arg(long)]
     show_log: bool,
@@ -46,7 +49,8 @@ impl Console {
     }
 }
 
-async fn attach(client: &Client, name: &str) -> Result<()> {
+/// Connects this terminal to the console until one of them leaves.
+pub async fn attach(client: &Client, name: &str) -> Result<()> {
     if !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
         bail!("Standard input must be a terminal (`lxc console {name} --show-log` shows what was written, `lxc exec` runs commands)");
     }

@@ -1,18 +1,20 @@
 //! Making an instance from an image: what `init` and `launch` share.
 
 use anyhow::{Result, bail};
+use api::Devices;
 use api::images::ImageSource;
 use api::instances::{Instance, InstancesPost, Source};
 use api::operations::Operation;
+use api::profiles::Profile;
 use api::server::Server;
 use clap::Args;
 use client::{Client, Kind, path};
 
-use super::{image_servers, states};
+use super::{console, image_servers, states};
 use crate::app::App;
 use crate::cli::Exit;
 use crate::names::Target;
-use crate::pairs::KeyValue;
+use crate::pairs::{DeviceKey, KeyValue};
 use crate::progress::Progress;
 use crate::{errln, images, names, outln};
 
@@ -31,9 +33,18 @@ pub struct Create {
     /// Profile to apply to the new container (without a name: no profiles)
     #[arg(long = "profile", short, num_args = 0..=1, default_missing_value = "", value_name = "PROFILE")]
     profiles: Vec<String>,
+    /// Create it with no profiles
+    #[arg(long, conflicts_with = "profiles")]
+    no_profiles: bool,
     /// Config key/value to apply to the new container
     #[arg(long, short, value_name = "KEY=VALUE")]
     config: Vec<KeyValue>,
+    /// Key of a device of the new container, over those of its profiles
+    #[arg(long = "device", short, value_name = "DEVICE,KEY=VALUE")]
+    devices: Vec<DeviceKey>,
+    /// Make it without an image, from nothing: IMAGE is then its name
+    #[arg(long)]
+    empty: bool,
     /// Instance type
     #[arg(long = "type", short = 't', value_name = "TYPE")]
     instance_type: Option<String>,
@@ -46,13 +57,17 @@ pub struct Create {
 }
 
 impl Create {
-    /// Creates the instance and, for `launch`, starts it.
-    pub async fn run(self, app: &App, is_started: bool) -> Result<()> {
-        let image = app.target(&self.image)?;
-        let target = app.target(self.name.as_deref().unwrap_or(""))?;
+    /// Creates the instance and, for `launch`, starts it, and connects the terminal to its console where that is wished.
+    pub async fn run(self, app: &App, (is_started, is_attached): (bool, bool)) -> Result<()> {
+        let (image, name) = self.words()?;
+        let target = app.target(name)?;
         let client = app.client(&target.remote)?;
         let mut post = self.post(&client, target.name.clone()).await?;
-        let sources = self.sources(app, (&client, &target), &image).await?;
+        let sources = match image {
+            Some(image) => self.sources(app, (&client, &target), &app.target(image)?).await?,
+            None if is_started => bail!("A container that is made of nothing has nothing to start (`lxc init --empty` makes it)"),
+            None => vec![Source { kind: "none".to_owned(), ..Source::default() }],
+        };
         post.start = is_started && has_extension(&client, "instance_create_start").await?;
         if target.name.is_empty() {
             outln!("Creating the container");
@@ -60,9 +75,10 @@ impl Create {
             outln!("Creating {}", target.name);
         }
         let made = self.create_of_any(app, &client, (&mut post, sources)).await?;
-        let name = if target.name.is_empty() { created_name(&made) } else { Some(target.name) };
+        let target_name = Some(target.name).filter(|name| !name.is_empty());
+        let name = target_name.clone().or_else(|| created_name(&made));
         let Some(name) = name else { bail!("The server didn't tell the container's name") };
-        if self.name.is_none() {
+        if target_name.is_none() {
             outln!("Container name is: {name}");
         }
         if !is_started {
@@ -70,13 +86,22 @@ impl Create {
             return Ok(());
         }
         let started = if post.start { self.wait_started(app, &client, &name, &made).await } else { start(&client, &name).await };
-        let Err(error) = started else { return Ok(()) };
+        let Err(error) = started else { return if is_attached { console::attach(&client, &name).await } else { Ok(()) } };
         let is_made = client.get::<Instance>(&path(&["instances", &name])).await.is_ok();
         if !is_made {
             return Err(error);
         }
         errln!("error: {error:#}\nTry `lxc info --show-log {}:{name}` for more info", target.remote);
         Err(Exit(1).into())
+    }
+
+    /// The image, where there is one, and the name that the words are.
+    fn words(&self) -> Result<(Option<&str>, &str)> {
+        match (self.empty, &self.name) {
+            (false, name) => Ok((Some(&self.image), name.as_deref().unwrap_or(""))),
+            (true, None) => Ok((None, &self.image)),
+            (true, Some(_)) => bail!("A container that is made of nothing has no image (with --empty there is only a name)"),
+        }
     }
 
     /// Where the server can have the image from, by each of the ways there are.
@@ -174,7 +199,7 @@ impl Create {
             ..Default::default()
         };
         post.config = self.config.iter().map(|KeyValue(key, value)| (key.clone(), value.clone())).collect();
-        if !self.profiles.is_empty() {
+        if self.no_profiles || !self.profiles.is_empty() {
             post.profiles = Some(self.profiles.iter().filter(|profile| !profile.is_empty()).cloned().collect());
         }
         if let Some(pool) = &self.storage {
@@ -188,8 +213,23 @@ impl Create {
             post.devices
                 .insert("eth0".to_owned(), device(&[("type", "nic"), ("name", "eth0"), ("nictype", nictype), ("parent", &network.name)]));
         }
+        if !self.devices.is_empty() {
+            let inherited = profile_devices(client, post.profiles.as_deref()).await?;
+            DeviceKey::apply(&self.devices, &inherited, &mut post.devices);
+        }
         Ok(post)
     }
+}
+
+/// The devices of some profiles together; those that a server takes where none are named.
+async fn profile_devices(client: &Client, profiles: Option<&[String]>) -> Result<Devices> {
+    let usual = ["default".to_owned()];
+    let mut devices = Devices::new();
+    for profile in profiles.unwrap_or(&usual) {
+        let profile: Profile = client.get(&path(&["profiles", profile])).await?;
+        devices.extend(profile.devices);
+    }
+    Ok(devices)
 }
 
 async fn start(client: &Client, name: &str) -> Result<()> {
@@ -213,6 +253,14 @@ fn device(keys: &[(&str, &str)]) -> api::Config {
 pub async fn has_extension(client: &Client, name: &str) -> Result<bool> {
     let server: Server = client.get("/1.0").await?;
     Ok(server.api_extensions.iter().any(|extension| extension == name))
+}
+
+/// Refuses a server without an extension of the API that is needed.
+pub async fn ensure_extension(client: &Client, remote: &str, name: &str) -> Result<()> {
+    if !has_extension(client, name).await? {
+        bail!("The server is missing the required \"{name}\" API extension ({remote})");
+    }
+    Ok(())
 }
 
 /// The name in an operation's resources.

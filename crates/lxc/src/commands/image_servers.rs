@@ -1,9 +1,8 @@
 //! Servers as sources of images: an LXD, or files that list images.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use api::images::{Image, ImageAliasEntry, ImageSource, ImagesPost};
 use api::operations::Operation;
-use api::server::Server;
 use client::{Client, Kind, path};
 use fetch::{Proxies, ServerTrust, Settings};
 use simplestreams::{Catalogue, Reading, join};
@@ -13,7 +12,7 @@ use super::publish;
 use crate::app::App;
 use crate::progress::Progress;
 use crate::remotes::{self, SIMPLESTREAMS};
-use crate::{images, names};
+use crate::{images, names, servers};
 
 /// Where images come from.
 #[derive(Debug)]
@@ -118,27 +117,15 @@ pub async fn sources(app: &App, remote: &str, name: &str) -> Result<Vec<ImageSou
         ImageServer::Lxd(client) => client,
     };
     let image = images::load(&client, name).await?;
-    let server: Server = client.get("/1.0").await?;
-    let environment = server.environment.unwrap_or_default();
-    let pinned = remotes::pinned(&app.config, remote)?.map(|certificate| certificate.pem());
+    let server = servers::reachable(app, &client, remote).await?;
     let source = ImageSource {
         fingerprint: image.fingerprint.clone(),
         protocol: remotes::LXD.to_owned(),
-        certificate: pinned.unwrap_or(environment.certificate),
+        certificate: server.certificate,
         secret: if image.public { String::new() } else { secret(&client, &image.fingerprint).await? },
         ..source
     };
-    let known = app.config.remote(remote)?;
-    let mut addresses: Vec<String> = environment.addresses.iter().map(|address| format!("https://{address}")).collect();
-    if !known.is_local() {
-        // The way that this program takes is the likeliest.
-        addresses.retain(|address| *address != known.addr);
-        addresses.insert(0, known.addr.clone());
-    }
-    if addresses.is_empty() {
-        bail!("The source server isn't listening on the network (`lxc config set {remote}: core.https_address=:8443`)");
-    }
-    Ok(addresses.into_iter().map(|server| ImageSource { server, ..source.clone() }).collect())
+    Ok(server.addresses.into_iter().map(|server| ImageSource { server, ..source.clone() }).collect())
 }
 
 /// What lets a private image be fetched once.

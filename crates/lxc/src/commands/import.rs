@@ -1,21 +1,15 @@
 //! `lxc import`.
 
-use std::io::{IsTerminal, Read};
-use std::os::unix::fs::MetadataExt;
-
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Args;
-use client::{Body, Method, Request, path};
+use client::{Method, Request, path};
 use serde_json::Value;
 
+use super::backup::{open, plan};
 use super::create::{created_name, wait_or_cancel};
 use crate::app::App;
+use crate::progress::Progress;
 use crate::{errln, outln};
-use crate::progress::{Metered, Progress};
-use crate::usage::WrongArguments;
-
-/// A file that is standard input.
-const STDIN: &str = "-";
 
 /// Import container backups
 ///
@@ -67,56 +61,4 @@ impl Import {
 /// What the backup reaches of the server's host.
 fn warnings(metadata: Option<&Value>) -> impl Iterator<Item = &str> {
     metadata.and_then(|metadata| metadata.get("warnings")?.as_array()).into_iter().flatten().filter_map(Value::as_str)
-}
-
-/// The server, the file and the name that the words are.
-fn plan(words: &[String], exists: impl Fn(&str) -> bool) -> Result<(Option<&str>, &str, Option<&str>)> {
-    let is_remote = |word: &str| word.ends_with(':') && !exists(word);
-    Ok(match words {
-        [remote, file] if is_remote(remote) => (Some(remote), file, None),
-        [remote, file, name] if is_remote(remote) => (Some(remote), file, Some(name)),
-        [file] => (None, file, None),
-        [file, name] => (None, file, Some(name)),
-        _ => bail!(WrongArguments),
-    })
-}
-
-fn open(file: &str, progress: Progress) -> Result<Body> {
-    if file == STDIN {
-        if std::io::stdin().is_terminal() {
-            bail!("Standard input is a terminal: name the file, or put it there with `< FILE`");
-        }
-        let reader: Box<dyn Read + Send> = Box::new(Metered::new(std::io::stdin(), None, progress));
-        return Ok(Body::Reader { reader, length: None });
-    }
-    let opened = sys::fs::open(file)?;
-    let metadata = opened.metadata().with_context(|| format!("Can't stat {file}"))?;
-    if metadata.is_dir() {
-        bail!("{file} is a directory, not a backup (`lxc export` writes files such as c1.tar.gz)");
-    }
-    // A pipe has no length.
-    let length = metadata.is_file().then(|| metadata.size());
-    Ok(Body::Reader { reader: Box::new(Metered::new(opened, length, progress)), length })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_by_their_place() {
-        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let exists = |word: &str| word == "odd:";
-        let cases = [
-            ("b.tgz", (None, "b.tgz", None)),
-            ("b.tgz c2", (None, "b.tgz", Some("c2"))),
-            ("work: b.tgz", (Some("work:"), "b.tgz", None)),
-            ("work: b.tgz c2", (Some("work:"), "b.tgz", Some("c2"))),
-            ("odd: c2", (None, "odd:", Some("c2"))),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(plan(&words(text), exists).expect(text), expected, "{text}");
-        }
-        assert!(plan(&words("a b c"), exists).is_err());
-    }
 }

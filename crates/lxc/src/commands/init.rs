@@ -12,7 +12,8 @@ use crate::app::App;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 lxc init debian/12 c1 # like launch, but c1 stays stopped
-lxc init debian/12 c1 -c limits.memory=512MB -s fast")]
+lxc init debian/12 c1 -c limits.memory=512MB -s fast
+lxc init c1 --empty # without an image: it has no files")]
 pub struct Init {
     #[command(flatten)]
     create: Create,
@@ -20,6 +21,6 @@ pub struct Init {
 
 impl Init {
     pub async fn run(self, app: &App) -> Result<()> {
-        self.create.run(app, false).await
+        self.create.run(app, (false, false)).await
     }
 }

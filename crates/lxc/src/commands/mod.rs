@@ -41,7 +41,9 @@ macro_rules! commands {
     };
 }
 
+mod backup;
 mod checkpoint;
+mod copying;
 mod create;
 mod device;
 mod hardware;
@@ -49,6 +51,7 @@ mod image_servers;
 mod keys;
 mod stateful_log;
 mod states;
+mod transfer;
 
 commands! {
     /// All commands.

@@ -1,6 +1,7 @@
 //! `lxc publish`.
 
 use anyhow::{Context, Result, bail};
+use api::Timestamp;
 use api::images::{ImageSource, ImagesPost};
 use api::instances::{Instance, InstancePut, StatePut};
 use api::operations::Operation;
@@ -39,6 +40,9 @@ pub struct Publish {
     /// Stop the container if currently running
     #[arg(long, short)]
     force: bool,
+    /// When the image becomes obsolete (RFC 3339: 2030-01-31T00:00:00Z)
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    expire: Option<Timestamp>,
     /// Compression of the image (none, gzip, bzip2, xz, zstd, lzma)
     #[arg(long, value_name = "ALGORITHM")]
     compression: Option<String>,
@@ -122,6 +126,7 @@ impl Publish {
             public: self.public,
             properties,
             compression_algorithm: self.compression.clone().unwrap_or_default(),
+            expires_at: self.expire,
             source: ImageSource { kind: kind.to_owned(), name: name.to_owned(), ..ImageSource::default() },
             ..ImagesPost::default()
         };
@@ -129,6 +134,11 @@ impl Publish {
         let mut progress = Progress::new("Publishing container", app.quiet);
         fingerprint(&wait_or_cancel(client, &operation, |operation| progress.show(operation)).await?)
     }
+}
+
+fn parse_time(text: &str) -> Result<Timestamp, &'static str> {
+    let time: jiff::Timestamp = text.parse().map_err(|_| "is no time (RFC 3339 is expected, such as 2030-01-31T00:00:00Z)")?;
+    Ok(Timestamp(Some(time)))
 }
 
 async fn set_ephemeral(client: &Client, name: &str, is_ephemeral: bool) -> Result<()> {

@@ -26,11 +26,14 @@ pub struct Restart {
     /// Seconds to wait for a clean stop before it counts as failed (-1: for ever)
     #[arg(long, default_value_t = -1, allow_negative_numbers = true, value_name = "SECONDS")]
     timeout: i64,
+    /// Attach to its console once it has restarted (one container only)
+    #[arg(long)]
+    console: bool,
 }
 
 impl Restart {
     pub async fn run(self, app: &App) -> Result<()> {
         let put = StatePut { action: "restart".to_owned(), timeout: self.timeout, force: self.force, stateful: false };
-        Change { command: "restart", put, is_for_all: self.all }.apply(app, self.names).await
+        Change { command: "restart", put, is_for_all: self.all }.apply_and_attach(app, (self.names, self.console)).await
     }
 }

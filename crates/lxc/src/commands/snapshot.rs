@@ -1,9 +1,10 @@
 //! `lxc snapshot`.
 
 use anyhow::Result;
+use api::Timestamp;
 use api::snapshots::SnapshotsPost;
 use clap::Args;
-use client::path;
+use client::{Client, path};
 
 use super::checkpoint::{self, Purpose};
 use crate::app::App;
@@ -16,6 +17,7 @@ use crate::app::App;
 #[command(after_help = "\
 lxc snapshot c1 # named snap0, snap1 and so on
 lxc snapshot c1 before-upgrade
+lxc snapshot c1 daily --reuse # in place of the one of that name
 lxc snapshot c1 --stateful # with the running processes
 lxc snapshot c1 --stateful --check # whether that can be done, and what stands in the way")]
 pub struct Snapshot {
@@ -24,6 +26,12 @@ pub struct Snapshot {
     name: String,
     /// The snapshot's name; without one the server numbers it
     snapshot: Option<String>,
+    /// Keep it for ever, whatever the container's snapshots.expiry says
+    #[arg(long)]
+    no_expiry: bool,
+    /// Delete one of that name first, if there is one
+    #[arg(long, requires = "snapshot")]
+    reuse: bool,
     /// Include the running state
     #[arg(long)]
     stateful: bool,
@@ -39,9 +47,23 @@ impl Snapshot {
             return checkpoint::check(app, &[self.name], Purpose::Snapshot).await;
         }
         let (client, name) = app.resolve_named(&self.name, "Container")?;
-        let post = SnapshotsPost { name: self.snapshot.unwrap_or_default(), stateful: self.stateful, ..SnapshotsPost::default() };
-        let reply = client.post(&path(&["instances", &name, "snapshots"]), &post).await?;
+        let snapshots = path(&["instances", &name, "snapshots"]);
+        if let Some(snapshot) = self.snapshot.as_ref().filter(|_| self.reuse) {
+            delete_if_there(&client, &path(&["instances", &name, "snapshots", snapshot])).await?;
+        }
+        let expires_at = self.no_expiry.then_some(Timestamp::NEVER);
+        let post = SnapshotsPost { name: self.snapshot.unwrap_or_default(), stateful: self.stateful, expires_at };
+        let reply = client.post(&snapshots, &post).await?;
         client.wait(&reply).await?;
         Ok(())
+    }
+}
+
+/// Deletes a snapshot that another of the same name is to follow.
+pub async fn delete_if_there(client: &Client, path: &str) -> Result<()> {
+    match client.delete(path).await {
+        Ok(reply) => client.wait(&reply).await.map(drop).map_err(Into::into),
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }

@@ -25,11 +25,14 @@ pub struct Start {
     /// Start afresh; a saved running state is discarded
     #[arg(long)]
     stateless: bool,
+    /// Attach to its console once it is started (one container only)
+    #[arg(long)]
+    console: bool,
 }
 
 impl Start {
     pub async fn run(self, app: &App) -> Result<()> {
         let put = StatePut { action: "start".to_owned(), stateful: !self.stateless, ..StatePut::default() };
-        Change { command: "start", put, is_for_all: self.all }.apply(app, self.names).await
+        Change { command: "start", put, is_for_all: self.all }.apply_and_attach(app, (self.names, self.console)).await
     }
 }

@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use api::instances::{Instance, StatePut};
 use client::{Client, path};
 
+use super::console;
 use crate::app::App;
 use crate::cli::Exit;
 use crate::errln;
@@ -45,6 +46,19 @@ impl Change {
                 bail!("Some containers failed to {}", self.command)
             }
         }
+    }
+
+    /// The same, and then connects the terminal to the console of the one instance, where that is wished.
+    pub async fn apply_and_attach(&self, app: &App, (names, is_attached): (Vec<String>, bool)) -> Result<()> {
+        let [name] = names.as_slice() else {
+            if is_attached {
+                bail!("--console shows the console of one container (`lxc console NAME` shows another's)");
+            }
+            return self.apply(app, names).await;
+        };
+        let (client, instance) = resolve(app, name, self.command)?;
+        self.apply(app, names).await?;
+        if is_attached { console::attach(&client, &instance).await } else { Ok(()) }
     }
 
     /// The instances that are meant; none only if all are meant and there is none.

@@ -5,6 +5,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,10 +22,23 @@ pub(super) struct Patience {
     pub bytes_per_s: u32,
 }
 
+/// Lifts the limit from a connection: whoever is at its other end has turned out to have business here.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Relief(Arc<AtomicBool>);
+
+impl Relief {
+    pub(crate) fn grant(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A stream and the patience that is left with its other end.
 pub(super) struct Drained<S> {
     stream: S,
     patience: Patience,
+    relief: Relief,
+    /// What else is to be lifted then.
+    on_relief: Option<fn(&S)>,
     /// What has been waited already, less what was earned.
     waited: Duration,
     waiting: Option<Waiting>,
@@ -36,7 +51,12 @@ struct Waiting {
 
 impl<S> Drained<S> {
     pub(super) fn new(stream: S, patience: Patience) -> Self {
-        Self { stream, patience, waited: Duration::ZERO, waiting: None }
+        Self { stream, patience, relief: Relief::default(), on_relief: None, waited: Duration::ZERO, waiting: None }
+    }
+
+    /// There is no limit any more once `relief` is granted; then `on_relief` is called.
+    pub(super) fn until(self, relief: Relief, on_relief: fn(&S)) -> Self {
+        Self { relief, on_relief: Some(on_relief), ..self }
     }
 
     /// What an attempt to send comes to; `count` of what was sent tells how many bytes that is.
@@ -46,6 +66,12 @@ impl<S> Drained<S> {
         attempt: Poll<io::Result<T>>,
         count: impl FnOnce(&T) -> usize,
     ) -> Poll<io::Result<T>> {
+        if self.relief.0.load(Ordering::Relaxed) {
+            if let Some(lift) = self.on_relief.take() {
+                lift(&self.stream);
+            }
+            return attempt;
+        }
         if let Poll::Ready(sent) = attempt {
             if let Some(waiting) = self.waiting.take() {
                 self.waited += waiting.since.elapsed();
@@ -126,6 +152,21 @@ mod tests {
         let error = send(1 << 20, 200, Duration::from_millis(20)).await.expect_err("100 seconds at that pace");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn whoever_has_business_here_may_take_its_time() {
+        let (near, mut far) = tokio::io::duplex(4096);
+        let relief = Relief::default();
+        let mut near = Drained::new(near, PATIENCE).until(relief.clone(), |_| {});
+        relief.grant();
+        let reader = tokio::spawn(async move {
+            tokio::time::sleep(PATIENCE.wait * 2).await;
+            tokio::io::copy(&mut far, &mut tokio::io::sink()).await
+        });
+        near.write_all(&[7; 64 << 10]).await.expect("nobody is in a hurry");
+        drop(near);
+        assert_eq!(reader.await.expect("join").expect("copy"), 64 << 10);
     }
 
     #[tokio::test]

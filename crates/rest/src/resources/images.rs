@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::path::Path;
 
-use api::images::{Image, ImagePut, ImagesPost};
+use api::images::{Image, ImageExportPost, ImagePut, ImagesPost};
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Query};
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderMap, Uri};
 use bytes::Bytes;
-use engine::images::{Export, ExportFile, Upload, UploadDir};
+use engine::images::{Agreed, Export, FormPiece, Upload, UploadDir};
 use futures_util::{Stream, StreamExt, TryStreamExt};
 
 use crate::caller::Access::{Public, Trusted};
@@ -36,6 +36,7 @@ const UPLOAD_HEADERS: &[Parameter] = &[
     ("X-LXD-public", "`1` or `true`: anybody may see it."),
     ("X-LXD-properties", "Properties, in the form of a URL's query; may be repeated."),
     ("X-LXD-fingerprint", "The SHA-256 that the upload must have."),
+    ("X-LXD-secret", "Of an upload that was agreed on, by its `source.mode` `push`: lets anybody send that image once."),
 ];
 
 /// Of sources that are no local instance; clients send them empty.
@@ -43,20 +44,26 @@ const SOURCE_UNSERVED: &[&str] = &["source.image_type", "source.project"];
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
     row(Get, URL, Public, Blocking(list), "List the images").lists::<Image>().query(&[FILTER]),
-    row(Post, URL, Trusted, Streaming(|request, http| Box::pin(create(request, http))), "Upload, publish or build an image")
+    // Of a stranger only what was agreed on is taken.
+    row(Post, URL, Public, Streaming(|request, http| Box::pin(create(request, http))), "Upload, publish, fetch or build an image")
         .takes::<ImagesPost>()
-        .requires(&["source.type"])
         .takes_bytes("the image: a tar archive, or multipart/form-data with `metadata` and `rootfs`")
         .ignores::<Image>()
         .unserved(SOURCE_UNSERVED)
         .headers(UPLOAD_HEADERS)
-        .begins("`fingerprint` and `size`"),
+        .begins("`fingerprint` and `size`; with the mode `push` a token, whose metadata has the `secret`"),
     row(Get, ONE, Public, Quick(get), "Show an image").gives_tagged::<Image>(),
     row(Put, ONE, Trusted, Blocking(update), "Replace the properties of an image").takes::<ImagePut>().ignores::<Image>().confirms(),
     row(Patch, ONE, Trusted, Blocking(patch), "Change properties of an image").takes::<ImagePut>().ignores::<Image>().confirms(),
     row(Delete, ONE, Trusted, Blocking(delete), "Delete an image").begins(""),
     row(Get, "/1.0/images/{fingerprint}/export", Public, Blocking(export), "Download an image")
         .gives_bytes("the archive; multipart/form-data with two of them for a split image"),
+    row(Post, "/1.0/images/{fingerprint}/export", Trusted, Blocking(push), "Send an image to another server, which has agreed to it")
+        .takes::<ImageExportPost>()
+        .requires(&["target", "secret"])
+        .ignores_fields(&["aliases"])
+        .unserved(&["project", "profiles"])
+        .begins(""),
     row(Post, "/1.0/images/{fingerprint}/refresh", Trusted, Blocking(refresh), "Take a newer version of an image, if there is one")
         .takes_nothing()
         .begins("`refreshed`"),
@@ -125,9 +132,10 @@ fn secret(request: &Request) -> Outcome {
 /// JSON says where the image comes from; anything else is the image. Scripts send JSON as a form,
 /// so what it looks like decides unless the type says so.
 async fn create(request: Request, http: HttpRequest) -> Outcome {
+    let agreed = admit(&request)?;
     let content_type = request.header(CONTENT_TYPE.as_str()).to_owned();
     if content_type.starts_with("multipart/form-data") {
-        return upload_split(request, http).await;
+        return upload_split((request, agreed), http).await;
     }
     let is_json = content_type.split(';').next().is_some_and(|kind| kind.trim() == "application/json");
     let mut stream = http.into_body().into_data_stream();
@@ -136,7 +144,7 @@ async fn create(request: Request, http: HttpRequest) -> Outcome {
         None => Bytes::new(),
     };
     let stream = futures_util::stream::iter([Ok(first.clone())]).chain(stream);
-    if is_json || looks_like_object(&first) {
+    if (is_json || looks_like_object(&first)) && agreed.is_none() {
         let body = read_body(Body::from_stream(stream)).await?;
         let post: ImagesPost = request.parse(&body)?;
         return blocking(move || envelope::operation(&*request.engine.images().create(post)?)).await;
@@ -144,19 +152,28 @@ async fn create(request: Request, http: HttpRequest) -> Outcome {
     if first.is_empty() {
         return Err(Error::bad_request("The request has no body"));
     }
-    upload_unified(request, stream).await
+    upload_unified((request, agreed), stream).await
 }
 
-async fn upload_unified(request: Request, stream: impl Stream<Item = Result<Bytes, axum::Error>>) -> Outcome {
+/// Who may send what: whoever is trusted anything, anybody an image that was agreed on. Nothing is read before that.
+fn admit(request: &Request) -> Result<Option<Agreed>, Error> {
+    let (secret, fingerprint) = (request.header("x-lxd-secret"), request.header("x-lxd-fingerprint"));
+    if secret.is_empty() && request.caller.is_trusted() {
+        return Ok(None);
+    }
+    request.engine.images().begin_upload(fingerprint, secret).map(Some).ok_or_else(Error::forbidden)
+}
+
+async fn upload_unified((request, agreed): (Request, Option<Agreed>), stream: impl Stream<Item = Result<Bytes, axum::Error>>) -> Outcome {
     let dir = new_dir(&request).await?;
     store(dir.path(), METADATA, stream).await?;
-    import(request, dir, None).await
+    import((request, agreed), dir, None).await
 }
 
-async fn upload_split(request: Request, http: HttpRequest) -> Outcome {
+async fn upload_split((request, agreed): (Request, Option<Agreed>), http: HttpRequest) -> Outcome {
     let dir = new_dir(&request).await?;
     let filename = store_parts(dir.path(), http).await?;
-    import(request, dir, Some(filename)).await
+    import((request, agreed), dir, Some(filename)).await
 }
 
 /// Stores two parts, `metadata` and `rootfs`, in this order. Returns the file name of the second.
@@ -190,7 +207,7 @@ async fn store<E: std::fmt::Display>(dir: &Path, name: &str, stream: impl Stream
 }
 
 /// Takes in what has been stored. `rootfs_name` is the file name of a split image's second part.
-async fn import(request: Request, dir: UploadDir, rootfs_name: Option<String>) -> Outcome {
+async fn import((request, agreed): (Request, Option<Agreed>), dir: UploadDir, rootfs_name: Option<String>) -> Outcome {
     let headers = &request.headers;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let given_name = text("x-lxd-filename");
@@ -198,14 +215,21 @@ async fn import(request: Request, dir: UploadDir, rootfs_name: Option<String>) -
     if filename.len() > MAX_NAME_BYTES {
         return Err(Error::bad_request("The image's file name is too long"));
     }
+    let is_by_secret = agreed.is_some();
+    let agreed = match agreed {
+        Some(agreed) => agreed,
+        None => Agreed { public: matches!(text("x-lxd-public"), "1" | "true"), properties: properties_of(headers)?, ..Agreed::default() },
+    };
     let upload = Upload {
         metadata: dir.path().join(METADATA),
         rootfs: rootfs_name.map(|_| dir.path().join(ROOTFS)),
         filename,
-        public: matches!(text("x-lxd-public"), "1" | "true"),
-        properties: properties_of(headers)?,
+        public: agreed.public,
+        properties: agreed.properties,
         fingerprint: text("x-lxd-fingerprint").to_owned(),
-        aliases: Vec::new(),
+        aliases: agreed.aliases,
+        expires_at: agreed.expires_at,
+        is_by_secret,
         dir,
     };
     blocking(move || envelope::operation(&*request.engine.images().import(upload)?)).await
@@ -231,39 +255,27 @@ fn export(request: &Request) -> Outcome {
 
 /// An image's one file, or the `range` of it that was asked for; or both files as parts of a form.
 pub(crate) fn export_reply(export: Export, range: &str) -> Outcome {
-    match <[ExportFile; 1]>::try_from(export.files) {
-        Ok([file]) => range::reply(range, File::from(file.file), file.size, &file.filename),
-        Err(files) => split_reply(&export.fingerprint, files),
+    let mut files = export.files;
+    if let [_] = files.as_slice() {
+        let file = files.remove(0);
+        return range::reply(range, File::from(file.file), file.size, &file.filename);
     }
-}
-
-fn content(file: std::os::fd::OwnedFd, size: u64) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
-    transfer::file_stream(File::from(file), size)
-}
-
-/// Metadata and root file system as one multipart body whose size is known.
-fn split_reply(fingerprint: &str, files: Vec<ExportFile>) -> Outcome {
-    // Cannot occur in the files but by somebody who knows it beforehand.
-    let boundary = format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
-    let mut size = 0;
-    let mut pieces = futures_util::stream::empty().boxed();
-    for (name, file) in [METADATA, ROOTFS].into_iter().zip(files) {
-        let head = format!(
-            "--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"{}\"\r\n\
-             Content-Type: application/octet-stream\r\n\r\n",
-            file.filename
-        );
-        size += head.len() as u64 + file.size + 2;
-        let part = text_piece(head).chain(content(file.file, file.size)).chain(text_piece("\r\n".to_owned()));
-        pieces = pieces.chain(part).boxed();
-    }
-    let tail = format!("--{boundary}--\r\n");
-    size += tail.len() as u64;
-    let mut response = transfer::raw(Body::from_stream(pieces.chain(text_piece(tail))), size, None);
-    let content_type = HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}"));
-    let content_type = content_type.map_err(|_| Error::internal(format!("export {fingerprint}: bad boundary")))?;
+    let form = Export { files, ..export }.into_form();
+    let pieces = form.pieces.into_iter().map(|piece| match piece {
+        FormPiece::Text(text) => text_piece(text).boxed(),
+        FormPiece::File(file, size) => transfer::file_stream(File::from(file), size).boxed(),
+    });
+    let body = futures_util::stream::iter(pieces.collect::<Vec<_>>()).flatten();
+    let mut response = transfer::raw(Body::from_stream(body), form.size, None);
+    let content_type = HeaderValue::from_str(&form.content_type).map_err(|_| Error::internal("export an image: bad boundary"))?;
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     Ok(response)
+}
+
+/// Sends it to another server.
+fn push(request: &Request) -> Outcome {
+    let post: ImageExportPost = request.json()?;
+    envelope::operation(&*request.engine.images().push(request.param("fingerprint"), post)?)
 }
 
 fn text_piece(text: String) -> impl Stream<Item = std::io::Result<Bytes>> + Send + 'static {
@@ -340,9 +352,10 @@ mod tests {
             use std::io::{Seek, Write};
             let mut file = tempfile::tempfile().expect("temporary file");
             file.write_all(content.as_bytes()).and_then(|()| file.rewind()).expect("write");
-            ExportFile { filename: name.to_owned(), size: content.len() as u64, file: file.into() }
+            engine::images::ExportFile { filename: name.to_owned(), size: content.len() as u64, file: file.into() }
         };
-        let reply = split_reply("f00", vec![file("meta-f00.tar.xz", "meta"), file("f00.squashfs", "root")]).expect("reply");
+        let files = vec![file("meta-f00.tar.xz", "meta"), file("f00.squashfs", "root")];
+        let reply = export_reply(Export { fingerprint: "f00".to_owned(), files }).expect("reply");
         let (parts, body) = reply.into_parts();
         let body = body.collect().await.expect("body").to_bytes();
         assert_eq!(parts.headers["content-length"], body.len().to_string());

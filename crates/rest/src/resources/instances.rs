@@ -23,9 +23,9 @@ const IMPORT_HEADERS: &[Parameter] = &[
     ("X-LXD-pool", "Storage pool; absent: the one in the backup, or the profiles'."),
 ];
 
-/// What clients that can do more send when they rename: the fields of a migration, and of a move to elsewhere.
-pub(super) const MOVE_IGNORED: &[&str] = &["live", "instance_only", "container_only", "allow_inconsistent"];
-pub(super) const MOVE_UNSERVED: &[&str] = &["target", "pool", "project"];
+/// What clients that can do more send when they rename or migrate, and when they move to elsewhere.
+pub(super) const MOVE_IGNORED: &[&str] = &["allow_inconsistent"];
+pub(super) const MOVE_UNSERVED: &[&str] = &["pool", "project"];
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
     row(Get, URL, Trusted, Blocking(list), "List the instances").lists::<Instance>().query(&[FILTER]),
@@ -34,14 +34,14 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         URL,
         Trusted,
         Streaming(|request, http| Box::pin(create(request, http))),
-        "Create an instance, bring one back from a backup, or a copy up to date",
+        "Create an instance, here or from another server, bring one back from a backup, or a copy up to date",
     )
     .takes::<InstancesPost>()
     .takes_bytes("a backup")
     .headers(IMPORT_HEADERS)
     .requires(&["source.type"])
     .ignores::<Instance>()
-    .ignores_fields(&["restore", "source.base-image", "source.live", "source.operation", "source.secrets", "source.allow_inconsistent"])
+    .ignores_fields(&["restore", "source.base-image", "source.allow_inconsistent"])
     .unserved(&["source.project"])
     .begins("progress of what it takes"),
     row(Get, ONE, Trusted, Streaming(|request, _| Box::pin(get(request))), "Show an instance")
@@ -55,11 +55,11 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         .takes::<InstancePut>()
         .ignores::<Instance>()
         .confirms(),
-    row(Post, ONE, Trusted, Blocking(rename), "Rename an instance")
+    row(Post, ONE, Trusted, Blocking(rename), "Rename an instance, or send it to another server")
         .takes::<InstancePost>()
         .ignores_fields(MOVE_IGNORED)
         .unserved(MOVE_UNSERVED)
-        .begins(""),
+        .begins("for a migration that waits for the other server, the secrets of its websockets: `control` and `fs`"),
     row(Delete, ONE, Trusted, Blocking(delete), "Delete an instance and its snapshots").begins(""),
 ];
 
@@ -147,7 +147,8 @@ fn patch(request: &Request) -> Outcome {
 
 fn rename(request: &Request) -> Outcome {
     let post: InstancePost = request.json()?;
-    envelope::operation(&*request.engine.instances().rename(request.param("name"), post)?)
+    let (instances, name) = (request.engine.instances(), request.param("name"));
+    envelope::operation(&*if post.migration { instances.migrate(name, None, &post)? } else { instances.rename(name, post)? })
 }
 
 fn delete(request: &Request) -> Outcome {

@@ -24,14 +24,18 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         .gives::<BTreeMap<String, Vec<Listed>>>(),
     row(Get, "/1.0/operations/{id}", Trusted, Quick(get), "Show an operation").gives::<Shown>(),
     row(Delete, "/1.0/operations/{id}", Trusted, Blocking(cancel), "Cancel an operation").confirms(),
+    // Of strangers only those who have sent an image, which gives them a secret.
     row(
         Get,
         "/1.0/operations/{id}/wait",
-        Trusted,
+        Public,
         Streaming(|request, _| Box::pin(wait(request))),
         "Wait until an operation has ended, at most `timeout` seconds",
     )
-    .query(&[("timeout", "Seconds to wait; absent or -1: for ever.")])
+    .query(&[
+        ("timeout", "Seconds to wait; absent or -1: for ever."),
+        ("secret", "Of an image that was sent by a secret: the one in the reply to that, for those who are not trusted."),
+    ])
     .gives::<Shown>(),
     // The secret is the authorization.
     row(
@@ -90,7 +94,11 @@ async fn wait(request: Request) -> Outcome {
         None | Some("") => -1,
         Some(text) => text.parse().map_err(|_| Error::internal(format!("{text:?} is not a number of seconds")))?,
     };
-    let operation = find(&request)?;
+    let operation = match find(&request) {
+        operation if request.caller.is_trusted() => operation?,
+        Ok(operation) if operation.is_of_upload_by(request.query("secret").unwrap_or_default()) => operation,
+        _ => return Err(Error::forbidden()),
+    };
     let (sender, ended) = oneshot::channel::<()>();
     // Dropping the sender tells as much as a message.
     operation.on_end(Box::new(move || drop(sender)));
@@ -109,5 +117,6 @@ async fn connect(request: Request, http: HttpRequest) -> Outcome {
     // First, so that a request that cannot become a websocket leaves the secret unused.
     let upgrade = Upgrade::of(http).await.map_err(concealed)?;
     let connection = operation.connect(request.query("secret").unwrap_or_default()).map_err(|error| concealed(error.into()))?;
+    upgrade.relieve();
     Ok(upgrade.run(Use::of(&connection), move |socket, trust| streams::serve_connection(socket, connection, trust)))
 }

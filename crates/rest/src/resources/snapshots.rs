@@ -2,7 +2,6 @@
 
 use api::instances::InstancePost;
 use api::snapshots::{Snapshot, SnapshotPut, SnapshotsPost};
-use axum::http::StatusCode;
 
 use crate::caller::Access::Trusted;
 use crate::endpoint::Handler::{Blocking, Quick};
@@ -25,7 +24,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
     row(Get, ONE, Trusted, Quick(get), "Show a snapshot").gives_tagged::<Snapshot>(),
     row(Put, ONE, Trusted, Blocking(update), "Change when a snapshot expires").takes::<SnapshotPut>().ignores::<Snapshot>().begins(""),
     row(Patch, ONE, Trusted, Blocking(update), "Change when a snapshot expires").takes::<SnapshotPut>().ignores::<Snapshot>().begins(""),
-    row(Post, ONE, Trusted, Blocking(rename), "Rename a snapshot")
+    row(Post, ONE, Trusted, Blocking(rename), "Rename a snapshot, or send it to another server as an instance")
         .takes::<InstancePost>()
         .ignores_fields(MOVE_IGNORED)
         .unserved(MOVE_UNSERVED)
@@ -75,7 +74,8 @@ fn update(request: &Request) -> Outcome {
 fn rename(request: &Request) -> Outcome {
     let rename: InstancePost = request.json()?;
     if rename.migration {
-        return Err(Error::new(StatusCode::NOT_IMPLEMENTED, "migration is not offered by this server"));
+        let (name, snapshot) = (request.param("name"), request.param("snapshot"));
+        return envelope::operation(&*request.engine.instances().migrate(name, Some(snapshot), &rename)?);
     }
     if rename.name.is_empty() || rename.name.contains('/') {
         return Err(Error::bad_request("Snapshot names may not be empty or contain slashes"));

@@ -1,4 +1,4 @@
-//! The helper program of the runtime: monitor, attach, files, hook of CRIU. Started by the daemon, with
+//! The helper program of the runtime: monitor, attach, files, transfer, hook of CRIU. Started by the daemon, with
 //! its socket as standard input; as keeper of control groups by the service manager.
 
 use std::io::Write;
@@ -6,6 +6,10 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 fn main() {
+    // What rsync is given as the way to another host; it appends words that do not matter.
+    if std::env::args().nth(1).is_some_and(|role| role == runtime::transfer::LEND) {
+        std::process::exit(runtime::transfer::lend());
+    }
     let args: Vec<String> = std::env::args().collect();
     let words: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
     // The socket moves away from 0, so that a failing print or read never touches it.
@@ -24,6 +28,7 @@ fn main() {
         // CRIU calls its hooks without arguments.
         [] => runtime::checkpoint::run_hook(),
         ["files"] => runtime::files::run(&socket),
+        ["transfer"] => runtime::transfer::run(&socket),
         ["keeper"] => runtime::keeper::run(),
         _ => 2,
     };

@@ -16,6 +16,7 @@ pub use client::FileTree;
 pub(crate) use client::Helper;
 pub(crate) use crew::{Crew, MAX_HELPERS};
 pub use server::run;
+pub(crate) use stopped::mount_overlay;
 pub use stopped::open_rootfs;
 
 /// The most names in one listing.

@@ -6,7 +6,7 @@ use rustix::fs::{Mode, OFlags};
 use sys::Root;
 use sys::mount::MountAttrFlags;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::spec::Rootfs;
 
 /// Opens a root file system. An overlay is mounted for it, in no namespace: nothing but the
@@ -14,18 +14,21 @@ use crate::spec::Rootfs;
 pub fn open_rootfs(rootfs: &Rootfs) -> Result<Root> {
     match rootfs {
         Rootfs::Dir { path } => Ok(Root::open(path)?),
-        Rootfs::Overlay { lower, upper, work } => {
-            let [lowerdir, upperdir, workdir] = [lower, upper, work].map(|path| path.to_string_lossy().into_owned());
-            let options = [
-                ("lowerdir", Some(lowerdir.as_str())),
-                ("upperdir", Some(upperdir.as_str())),
-                ("workdir", Some(workdir.as_str())),
-                ("userxattr", None),
-            ];
-            let mount = sys::mount::new_fs("overlay", &options, MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID)?;
-            Ok(Root::from_fd(open_root_dir(&mount)?, upper))
-        }
+        Rootfs::Overlay { upper, .. } => Ok(Root::from_fd(open_root_dir(&mount_overlay(rootfs)?)?, upper)),
     }
+}
+
+/// The mount of an overlay, in no namespace.
+pub(crate) fn mount_overlay(rootfs: &Rootfs) -> Result<OwnedFd> {
+    let Rootfs::Overlay { lower, upper, work } = rootfs else { return Err(Error::Invalid("the root file system is no overlay".into())) };
+    let [lowerdir, upperdir, workdir] = [lower, upper, work].map(|path| path.to_string_lossy().into_owned());
+    let options = [
+        ("lowerdir", Some(lowerdir.as_str())),
+        ("upperdir", Some(upperdir.as_str())),
+        ("workdir", Some(workdir.as_str())),
+        ("userxattr", None),
+    ];
+    Ok(sys::mount::new_fs("overlay", &options, MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID)?)
 }
 
 fn open_root_dir(mount: &OwnedFd) -> Result<OwnedFd> {

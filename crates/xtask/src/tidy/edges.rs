@@ -12,15 +12,33 @@ use super::Finding;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("client", &["api", "pki"]),
-    ("engine", &["api", "fetch", "images", "keys", "netlink", "network", "pki", "runtime", "simplestreams", "storage", "store", "sys"]),
+    (
+        "engine",
+        &[
+            "api",
+            "fetch",
+            "images",
+            "keys",
+            "migration",
+            "netlink",
+            "network",
+            "pki",
+            "runtime",
+            "simplestreams",
+            "storage",
+            "store",
+            "sys",
+        ],
+    ),
     ("fetch", &["pki"]),
     ("images", &["sys"]),
     ("keys", &[]),
     ("lxc", &["api", "client", "fetch", "keys", "pki", "simplestreams", "sys"]),
     ("lxd", &["api", "client", "engine", "keys", "rest", "store", "sys"]),
+    ("migration", &[]),
     ("netlink", &["sys"]),
     ("network", &["keys", "netlink", "sys"]),
-    ("rest", &["api", "engine", "pki", "sys"]),
+    ("rest", &["api", "client", "engine", "migration", "pki", "sys"]),
     ("pki", &[]),
     ("runtime", &["netlink", "sys"]),
     ("simplestreams", &["api"]),
@@ -35,8 +53,22 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Crates whose readers of foreign bytes are fuzzed.
-const FUZZED: &[&str] =
-    &["api", "client", "engine", "fetch", "images", "keys", "netlink", "network", "pki", "rest", "runtime", "simplestreams", "sys"];
+const FUZZED: &[&str] = &[
+    "api",
+    "client",
+    "engine",
+    "fetch",
+    "images",
+    "keys",
+    "migration",
+    "netlink",
+    "network",
+    "pki",
+    "rest",
+    "runtime",
+    "simplestreams",
+    "sys",
+];
 
 /// Crates for tests only: any crate's tests may use them.
 const FOR_TESTS: &[&str] = &["testkit"];

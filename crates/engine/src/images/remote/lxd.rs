@@ -74,7 +74,7 @@ pub(super) fn read_foreign(status: u16, bytes: &[u8]) {
 }
 
 /// A text as one component of a path, or as a value in a query.
-fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {

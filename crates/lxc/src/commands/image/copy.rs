@@ -2,25 +2,29 @@
 
 use anyhow::{Result, bail};
 use api::images::{ImageSource, ImagesPost};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use client::Client;
 
+use super::push::push;
 use super::relay::relay;
-
 use crate::app::App;
+use crate::commands::create::ensure_extension;
 use crate::commands::image_servers::{self, ImageServer};
 use crate::names::Target;
 use crate::progress::Progress;
+use crate::servers::Mode;
 use crate::{images, outln};
 
 /// Copy images between servers
 ///
-/// The target server fetches the image itself, from an address of the other server that it can reach.
+/// The target server fetches the image itself, from an address of the other server that it can reach (pull), or the server that has
+/// it sends it there (push), or it goes through this program (relay).
 #[derive(Debug, Args)]
 #[command(after_help = "\
 lxc image copy images:debian/12 local: --alias debian/12 --auto-update
 lxc image copy web work: --copy-aliases --public
-lxc image copy web work: --mode=relay # where work cannot reach this server")]
+lxc image copy web work: --mode=push # where work cannot reach this server
+lxc image copy office:web work: --mode=relay # where neither can reach the other")]
 pub struct Copy {
     /// The image
     #[arg(value_name = "[REMOTE:]IMAGE")]
@@ -40,19 +44,13 @@ pub struct Copy {
     /// Keep the image up to date after initial copy
     #[arg(long)]
     auto_update: bool,
-    /// How the image gets there
+    /// How the image gets there (pull, push, relay)
     #[arg(long, value_enum, default_value_t = Mode::Pull)]
     mode: Mode,
 }
 
-/// Who fetches from whom.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Mode {
-    /// The target server fetches it.
-    Pull,
-    /// Through this program, for servers that cannot reach each other.
-    Relay,
-}
+/// The extension of servers that send and take images.
+const PUSH: &str = "images_push_relay";
 
 impl Copy {
     pub async fn run(self, app: &App) -> Result<()> {
@@ -72,6 +70,7 @@ impl Copy {
         }
         let fingerprint = match self.mode {
             Mode::Pull => self.pull(app, &client, &source).await?,
+            Mode::Push => self.push(app, &client, (&source, &target)).await?,
             Mode::Relay => self.relay(app, &client, &source).await?,
         };
         images::set_aliases(&client, &aliases, &fingerprint).await?;
@@ -88,10 +87,26 @@ impl Copy {
         image_servers::fetch(app, client, (sources, post)).await
     }
 
-    async fn relay(&self, app: &App, client: &Client, source: &Target) -> Result<String> {
-        if self.auto_update {
-            bail!("An image that is relayed can't be kept up to date: the target server doesn't know where it comes from");
+    async fn push(&self, app: &App, client: &Client, (source, target): (&Target, &Target)) -> Result<String> {
+        self.ensure_not_followed("pushed")?;
+        let from = app.client(&source.remote)?;
+        for (client, remote) in [(&from, &source.remote), (client, &target.remote)] {
+            ensure_extension(client, remote, PUSH).await?;
         }
+        let image = images::load(&from, &source.name).await?;
+        push(app, (&from, client, &target.remote), (&image, self.public)).await
+    }
+
+    /// Who does not say where an image comes from cannot have it kept up to date.
+    fn ensure_not_followed(&self, verb: &str) -> Result<()> {
+        if self.auto_update {
+            bail!("An image that is {verb} can't be kept up to date: the target server doesn't know where it comes from");
+        }
+        Ok(())
+    }
+
+    async fn relay(&self, app: &App, client: &Client, source: &Target) -> Result<String> {
+        self.ensure_not_followed("relayed")?;
         let from = app.client(&source.remote)?;
         let image = images::load(&from, &source.name).await?;
         relay((&from, client), &image, (self.public, Progress::new("Copying the image", app.quiet))).await

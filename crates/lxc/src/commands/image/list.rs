@@ -1,6 +1,6 @@
 //! `lxc image list`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use api::images::{Image, ImageAlias};
 use clap::Args;
 
@@ -11,48 +11,94 @@ use crate::commands::image_servers::ImageServer;
 use crate::table::Table;
 use crate::units;
 
+const DEFAULT_COLUMNS: &str = "lfpdasu";
+
 /// List images
+///
+/// Columns:
+///   a - Architecture
+///   d - Description
+///   e - When it becomes obsolete
+///   f - Fingerprint (short)
+///   F - Fingerprint
+///   l - Shortest alias, and how many more there are
+///   L - All aliases
+///   p - Whether it is public
+///   s - Size
+///   t - Type
+///   u - When it was uploaded
 ///
 /// Filters are part of an alias or fingerprint, or KEY=VALUE on the image's properties.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 #[command(after_help = "\
 lxc image list
 lxc image list images: debian/12 # what a server offers
 lxc image list debian # aliases or fingerprints that contain it
-lxc image list os=Debian release=bookworm")]
+lxc image list os=Debian release=bookworm
+lxc image list -c lF --format csv # some columns, for a script")]
 pub struct List {
     /// Which images
     #[arg(value_name = "[REMOTE:]FILTER")]
     filters: Vec<String>,
+    /// Columns
+    #[arg(long, short, value_name = "COLUMNS", default_value = DEFAULT_COLUMNS, hide_default_value = true)]
+    columns: String,
     #[command(flatten)]
     format: FormatFlag,
 }
 
+struct Column {
+    letter: char,
+    header: &'static str,
+    cell: fn(&Image) -> String,
+}
+
+const fn column(letter: char, header: &'static str, cell: fn(&Image) -> String) -> Column {
+    Column { letter, header, cell }
+}
+
+static COLUMNS: &[Column] = &[
+    column('a', "ARCH", |image| image.architecture.clone()),
+    column('d', "DESCRIPTION", |image| image.properties.get("description").cloned().unwrap_or_default()),
+    column('e', "EXPIRY DATE", |image| if units::is_unset(image.expires_at) { String::new() } else { units::words(image.expires_at) }),
+    column('f', "FINGERPRINT", |image| image.fingerprint.chars().take(12).collect()),
+    column('F', "FINGERPRINT", |image| image.fingerprint.clone()),
+    column('l', "ALIAS", |image| shortest_alias(&image.aliases)),
+    column('L', "ALIASES", |image| image.aliases.iter().map(|alias| alias.name.as_str()).collect::<Vec<_>>().join("\n")),
+    column('p', "PUBLIC", |image| if image.public { "yes" } else { "no" }.to_owned()),
+    column('s', "SIZE", |image| units::megabytes(image.size)),
+    column('t', "TYPE", |image| image.kind.to_uppercase()),
+    column('u', "UPLOAD DATE", |image| units::words(image.uploaded_at)),
+];
+
 impl List {
     pub async fn run(self, app: &App) -> Result<()> {
         let format = self.format.parse()?;
+        let columns = columns(&self.columns)?;
         let first = self.filters.first().map_or("", String::as_str);
         let target = app.target(if first.contains('=') { "" } else { first })?;
         let server = ImageServer::of(app, &target.remote)?;
-        let filters = if target.is_explicit { Filters::new([target.name].iter().chain(&self.filters[1..])) } else { Filters::new(&self.filters) };
+        let filters =
+            if target.is_explicit { Filters::new([target.name].iter().chain(&self.filters[1..])) } else { Filters::new(&self.filters) };
         let mut images = server.list().await?;
         images.retain(|image| filters.fits_image(image));
-        format.write(&table(&images), || Ok(serde_json::to_value(&images)?))
+        format.write(&table(&columns, &images), || Ok(serde_json::to_value(&images)?))
     }
 }
 
-fn table(images: &[Image]) -> Table {
-    let mut table = Table::new(["ALIAS", "FINGERPRINT", "PUBLIC", "DESCRIPTION", "ARCH", "SIZE", "UPLOAD DATE"]);
+fn columns(letters: &str) -> Result<Vec<&'static Column>> {
+    let found = letters.chars().filter(|letter| *letter != ',').map(|letter| COLUMNS.iter().find(|column| column.letter == letter));
+    match found.collect::<Option<Vec<_>>>() {
+        Some(columns) if !columns.is_empty() => Ok(columns),
+        _ => bail!("{letters} contains invalid column characters (`lxc image list --help` shows the valid ones)"),
+    }
+}
+
+fn table(columns: &[&Column], images: &[Image]) -> Table {
+    let mut table = Table::new(columns.iter().map(|column| column.header));
     for image in images {
-        table.row([
-            shortest_alias(&image.aliases),
-            image.fingerprint.chars().take(12).collect(),
-            if image.public { "yes" } else { "no" }.to_owned(),
-            image.properties.get("description").cloned().unwrap_or_default(),
-            image.architecture.clone(),
-            units::megabytes(image.size),
-            units::words(image.uploaded_at),
-        ]);
+        table.row(columns.iter().map(|column| (column.cell)(image)));
     }
     table.sort();
     table
@@ -92,6 +138,14 @@ mod tests {
 |                    | bbbbbbbbbbbb | no     | Debian 12   | x86_64 | 1.00MB | Apr 20, 2016 at 9:28pm (UTC) |
 +--------------------+--------------+--------+-------------+--------+--------+------------------------------+
 ";
-        assert_eq!(table(&[image("b", &[]), image("a", &["debian/bookworm", "debian/12"])]).bordered(), expected);
+        let usual = columns(DEFAULT_COLUMNS).expect("columns");
+        assert_eq!(table(&usual, &[image("b", &[]), image("a", &["debian/bookworm", "debian/12"])]).bordered(), expected);
+    }
+
+    #[test]
+    fn chosen_columns() {
+        let letters = |text: &str| columns(text).map(|columns| columns.iter().map(|column| column.letter).collect::<String>());
+        assert_eq!(letters("l,F").expect("valid"), "lF");
+        assert!(letters("lx").is_err() && letters("").is_err());
     }
 }

@@ -7,7 +7,7 @@ use crate::app::App;
 
 /// Set the default remote
 #[derive(Debug, Args)]
-#[command(after_help = "lxc remote set-default work")]
+#[command(alias = "switch", after_help = "lxc remote set-default work")]
 pub struct SetDefault {
     /// The remote
     #[arg(value_name = "REMOTE")]

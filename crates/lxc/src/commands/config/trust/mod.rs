@@ -8,6 +8,7 @@ commands! {
     /// Manage trusted clients
     group Trust {
         add => Add,
+        edit => Edit,
         list => List,
         list_tokens = "list-tokens" => ListTokens,
         remove => Remove,

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::place::Place;
 use crate::app::App;
+use crate::commands::snapshot::delete_if_there;
 
 /// Snapshot custom storage volumes
 ///
@@ -27,6 +28,9 @@ pub struct Snapshot {
     /// Keep it for ever, whatever the volume's snapshots.expiry says
     #[arg(long)]
     no_expiry: bool,
+    /// Delete one of that name first, if there is one
+    #[arg(long, requires = "snapshot")]
+    reuse: bool,
 }
 
 impl Snapshot {
@@ -34,6 +38,9 @@ impl Snapshot {
         let place = Place::of(app, &self.pool, &self.volume)?;
         place.ensure_custom("snapshotted by itself")?;
         place.ensure_whole("the name of the new one is a word of its own")?;
+        if let Some(snapshot) = self.snapshot.as_ref().filter(|_| self.reuse) {
+            delete_if_there(&place.client, &place.below(&["snapshots", snapshot])).await?;
+        }
         let expires_at = self.no_expiry.then_some(Timestamp::NEVER);
         let post = StorageVolumeSnapshotsPost { name: self.snapshot.unwrap_or_default(), expires_at };
         let reply = place.client.post(&place.below(&["snapshots"]), &post).await?;
