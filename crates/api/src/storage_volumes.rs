@@ -1,8 +1,11 @@
 //! Custom storage volumes and their snapshots.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::instances::MigrationTarget;
 use crate::storage_pools::Usage;
 use crate::{Config, Timestamp, null_default};
 
@@ -34,7 +37,7 @@ pub struct StorageVolumesPost {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StorageVolumeSource {
-    /// `copy`, or empty for an empty volume.
+    /// `copy`, `migration`, or empty for an empty volume.
     #[serde(rename = "type", deserialize_with = "null_default")]
     pub kind: String,
     /// `VOLUME` or `VOLUME/SNAPSHOT`.
@@ -46,6 +49,18 @@ pub struct StorageVolumeSource {
     /// Leave the snapshots out.
     #[serde(deserialize_with = "null_default")]
     pub volume_only: bool,
+    /// For migrations: `pull` or `push`.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub mode: String,
+    /// For migrations in the mode `pull`: URL of the operation of the source, `https://HOST:PORT/1.0/operations/UUID`.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub operation: String,
+    /// For migrations in the mode `pull`: of the source, PEM.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "String::is_empty")]
+    pub certificate: String,
+    /// For migrations in the mode `pull`: what opens the source's websockets, `control` and `fs`.
+    #[serde(rename = "secrets", deserialize_with = "null_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub websockets: BTreeMap<String, String>,
 }
 
 /// Body of `PUT /1.0/storage-pools/POOL/volumes/custom/NAME`.
@@ -73,9 +88,15 @@ pub struct StorageVolumePost {
     /// The pool to move it to; empty: it stays where it is.
     #[serde(deserialize_with = "null_default")]
     pub pool: String,
-    /// Move to another server (not offered).
+    /// Send it to another server.
     #[serde(deserialize_with = "null_default")]
     pub migration: bool,
+    /// For migrations: leave the snapshots out.
+    #[serde(deserialize_with = "null_default", skip_serializing_if = "std::ops::Not::not")]
+    pub volume_only: bool,
+    /// For migrations: connect to this operation of the target (mode `push`); absent: wait for the target (mode `pull`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<MigrationTarget>,
 }
 
 /// Reply to `GET /1.0/storage-pools/POOL/volumes/custom/NAME/state`.

@@ -4,6 +4,7 @@
 mod apparmor;
 mod attacks;
 mod bad_input;
+mod between_servers;
 mod cgroup2;
 mod clients;
 mod contract;

@@ -2,9 +2,11 @@
 //! files going over them. What is said on the control connection is the crate `migration`'s; what an instance is in that
 //! language, `instances/migration`'s.
 
+mod content;
 mod peer;
 mod tree;
 
+pub(crate) use content::Content;
 pub(crate) use peer::{Peer, Remote, live_is_not_offered};
 pub(crate) use tree::{Progress, Tree, check_rsync};
 

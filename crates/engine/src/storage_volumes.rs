@@ -6,6 +6,7 @@
 mod backups;
 mod copy;
 mod intents;
+mod migration;
 mod snapshots;
 
 use std::path::PathBuf;
@@ -105,7 +106,7 @@ impl StorageVolumes {
         match request.source.kind.as_str() {
             "" => self.create_empty(request).map(|()| Done::Now),
             "copy" => self.create_copy(request).map(Done::Later),
-            "migration" => Err(Error::not_implemented("volumes cannot be copied between servers")),
+            "migration" => self.create_migrated(request).map(Done::Later),
             other => Err(Error::bad_request(format!("unknown source type {other}"))),
         }
     }
@@ -196,7 +197,7 @@ impl StorageVolumes {
     /// Gives it another name at once, or moves it to another pool in the background.
     pub fn rename(&self, name: &str, request: StorageVolumePost) -> Result<Done> {
         if request.migration {
-            return Err(Error::not_implemented("volumes cannot be moved between servers"));
+            return self.migrate(name, None, &request).map(Done::Later);
         }
         keys::names::check_volume(&request.name)?;
         self.record(name)?;

@@ -65,7 +65,7 @@ fn a_tree_arrives_as_it_is() {
         std::fs::create_dir(path).expect("mkdir");
     }
     fill(&from);
-    let options = TransferOptions { xattrs: true, delete: true, compress: false, links_and_acls: true };
+    let options = TransferOptions { xattrs: true, delete: true, compress: false, links_and_acls: true, is_bare: false };
     assert_eq!(run(&runtime, &from, &to, options), [Ok(()), Ok(())]);
     let stat = |name: &str| std::fs::symlink_metadata(to.join(name)).expect(name);
     assert_eq!(std::fs::read_to_string(to.join("dir/again")).expect("read"), "content");
@@ -85,7 +85,7 @@ fn a_tree_arrives_as_it_is() {
 
     // Every other agreement works, too.
     for (xattrs, delete, compress) in [(false, false, false), (true, true, true)] {
-        let options = TransferOptions { xattrs, delete, compress, links_and_acls: false };
+        let options = TransferOptions { xattrs, delete, compress, links_and_acls: false, is_bare: false };
         assert_eq!(run(&runtime, &from, &to, options), [Ok(()), Ok(())], "{options:?}");
     }
 }

@@ -62,7 +62,7 @@ impl<'a> Progress<'a> {
     }
 
     /// So many bytes more. True now and then, when it is time to look at what else there is to watch.
-    fn add(&self, bytes: usize) -> bool {
+    pub(super) fn add(&self, bytes: usize) -> bool {
         let mut state = lock(&self.state);
         state.bytes += bytes as u64;
         if state.looked.elapsed() < INTERVAL {
@@ -74,7 +74,7 @@ impl<'a> Progress<'a> {
         true
     }
 
-    fn show(&self) {
+    pub(super) fn show(&self) {
         let bytes = lock(&self.state).bytes;
         self.operation.progress("fs_progress", progress_text(&self.label, (bytes, None), self.started.elapsed()));
     }
@@ -120,29 +120,34 @@ impl Tree<'_> {
 
     fn start(&self, direction: Direction, fill: impl FnOnce(&Root) -> sys::Result<()>) -> Result<Transfer> {
         let rootfs = runtime_rootfs(self.pool.rootfs(self.volume).context("find the root file system")?);
-        let is = |feature: Option<bool>| feature.unwrap_or(false);
-        let options = TransferOptions {
-            xattrs: is(self.features.xattrs),
-            delete: is(self.features.delete),
-            compress: is(self.features.compress),
-            links_and_acls: is(self.features.links_and_acls),
-        };
-        self.engine.runtime.transfer(&rootfs, direction, options, fill).context("start the transfer")
+        self.engine.runtime.transfer(&rootfs, direction, options(self.features), fill).context("start the transfer")
+    }
+}
+
+/// What was agreed upon, for rsync.
+pub(super) fn options(features: RsyncFeatures) -> TransferOptions {
+    let is = |feature: Option<bool>| feature.unwrap_or(false);
+    TransferOptions {
+        xattrs: is(features.xattrs),
+        delete: is(features.delete),
+        compress: is(features.compress),
+        links_and_acls: is(features.links_and_acls),
+        is_bare: false,
     }
 }
 
 /// Seen from here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     In,
     Out,
 }
 
 /// Is told of what goes and comes; an error ends the transfer.
-type Count<'a> = &'a (dyn Fn(Way, usize) -> Result<()> + Sync);
+pub(super) type Count<'a> = &'a (dyn Fn(Way, usize) -> Result<()> + Sync);
 
 /// Lets rsync talk with its like on the other server, to the end of both directions. What lies beside the tree comes back.
-fn exchange(data: &Channel, mut transfer: Transfer, count: Count<'_>) -> Result<Root> {
+pub(super) fn exchange(data: &Channel, mut transfer: Transfer, count: Count<'_>) -> Result<Root> {
     let (to, from) = transfer.take_streams().ok_or_else(|| Error::internal("a transfer is used twice"))?;
     let (inward, outward) = std::thread::scope(|scope| {
         let inward = scope.spawn(|| bring_in(data, to, count));
@@ -186,7 +191,7 @@ fn send_out(data: &Channel, mut from: File, count: Count<'_>) -> Result<()> {
     }
 }
 
-fn check_space(dir: &Path) -> Result<()> {
+pub(super) fn check_space(dir: &Path) -> Result<()> {
     let full = |what: &str| {
         Err(Error::unavailable(format!("the storage pool has too few {what} left for what the other server sends"))
             .hint("make room on it, or choose another pool with --storage"))

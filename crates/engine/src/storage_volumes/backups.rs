@@ -99,12 +99,7 @@ impl StorageVolumes {
         let snapshots = if record.volume_only { Vec::new() } else { self.snapshots(name)? };
         let names: Vec<String> = snapshots.iter().map(|shown| shown.name.rsplit('/').next().unwrap_or_default().to_owned()).collect();
         // Nobody reads what is being written.
-        let is_used = self
-            .used_by(name)
-            .iter()
-            .filter_map(|url| url.strip_prefix("/1.0/instances/"))
-            .any(|user| self.engine.live.get(user).is_some());
-        let still = is_used.then(|| format!("backup-{}", record.file));
+        let still = self.is_running_with(name).then(|| format!("backup-{}", record.file));
         let _taken_back = match &still {
             None => None,
             Some(snapshot) => {

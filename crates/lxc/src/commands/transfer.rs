@@ -214,7 +214,8 @@ const CONTROL: &str = "control";
 /// What opens the websockets of an operation, by their names.
 fn secrets(operation: &Operation) -> Result<BTreeMap<String, String>> {
     let metadata = operation.metadata.as_ref().and_then(Value::as_object);
-    let secrets = metadata.into_iter().flatten().filter_map(|(name, secret)| Some((name.clone(), secret.as_str()?.to_owned())));
+    let texts = metadata.into_iter().flatten().filter_map(|(name, secret)| Some((name.clone(), secret.as_str()?.to_owned())));
+    let secrets = texts.filter(|(name, _)| !name.ends_with("progress"));
     let secrets: BTreeMap<String, String> = secrets.collect();
     if !secrets.contains_key(CONTROL) {
         bail!("The server didn't tell how to connect to it");
@@ -247,14 +248,12 @@ async fn mirror(one: WebSocket, other: WebSocket) {
 
 async fn forward(mut from: SplitStream<WebSocket>, mut to: SplitSink<WebSocket, Message>) {
     while let Some(Ok(message)) = from.next().await {
-        match message {
-            Message::Binary(_) | Message::Text(_) => {
-                if to.send(message).await.is_err() {
-                    return;
-                }
-            }
-            Message::Close(_) => break,
-            _ => {}
+        if matches!(message, Message::Close(_)) {
+            break;
+        }
+        let is_theirs = matches!(message, Message::Binary(_) | Message::Text(_));
+        if is_theirs && to.send(message).await.is_err() {
+            return;
         }
     }
     // The end of the one is the end of the other; what is missing then they know by themselves.
@@ -271,7 +270,7 @@ mod tests {
 
     #[test]
     fn secrets_of_an_operation() {
-        let found = secrets(&operation(json!({"control": "x", "fs": "y", "fs_progress": {"a": 1}}))).expect("secrets");
+        let found = secrets(&operation(json!({"control": "x", "fs": "y", "fs_progress": "c1: 1MB"}))).expect("secrets");
         assert_eq!(found.into_iter().collect::<Vec<_>>(), [("control".into(), "x".into()), ("fs".into(), "y".into())]);
         assert!(secrets(&operation(json!({"fs": "y"}))).is_err() && secrets(&Operation::default()).is_err());
         assert_eq!(url("https://a:8443/", &operation(json!({}))), "https://a:8443/1.0/operations/a-b");

@@ -27,7 +27,6 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         .takes::<StorageVolumesPost>()
         .requires(&["name"])
         .ignores::<StorageVolume>()
-        .ignores_fields(&["source.certificate", "source.mode", "source.operation", "source.secrets"])
         .unserved(&["source.project", "source.refresh", "source.location"])
         .creates(),
     row(Get, URL, Trusted, Blocking(list), "List the custom volumes of a storage pool").lists::<StorageVolume>(),
@@ -36,14 +35,13 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         URL,
         Trusted,
         Streaming(|request, http| Box::pin(create_or_import(request, http))),
-        "Create a custom volume, or bring one back from a backup",
+        "Create a custom volume, here or from another server, or bring one back from a backup",
     )
     .takes::<StorageVolumesPost>()
     .takes_bytes("a backup")
     .headers(&[("X-LXD-name", "Name of the volume; absent: the one in the backup.")])
     .requires(&["name"])
     .ignores::<StorageVolume>()
-    .ignores_fields(&["source.certificate", "source.mode", "source.operation", "source.secrets"])
     .unserved(&["source.project", "source.refresh", "source.location"])
     .creates(),
     row(Get, ONE, Trusted, Blocking(get), "Show a custom volume").gives_tagged::<StorageVolume>(),
@@ -55,11 +53,10 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         .takes::<StorageVolumePut>()
         .ignores::<StorageVolume>()
         .confirms(),
-    row(Post, ONE, Trusted, Blocking(rename), "Rename a custom volume or move it to another pool")
+    row(Post, ONE, Trusted, Blocking(rename), "Rename a custom volume, or move it to another pool or send it to another server")
         .takes::<StorageVolumePost>()
         .requires(&["name"])
-        .unserved(&["target", "project", "source"])
-        .ignores_fields(&["volume_only"])
+        .unserved(&["project", "source"])
         .creates(),
     row(Delete, ONE, Trusted, Blocking(delete), "Delete a custom volume that nothing uses").confirms(),
     row(Get, "/1.0/storage-pools/{name}/volumes/custom/{volume}/state", Trusted, Blocking(state), "Show the usage of a custom volume")
@@ -78,12 +75,17 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         .takes::<StorageVolumeSnapshotPut>()
         .ignores::<StorageVolumeSnapshot>()
         .confirms(),
-    row(Post, SNAPSHOT, Trusted, Blocking(rename_snapshot), "Rename a snapshot of a custom volume")
-        .takes::<StorageVolumePost>()
-        .requires(&["name"])
-        .unserved(&["target", "project", "source"])
-        .ignores_fields(&["volume_only"])
-        .begins(""),
+    row(
+        Post,
+        SNAPSHOT,
+        Trusted,
+        Blocking(rename_snapshot),
+        "Rename a snapshot of a custom volume, or send it to another server as a volume",
+    )
+    .takes::<StorageVolumePost>()
+    .requires(&["name"])
+    .unserved(&["project", "source"])
+    .begins(""),
     row(Delete, SNAPSHOT, Trusted, Blocking(delete_snapshot), "Delete a snapshot of a custom volume").begins(""),
 ];
 
@@ -195,6 +197,10 @@ fn patch_snapshot(request: &Request) -> Outcome {
 
 fn rename_snapshot(request: &Request) -> Outcome {
     let rename: StorageVolumePost = request.json()?;
+    if rename.migration {
+        let (volume, snapshot) = (request.param("volume"), request.param("snapshot"));
+        return envelope::operation(&*volumes(request)?.migrate(volume, Some(snapshot), &rename)?);
+    }
     envelope::operation(&*volumes(request)?.rename_snapshot(request.param("volume"), request.param("snapshot"), &rename.name)?)
 }
 

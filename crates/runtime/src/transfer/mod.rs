@@ -65,6 +65,8 @@ pub struct TransferOptions {
     pub compress: bool,
     /// Hard links and access control lists.
     pub links_and_acls: bool,
+    /// The tree is all that goes: nothing beside it.
+    pub is_bare: bool,
 }
 
 /// An rsync at work. Dropped, it is killed.
@@ -270,9 +272,10 @@ fn arguments(direction: Direction, options: TransferOptions) -> Vec<String> {
     if options.links_and_acls {
         args.extend(["--hard-links", "--acls"]);
     }
+    let tree = if options.is_bare { "/tree/rootfs/" } else { "/tree/" };
     args.extend(match direction {
-        Direction::Receive => [".", "/tree/"].as_slice(),
-        Direction::Send => &["-e", "/lend lend", "/tree/", "there:/"],
+        Direction::Receive => [".", tree].to_vec(),
+        Direction::Send => vec!["-e", "/lend lend", tree, "there:/"],
     });
     args.into_iter().map(str::to_owned).collect()
 }

@@ -1,5 +1,6 @@
 //! `lxc storage volume`.
 
+mod abroad;
 mod attachment;
 mod place;
 

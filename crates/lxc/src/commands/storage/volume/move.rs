@@ -1,22 +1,25 @@
 //! `lxc storage volume move`.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use api::storage_pools::StorageVolume;
 use api::storage_volumes::StorageVolumePost;
 use clap::Args;
 
+use super::abroad::{self, Way};
 use super::place::Place;
 use crate::app::App;
 use crate::commands::create::wait_or_cancel;
 use crate::outln;
 use crate::progress::Progress;
 
-/// Move custom storage volumes between pools
+/// Move custom storage volumes between pools and servers
 ///
 /// With their snapshots. No container or profile may have the volume.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 lxc storage volume move default/data fast/data
-lxc storage volume move default/data default/files # renames it")]
+lxc storage volume move default/data default/files # renames it
+lxc storage volume move default/data work:default/data # to another server")]
 pub struct Move {
     /// The volume
     #[arg(value_name = "[REMOTE:]POOL/VOLUME")]
@@ -24,19 +27,32 @@ pub struct Move {
     /// Where it goes
     #[arg(value_name = "[REMOTE:]POOL/NEW-VOLUME")]
     destination: String,
+    #[command(flatten)]
+    way: Way,
 }
 
 impl Move {
     pub async fn run(self, app: &App) -> Result<()> {
+        self.way.check()?;
         let target = Place::of_word(app, &self.destination)?;
         let source = Place::of_word(app, &self.source)?;
-        if source.remote != target.remote {
-            bail!("Moving storage volumes between servers isn't supported yet ({} and {} are two)", source.remote, target.remote);
-        }
         source.ensure_custom("moved")?;
         source.ensure_whole("it stays with its volume (`lxc storage volume copy` makes a volume of it)")?;
         target.ensure_custom("made by moving")?;
         target.ensure_whole("a volume's name has no slash")?;
+        if source.remote == target.remote {
+            self.move_here(app, (&source, &target)).await?;
+        } else {
+            self.move_abroad(app, (&source, &target)).await?;
+        }
+        outln!("Storage volume moved successfully!");
+        Ok(())
+    }
+
+    async fn move_here(&self, app: &App, (source, target): (&Place, &Place)) -> Result<()> {
+        if self.way.volume_only {
+            bail!("Within a server a volume moves with its snapshots (`lxc storage volume copy --volume-only` leaves them out)");
+        }
         let pool = if target.pool == source.pool { String::new() } else { target.pool.clone() };
         let post = StorageVolumePost { name: target.volume.clone(), pool, ..StorageVolumePost::default() };
         let reply = source.client.post(&source.path(), &post).await?;
@@ -44,7 +60,27 @@ impl Move {
             let mut progress = Progress::new("Moving the storage volume", app.quiet);
             wait_or_cancel(&source.client, &reply.operation()?, |operation| progress.show(operation)).await?;
         }
-        outln!("Storage volume moved successfully!");
         Ok(())
+    }
+
+    /// A copy there; then the original goes, which until then has all that it had.
+    async fn move_abroad(&self, app: &App, (source, target): (&Place, &Place)) -> Result<()> {
+        let before: StorageVolume = source.client.get(&source.path()).await?;
+        if !before.used_by.is_empty() {
+            bail!(
+                "Storage volume '{}/{}' is still in use and cannot be moved: {} (detach it first with `lxc storage volume detach`)",
+                source.pool,
+                source.volume,
+                before.used_by.join(", ")
+            );
+        }
+        abroad::copy(app, (source, target), (&self.way, "Moving the storage volume")).await?;
+        let deleted = async {
+            let reply = source.client.delete(&source.path()).await?;
+            source.client.wait(&reply).await
+        };
+        deleted.await.map(drop).with_context(|| {
+            format!("{} is now on {}, but {} is still on {} as well", target.volume, target.remote, source.volume, source.remote)
+        })
     }
 }
