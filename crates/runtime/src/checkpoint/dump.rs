@@ -391,6 +391,6 @@ fn is_transient(log: &Path) -> bool {
     sys::fs::read(log).is_ok_and(|text| {
         let text = String::from_utf8_lossy(&text);
         // Names that the guest has chosen are in the log, too, but not in its errors.
-        text.lines().filter(|line| line.contains(") Error (")).any(|line| TRANSIENT.iter().any(|pattern| line.contains(pattern)))
+        text.lines().filter(|line| explain::is_error(line)).any(|line| TRANSIENT.iter().any(|pattern| line.contains(pattern)))
     })
 }

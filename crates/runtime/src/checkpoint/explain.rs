@@ -89,6 +89,13 @@ fn explain_text(text: &str, name_of: impl Fn(i32) -> Option<String>) -> String {
     }
 }
 
+/// Whether a line is an error. Where CRIU tells more than warnings, the time stands before the word.
+pub(crate) fn is_error(line: &str) -> bool {
+    let after_time = line.strip_prefix('(').and_then(|rest| rest.split_once(") "));
+    let is_time = |time: &str| time.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    after_time.filter(|(time, _)| is_time(time)).map_or(line, |(_, rest)| rest).starts_with("Error (")
+}
+
 /// Without the time and the place in CRIU's source.
 fn message(line: &str) -> &str {
     let after = line.find("Error (").map_or(line, |at| &line[at..]);
@@ -114,6 +121,16 @@ mod tests {
         let text = explain_text(log, |pid| (pid == 8551).then(|| "systemd-udevd".into()));
         assert!(text.starts_with("process 8551 (systemd-udevd): it has a host name of its own"), "{text}");
         assert!(text.ends_with("[CRIU: Can't dump nested uts namespace for 8551]"), "{text}");
+    }
+
+    #[test]
+    fn errors_are_told_from_what_names_them() {
+        for line in ["Error (criu/netlink.c:1): The socket", "(00.041826) Error (criu/netlink.c:1): The socket"] {
+            assert!(is_error(line), "{line}");
+        }
+        for line in ["", "Warn  (criu/files.c:1): /root/x) Error (y", "(00.1) Opening /root/x) Error (y", "(x) Error (y)"] {
+            assert!(!is_error(line), "{line}");
+        }
     }
 
     #[test]
