@@ -21,6 +21,8 @@ const BUFFER_BYTES: usize = 256 * 1024;
 const WRITE_BUFFER_BYTES: usize = 0;
 /// More than this waiting for a slow server is an error instead of memory.
 const WRITE_BUFFER_LIMIT_BYTES: usize = 16 << 20;
+/// No server sends longer messages; those of migrations are the longest.
+const MESSAGE_LIMIT_BYTES: usize = 16 << 20;
 
 impl Client {
     /// Opens a websocket at `path` (escaped, with its query).
@@ -35,7 +37,9 @@ impl Client {
         let config = WebSocketConfig::default()
             .read_buffer_size(BUFFER_BYTES)
             .write_buffer_size(WRITE_BUFFER_BYTES)
-            .max_write_buffer_size(WRITE_BUFFER_LIMIT_BYTES);
+            .max_write_buffer_size(WRITE_BUFFER_LIMIT_BYTES)
+            .max_message_size(Some(MESSAGE_LIMIT_BYTES))
+            .max_frame_size(Some(MESSAGE_LIMIT_BYTES));
         match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {
             Ok((socket, _)) => Ok(socket),
             Err(TungsteniteError::Http(response)) => Err(refusal(path, *response)),

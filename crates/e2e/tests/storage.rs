@@ -162,6 +162,37 @@ fn a_full_disk_during_unpack_leaves_nothing() {
     sandbox.finish();
 }
 
+/// A guest cannot make a backup that nobody can read: it is refused when it is made, with the name of the file.
+#[test]
+fn what_no_archive_holds_is_named() {
+    let Some(sandbox) = Sandbox::start("what_no_archive_holds_is_named", Options::storage("btrfs")) else { return };
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["init", "busybox", "c1"]);
+    // More names than can be listed; fewer with more content than a header holds; and what is well.
+    for (name, count, length, value, said) in [
+        ("names", 300, 240, 1, "more extended attributes than can be listed"),
+        ("values", 80, 10, 15_000, "extended attributes take more than an archive holds"),
+        ("fine", 20, 240, 15_000, ""),
+    ] {
+        let file = format!("$LXD_DIR/storage-pools/default/containers/c1/rootfs/root/{name}");
+        sandbox.sh_ok(&format!(
+            "touch {file}; python3 -c \"import os, sys\nfor i in range({count}): os.setxattr(sys.argv[1], 'user.' + str(i).zfill({length}), b'v' * {value})\" {file}"
+        ));
+        let archive = sandbox.dir().join(name);
+        let outcome = sandbox.lxc(&["export", "c1", &archive.to_string_lossy()]);
+        assert_eq!(outcome.ok(), said.is_empty(), "{}", outcome.report());
+        if !said.is_empty() {
+            assert!(outcome.stderr.contains(said) && outcome.stderr.contains(&format!("root/{name}`")), "{}", outcome.report());
+            assert_eq!(sandbox.sh_ok(&format!("rm {file}; ls $LXD_DIR/backups")), "");
+        }
+    }
+    sandbox.lxc_ok(&["import", &sandbox.dir().join("fine").to_string_lossy(), "c2"]);
+    let count =
+        "python3 -c 'import os, sys; print(len(os.listxattr(sys.argv[1])))' $LXD_DIR/storage-pools/default/containers/c2/rootfs/root/fine";
+    assert_eq!(sandbox.sh_ok(count), "20");
+    sandbox.finish();
+}
+
 /// Backups and images that somebody does not wait for are given up at once, and nothing of them stays.
 #[test]
 fn packing_can_be_cancelled() {

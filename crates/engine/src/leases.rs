@@ -48,6 +48,24 @@ impl Leases {
         }
     }
 
+    /// Holds a thing beside others who share it; waits for whoever has it alone, but not longer than `limit`.
+    pub(crate) fn share_within(&self, name: &str, limit: Duration) -> Option<Lease<'_>> {
+        let end = Instant::now() + limit;
+        let mut held = lock(&self.held);
+        while held.get(name) == Some(&Hold::Alone) {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            held = wait_timeout(&self.changed, held, left);
+        }
+        match held.entry(name.to_owned()).or_insert(Hold::Shared(0)) {
+            Hold::Shared(count) => *count += 1,
+            Hold::Alone => return None,
+        }
+        Some(self.lease(name))
+    }
+
     /// Holds a thing alone; waits for all others.
     pub(crate) fn hold(&self, name: &str) -> Lease<'_> {
         let mut held = lock(&self.held);
@@ -88,6 +106,18 @@ impl Leases {
     }
 }
 
+impl Lease<'_> {
+    /// Goes on beside others who share it, where it was held alone.
+    pub(crate) fn share(&self) {
+        if let Some(hold) = lock(&self.leases.held).get_mut(&self.name)
+            && *hold == Hold::Alone
+        {
+            *hold = Hold::Shared(1);
+            self.leases.changed.notify_all();
+        }
+    }
+}
+
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
         let mut held = lock(&self.leases.held);
@@ -122,7 +152,13 @@ mod tests {
             assert!(!waiting.is_finished());
             drop(alone);
         });
-        drop(leases.hold_within("a", Duration::ZERO).expect("free"));
+        let alone = leases.hold_within("a", Duration::ZERO).expect("free");
+        assert!(leases.share_within("a", Duration::from_millis(20)).is_none());
+        alone.share();
+        let other = leases.share_within("a", Duration::ZERO).expect("shared");
+        drop(alone);
+        assert!(leases.try_hold("a").is_none());
+        drop(other);
         assert!(lock(&leases.held).is_empty());
     }
 }

@@ -8,7 +8,7 @@ mod tree;
 
 pub(crate) use content::Content;
 pub(crate) use peer::{Peer, Remote, live_is_not_offered};
-pub(crate) use tree::{Progress, Tree, check_rsync};
+pub(crate) use tree::{Progress, Tree, check_rsync, check_space};
 
 /// A websocket of an operation of another server.
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@ mod snapshots;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::storage_pools::{StorageVolume, Usage};
 use api::storage_volumes::{StorageVolumePost, StorageVolumePut, StorageVolumeState, StorageVolumesPost};
@@ -45,11 +46,29 @@ pub enum Done {
     Later(Arc<Operation>),
 }
 
+/// How long a volume that something else is done with is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn busy(id: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("Storage volume '{id}' is busy"))
+        .hint("`lxc operation list` shows what is done with it; try again after that")
+}
+
 impl Engine {
     /// The custom volumes of a pool that exists.
     pub fn storage_volumes(self: &Arc<Self>, pool: &str) -> Result<StorageVolumes> {
         self.storage_pools().record(pool)?;
         Ok(StorageVolumes { engine: self.clone(), pool: pool.to_owned() })
+    }
+
+    /// Holds a custom volume alone. Whoever has it may be at the mercy of another server: nobody waits for ever.
+    fn hold_volume(&self, id: &str) -> Result<Lease<'_>> {
+        self.pools.volumes.hold_within(id, PATIENCE).ok_or_else(|| busy(id))
+    }
+
+    /// Holds a custom volume beside others.
+    fn share_volume(&self, id: &str) -> Result<Lease<'_>> {
+        self.pools.volumes.share_within(id, PATIENCE).ok_or_else(|| busy(id))
     }
 
     /// Keeps the volumes that these devices attach from being removed or renamed until the record of the
@@ -59,7 +78,7 @@ impl Engine {
         // Always in the same order, so that no two wait for each other.
         ids.sort();
         ids.dedup();
-        let leases = ids.iter().map(|id| self.pools.volumes.share(id)).collect();
+        let leases = ids.iter().map(|id| self.share_volume(id)).collect::<Result<_>>()?;
         match ids.iter().find(|id| !self.records.volumes.contains(id)) {
             Some(missing) => Err(Error::bad_request(format!("Storage volume '{missing}' not found"))
                 .hint("`lxc storage volume list POOL` shows those there are, `lxc storage volume create` makes one")),
@@ -127,7 +146,7 @@ impl StorageVolumes {
     ) -> Result<()> {
         let id = self.id(name);
         let _pool_in_use = self.engine.use_pool(&self.pool);
-        let _alone = self.engine.pools.volumes.hold(&id);
+        let _alone = self.engine.hold_volume(&id)?;
         let custom = self.custom()?;
         self.settle_leftover(name)?;
         if self.engine.records.is_stored::<VolumeRecord>(&id)? {
@@ -154,7 +173,7 @@ impl StorageVolumes {
 
     /// Replaces description and configuration, or restores a snapshot (`restore` not empty).
     pub fn update(&self, name: &str, request: StorageVolumePut, if_match: Option<&str>) -> Result<()> {
-        let _alone = self.engine.pools.volumes.hold(&self.id(name));
+        let _alone = self.engine.hold_volume(&self.id(name))?;
         let held = self.record(name)?;
         self.settle_leftover(name)?;
         if !request.restore.is_empty() {
@@ -212,7 +231,7 @@ impl StorageVolumes {
         if self.engine.records.volumes.contains(&new_id) {
             return Err(exists(new));
         }
-        let _alone = self.hold_two(&id, &new_id);
+        let _alone = self.hold_two(&id, &new_id)?;
         let held = self.unused(name, "renamed")?;
         let custom = self.custom()?;
         self.settle_leftover(name)?;
@@ -242,7 +261,7 @@ impl StorageVolumes {
     /// Deletes a volume that nothing uses, with its snapshots.
     pub fn delete(&self, name: &str) -> Result<()> {
         self.record(name)?;
-        let _alone = self.engine.pools.volumes.hold(&self.id(name));
+        let _alone = self.engine.hold_volume(&self.id(name))?;
         self.unused(name, "deleted")?;
         self.settle_leftover(name)?;
         self.delete_held(name)
@@ -290,10 +309,10 @@ impl StorageVolumes {
     }
 
     /// Holds two volumes alone, whichever way round they are given.
-    fn hold_two(&self, one: &str, other: &str) -> (Lease<'_>, Option<Lease<'_>>) {
-        let leases = &self.engine.pools.volumes;
-        let first = leases.hold(one.min(other));
-        (first, (one != other).then(|| leases.hold(one.max(other))))
+    fn hold_two(&self, one: &str, other: &str) -> Result<(Lease<'_>, Option<Lease<'_>>)> {
+        let first = self.engine.hold_volume(one.min(other))?;
+        let second = (one != other).then(|| self.engine.hold_volume(one.max(other))).transpose()?;
+        Ok((first, second))
     }
 
     /// Refuses a place on the pool where something lies that no record and no intent accounts for.

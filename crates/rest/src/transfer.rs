@@ -17,6 +17,8 @@ use crate::error::Error;
 
 /// Bytes read from or written to a file at once.
 const PIECE_BYTES: usize = 512 * 1024;
+/// What stays free of the daemon's own disk, or less of a very small one.
+const RESERVE_BYTES: u64 = 64 << 20;
 /// How long a sender may be silent in the middle of a body.
 const STALL_TIMEOUT: Duration = Duration::from_secs(300);
 /// Most bytes, and the longest time, that the rest of an unwanted body is taken in.
@@ -28,8 +30,22 @@ pub(crate) async fn receive<E>(stream: impl Stream<Item = Result<Bytes, E>>, fil
 where
     E: std::fmt::Display,
 {
+    write_all(stream, Writer { file: Arc::new(file), running: None, keeps_reserve: false }).await
+}
+
+/// The same on the daemon's own disk, which must not become full of what somebody sends: its records are there, too.
+pub(crate) async fn receive_upload<E>(stream: impl Stream<Item = Result<Bytes, E>>, file: File) -> Result<u64, Error>
+where
+    E: std::fmt::Display,
+{
+    write_all(stream, Writer { file: Arc::new(file), running: None, keeps_reserve: true }).await
+}
+
+async fn write_all<E>(stream: impl Stream<Item = Result<Bytes, E>>, mut writer: Writer) -> Result<u64, Error>
+where
+    E: std::fmt::Display,
+{
     let mut stream = std::pin::pin!(stream);
-    let mut writer = Writer { file: Arc::new(file), running: None };
     let mut total = 0;
     loop {
         let (pieces, count) = next_pieces(&mut stream).await?;
@@ -84,13 +100,19 @@ pub(crate) async fn discard<E>(stream: impl Stream<Item = Result<Bytes, E>>) {
 struct Writer {
     file: Arc<File>,
     running: Option<JoinHandle<io::Result<()>>>,
+    keeps_reserve: bool,
 }
 
 impl Writer {
     async fn write(&mut self, pieces: Vec<Bytes>) -> Result<(), Error> {
         self.settle().await?;
-        let file = self.file.clone();
-        self.running = Some(tokio::task::spawn_blocking(move || pieces.iter().try_for_each(|piece| (&*file).write_all(piece))));
+        let (file, keeps_reserve) = (self.file.clone(), self.keeps_reserve);
+        self.running = Some(tokio::task::spawn_blocking(move || {
+            if keeps_reserve {
+                check_reserve(&file)?;
+            }
+            pieces.iter().try_for_each(|piece| (&*file).write_all(piece))
+        }));
         Ok(())
     }
 
@@ -99,6 +121,15 @@ impl Writer {
         let Some(running) = self.running.take() else { return Ok(()) };
         running.await.map_err(io::Error::other).flatten().map_err(|error| Error::internal(format!("store the upload: {error}")))
     }
+}
+
+/// Refuses to write on a disk of which little is left.
+fn check_reserve(file: &File) -> io::Result<()> {
+    let (total, available) = sys::fs::fs_space_of(file)?;
+    if available < RESERVE_BYTES.min(total / 16) {
+        return Err(io::Error::new(io::ErrorKind::StorageFull, "No space left on device but what is kept free"));
+    }
+    Ok(())
 }
 
 /// The first `size` bytes of a file, or all that it holds, the next piece being read while one is sent.

@@ -86,6 +86,11 @@ pub fn compile_confined() -> Result<Vec<u8>> {
         }
     }
     let call = |name| ScmpSyscall::from_name(name).map_err(failed);
+    // Subvolumes that no limit counts.
+    for request in [WITH_GROUPS, WITHOUT_GROUPS].into_iter().flatten() {
+        let compare = ScmpArgCompare::new(1, ScmpCompareOp::MaskedEqual(REQUEST_BITS), *request);
+        filter.add_rule_conditional(ScmpAction::Errno(EPERM), call("ioctl")?, &[compare]).map_err(failed)?;
+    }
     let new_users = ScmpArgCompare::new(0, ScmpCompareOp::MaskedEqual(CLONE_NEWUSER), CLONE_NEWUSER);
     filter.add_rule_conditional(ScmpAction::Errno(EPERM), call("clone")?, &[new_users]).map_err(failed)?;
     // Its flags are out of a filter's sight; the C library then makes do with the older call.

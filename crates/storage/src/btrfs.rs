@@ -125,8 +125,7 @@ impl Driver for BtrfsDriver {
     /// What would come free if the volume went away.
     fn usage_bytes(&self, dir: &Path) -> Option<u64> {
         let subvolume = btrfs::open(dir).ok()?;
-        let nested = guest_made(&subvolume).ok()?;
-        btrfs::usage(&subvolume, &ids(&nested)).ok().flatten().map(|usage| usage.exclusive_bytes)
+        btrfs::usage(&subvolume, || Ok(ids(&guest_made(&subvolume)?))).ok().flatten().map(|usage| usage.exclusive_bytes)
     }
 }
 
@@ -145,7 +144,7 @@ fn ids(nested: &[Nested]) -> Vec<u64> {
 }
 
 /// What is inside a volume, each after the one that holds it, but for a saved running state.
-fn guest_made(subvolume: &File) -> Result<Vec<Nested>> {
+fn guest_made(subvolume: &File) -> sys::Result<Vec<Nested>> {
     let mut nested = btrfs::descendants(subvolume)?;
     if !nested.is_empty() {
         let id = btrfs::subvolume_id(subvolume)?;

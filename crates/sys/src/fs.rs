@@ -231,6 +231,12 @@ pub fn file_space(file: &File) -> Result<(u64, u64)> {
     Ok((stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize))
 }
 
+/// Total and available bytes of the file system that an open file is on.
+pub fn fs_space_of(file: impl AsFd) -> Result<(u64, u64)> {
+    let stat = rustix::fs::fstatvfs(file).context("statvfs", "an open file")?;
+    Ok((stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize))
+}
+
 /// Total and available inodes of the file system that holds `path`; `None` where they are not
 /// counted, as on btrfs.
 pub fn fs_inodes(path: impl AsRef<Path>) -> Result<Option<(u64, u64)>> {

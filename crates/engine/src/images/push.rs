@@ -123,6 +123,10 @@ impl Sending<'_> {
                 return Err(Error::unavailable(format!("whether the other server has taken the image in is not known: {reason}")));
             }
             theirs = operation_in(&envelope)?;
+            if !theirs.status_code.is_final() {
+                // It was asked to wait, and may not have.
+                std::thread::sleep(Duration::from_secs(1));
+            }
         }
         Ok(theirs)
     }

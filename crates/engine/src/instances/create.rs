@@ -192,7 +192,7 @@ impl Instances {
         self.settle_leftover(name)?;
         self.check_no_volume(&*pool, &VolumeRef::instance(name))?;
         let intent = self.intend(name, IntentRecord::Creating { pool: record.pool.clone() })?;
-        self.fill_volume(&*pool, (name, &record.pool), &origin, operation)?;
+        self.fill_volume(&*pool, (name, &record.pool), (&origin, &expanded.devices), operation)?;
         points::reach("create.filled");
         set_quota(&*pool, name, &expanded.devices, false)?;
         self.insert(name, record, &origin)?;
@@ -217,7 +217,13 @@ impl Instances {
         Err(Error::conflict(format!("Storage volume '{name}' already exists")).hint(hint))
     }
 
-    fn fill_volume(&self, pool: &dyn Pool, (name, pool_name): (&str, &str), origin: &Origin, operation: &Operation) -> Result<()> {
+    fn fill_volume(
+        &self,
+        pool: &dyn Pool,
+        (name, pool_name): (&str, &str),
+        (origin, devices): (&Origin, &Devices),
+        operation: &Operation,
+    ) -> Result<()> {
         let what = format!("make the volume of `{name}`");
         match origin {
             Origin::Image(fingerprint) => {
@@ -228,6 +234,8 @@ impl Instances {
             Origin::Backup(source) => source.unpack(pool, name).context(what),
             Origin::Migration(arrival) => {
                 pool.create_empty(name).context(what)?;
+                // How much comes is for the other server to say.
+                set_quota(pool, name, devices, false)?;
                 self.receive_volumes(pool, name, arrival, operation)
             }
             Origin::Copy { from, pool: from_pool, snapshots } if from_pool == pool_name => {

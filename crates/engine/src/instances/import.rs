@@ -6,7 +6,7 @@ use std::sync::Arc;
 use api::instances::Instance;
 use api::snapshots::Snapshot;
 use images::{BackupIndex, BackupReader};
-use keys::instance::{BOOT_AUTOSTART, volatile};
+use keys::instance::volatile;
 use storage::Pool;
 
 use super::admission::Action;
@@ -64,7 +64,7 @@ impl Instances {
             return Err(Error::conflict(format!("Container '{name}' already exists")).hint("delete it first, or import under another name"));
         }
         let (mut record, mut snapshots) = self.records_of(&index)?;
-        let warnings = distrust(&mut record, &mut snapshots);
+        let warnings = reach::distrust(Some(&mut record), &mut snapshots);
         let mut record = self.on_pool(record, &upload.pool, &index.pool)?;
         if name != index.name && volatile::APPLY_TEMPLATE.text(&record.config).is_none() {
             volatile::APPLY_TEMPLATE.set(&mut record.config, "rename");
@@ -73,10 +73,7 @@ impl Instances {
         let this = self.clone();
         self.engine.operations.run(New::instance("Restoring backup", &name), move |operation| {
             let _permit = this.engine.gates.permit(&name, Action::Create)?;
-            if !warnings.is_empty() {
-                tracing::warn!(instance = name, "the backup reaches the host: {}", warnings.join("; "));
-                operation.progress("warnings", warnings);
-            }
+            reach::tell(operation, &name, warnings);
             operation.progress("restore_backup_progress", "Unpack: started");
             this.make(&name, record, origin, operation).map(|()| None)
         })
@@ -139,29 +136,6 @@ impl Instances {
         place_root(&self.engine.records, &mut record, &pool)?;
         Ok(record)
     }
-}
-
-/// What the records of a backup reach of the host. It comes along, since it belongs to the instance, and is told; but where there
-/// is such a thing nothing starts by itself, before anybody has looked at it.
-fn distrust(record: &mut InstanceRecord, snapshots: &mut [(String, SnapshotRecord)]) -> Vec<String> {
-    let mut warnings = reach::of_host(&record.config, &record.devices);
-    for (name, snapshot) in &*snapshots {
-        let reached = reach::of_host(&snapshot.instance.config, &snapshot.instance.devices);
-        warnings.extend(reached.into_iter().map(|reached| format!("snapshot {name}: {reached}")));
-    }
-    if warnings.is_empty() {
-        return warnings;
-    }
-    let records = std::iter::once(record).chain(snapshots.iter_mut().map(|(_, snapshot)| &mut snapshot.instance));
-    let mut starts_itself = false;
-    for record in records {
-        starts_itself |= BOOT_AUTOSTART.is_true(&record.config);
-        record.config.remove(BOOT_AUTOSTART.name);
-    }
-    if starts_itself {
-        warnings.push(format!("{} was left out: set it again once the instance is trusted", BOOT_AUTOSTART.name));
-    }
-    warnings
 }
 
 impl BackupSource {

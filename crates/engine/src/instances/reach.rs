@@ -4,6 +4,40 @@ use api::{Config, Devices};
 use keys::devices::disk;
 use keys::instance as key;
 
+use crate::operations::Operation;
+use crate::records::{InstanceRecord, SnapshotRecord};
+
+/// What an instance that comes from elsewhere, or its snapshots, reach of the host. It comes along, since it belongs to the
+/// instance, and is told; but where there is such a thing nothing starts by itself, before anybody has looked at it.
+pub(super) fn distrust(instance: Option<&mut InstanceRecord>, snapshots: &mut [(String, SnapshotRecord)]) -> Vec<String> {
+    let mut warnings = instance.as_deref().map(|record| of_host(&record.config, &record.devices)).unwrap_or_default();
+    for (name, snapshot) in &*snapshots {
+        let reached = of_host(&snapshot.instance.config, &snapshot.instance.devices);
+        warnings.extend(reached.into_iter().map(|reached| format!("snapshot {name}: {reached}")));
+    }
+    if warnings.is_empty() {
+        return warnings;
+    }
+    let records = instance.into_iter().chain(snapshots.iter_mut().map(|(_, snapshot)| &mut snapshot.instance));
+    let mut starts_itself = false;
+    for record in records {
+        starts_itself |= key::BOOT_AUTOSTART.is_true(&record.config);
+        record.config.remove(key::BOOT_AUTOSTART.name);
+    }
+    if starts_itself {
+        warnings.push(format!("{} was left out: set it again once the instance is trusted", key::BOOT_AUTOSTART.name));
+    }
+    warnings
+}
+
+/// Tells the warnings to whoever follows the operation, and to the log.
+pub(super) fn tell(operation: &Operation, name: &str, warnings: Vec<String>) {
+    if !warnings.is_empty() {
+        tracing::warn!(instance = name, "what came from elsewhere reaches the host: {}", warnings.join("; "));
+        operation.progress("warnings", warnings);
+    }
+}
+
 /// What lets an instance out of its confinement, or gives it something of the host's, a text each. What such a one says of
 /// itself is none of the host's business until somebody has looked at it.
 pub(super) fn of_host(config: &Config, devices: &Devices) -> Vec<String> {

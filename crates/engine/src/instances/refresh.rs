@@ -62,10 +62,10 @@ impl Instances {
             return Err(Error::bad_request("a change of the owners of files was interrupted")
                 .hint("start the instance once, which goes on with it"));
         }
-        if with_snapshots {
-            self.refresh_snapshots(name, &target, &source, &from.instance)?;
-        }
-        self.put_content(name, (from, &source), ids(&whose))
+        let gone = if with_snapshots { self.refresh_snapshots(name, &target, &source, &from.instance)? } else { Vec::new() };
+        self.put_content(name, (from, &source), ids(&whose))?;
+        // Last, so that what fails leaves all that there was.
+        gone.iter().try_for_each(|snapshot| self.delete_snapshot_held(name, snapshot))
     }
 
     /// Puts the content of a volume, whose files belong to these ids, in the place of an instance's. The caller holds the
@@ -90,21 +90,23 @@ impl Instances {
         restored.and(self.delete_snapshot_held(name, &content))
     }
 
-    /// Makes the snapshots those of the source.
-    fn refresh_snapshots(&self, name: &str, target: &InstanceRecord, source: &Held<InstanceRecord>, instance: &str) -> Result<()> {
+    /// Takes over the snapshots of the source that are not there yet, and names those that it does not have.
+    fn refresh_snapshots(&self, name: &str, target: &InstanceRecord, source: &Held<InstanceRecord>, instance: &str) -> Result<Vec<String>> {
         let wanted = self.snapshot_records(instance);
         let had = self.snapshot_records(name);
-        let is_same = |(snapshot, record): &(String, Held<SnapshotRecord>), others: &[(String, Held<SnapshotRecord>)]| {
-            others.iter().any(|(other, held)| other == snapshot && held.taken_at == record.taken_at)
-        };
-        for gone in had.iter().filter(|own| !is_same(own, &wanted)) {
-            self.delete_snapshot_held(name, &gone.0)?;
+        for (snapshot, theirs) in &wanted {
+            let own = had.iter().find(|(own, _)| own == snapshot).map(|(_, own)| own);
+            if own.is_some_and(|own| own.taken_at == theirs.taken_at) {
+                continue;
+            }
+            let record = self.copied_snapshot(instance, snapshot, &target.pool)?;
+            if own.is_some() {
+                self.delete_snapshot_held(name, snapshot)?;
+            }
+            self.add_snapshot(name, snapshot, (&VolumeRef::snapshot(instance, snapshot.as_str()), source), record)?;
         }
-        for new in wanted.iter().filter(|theirs| !is_same(theirs, &had)) {
-            let record = self.copied_snapshot(instance, &new.0, &target.pool)?;
-            self.add_snapshot(name, &new.0, (&VolumeRef::snapshot(instance, new.0.as_str()), source), record)?;
-        }
-        Ok(())
+        let is_wanted = |own: &String| wanted.iter().any(|(theirs, _)| theirs == own);
+        Ok(had.into_iter().map(|(own, _)| own).filter(|own| !is_wanted(own)).collect())
     }
 
     /// Gives an instance a snapshot with the content of a volume of another instance.

@@ -5,7 +5,7 @@ use std::path::Path;
 use migration::RsyncFeatures;
 use runtime::transfer::{Direction, Transfer};
 
-use super::tree::{Way, check_space, exchange, options};
+use super::tree::{Way, exchange, options};
 use super::{Peer, Progress};
 use crate::error::Context;
 use crate::{Engine, Result};
@@ -22,11 +22,8 @@ impl Content<'_> {
     pub fn send(&self, peer: &Peer, progress: &Progress<'_>) -> Result<()> {
         let what = "send files";
         let transfer = self.start(Direction::Send).context(what)?;
-        let count = |_: Way, bytes: usize| {
-            progress.add(bytes);
-            Ok(())
-        };
-        let ended = exchange(&peer.data, transfer, &count).context(what);
+        let count = |_: Way, bytes: usize| progress.add(bytes);
+        let ended = exchange(&peer.data, transfer, &count, None).context(what);
         progress.show();
         ended.map(drop).map_err(|error| peer.explained(error))
     }
@@ -36,9 +33,11 @@ impl Content<'_> {
         let what = "receive files";
         let transfer = self.start(Direction::Receive).context(what)?;
         let count = |way: Way, bytes: usize| {
-            if way == Way::In && progress.add(bytes) { check_space(self.path) } else { Ok(()) }
+            if way == Way::In {
+                progress.add(bytes);
+            }
         };
-        let received = exchange(&peer.data, transfer, &count).context(what);
+        let received = exchange(&peer.data, transfer, &count, Some(self.path)).context(what);
         progress.show();
         received.map(drop).map_err(|error| peer.explained(error))
     }

@@ -15,6 +15,8 @@ use crate::{Engine, Error, Result};
 const PATIENCE: Duration = Duration::from_secs(1800);
 /// How long it may take to say why it gave up, once a stream broke.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long it may take to say what it has, or wants. The instance is kept from others meanwhile.
+const HEADER_PATIENCE: Duration = Duration::from_secs(120);
 /// How long whoever cancels waits for what has come to be removed.
 const CLEAN_UP: Duration = Duration::from_secs(60);
 /// Names of the connections, as clients pass their secrets on.
@@ -127,7 +129,12 @@ impl Peer {
 
     /// What the other server offers, or answers.
     pub fn receive_header(&self) -> Result<MigrationHeader> {
-        let bytes = self.control.receive_message().context("wait for what the other server has to say")?;
+        let what = "wait for what the other server has to say";
+        let mut control = self.control.try_clone().context(what)?;
+        control.set_patience(HEADER_PATIENCE).context(what)?;
+        let bytes = control.receive_message();
+        control.set_patience(PATIENCE).context(what)?;
+        let bytes = bytes.context(what)?;
         parse_header(&bytes).context("read what the other server says")
     }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use migration::{Channel, Received, RsyncFeatures};
@@ -22,6 +23,8 @@ use crate::{Engine, Error, Result};
 
 /// How often progress is shown, and the space that is left looked at.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// How long the other server may go on sending after rsync has ended.
+const TAIL: Duration = Duration::from_secs(60);
 /// The part of a file system, of its bytes and of its inodes, that what comes from other servers leaves free: one in so many.
 const RESERVE: u64 = 50;
 /// The largest message that is sent.
@@ -61,17 +64,15 @@ impl<'a> Progress<'a> {
         Self { operation, label, started: now, state: Mutex::new(State { bytes: 0, looked: now }) }
     }
 
-    /// So many bytes more. True now and then, when it is time to look at what else there is to watch.
-    pub(super) fn add(&self, bytes: usize) -> bool {
+    /// So many bytes more, which is told now and then.
+    pub(super) fn add(&self, bytes: usize) {
         let mut state = lock(&self.state);
         state.bytes += bytes as u64;
-        if state.looked.elapsed() < INTERVAL {
-            return false;
+        if state.looked.elapsed() >= INTERVAL {
+            state.looked = Instant::now();
+            drop(state);
+            self.show();
         }
-        state.looked = Instant::now();
-        drop(state);
-        self.show();
-        true
     }
 
     pub(super) fn show(&self) {
@@ -94,13 +95,12 @@ impl Tree<'_> {
         let what = "send files";
         let dir = Root::open(self.pool.dir(self.volume)).context(what)?;
         let transfer = self.start(Direction::Send, |beside| put_beside(&dir, beside)).context(what)?;
-        let count = |way: Way, bytes: usize| -> Result<()> {
+        let count = |way: Way, bytes: usize| {
             if way == Way::Out {
                 progress.add(bytes);
             }
-            Ok(())
         };
-        let ended = exchange(&peer.data, transfer, &count).context(what);
+        let ended = exchange(&peer.data, transfer, &count, None).context(what);
         progress.show();
         ended.map(drop).map_err(|error| peer.explained(error))
     }
@@ -110,9 +110,12 @@ impl Tree<'_> {
         let what = "receive files";
         let dir = self.pool.dir(self.volume);
         let transfer = self.start(Direction::Receive, |_| Ok(())).context(what)?;
-        let count =
-            |way: Way, bytes: usize| -> Result<()> { if way == Way::In && progress.add(bytes) { check_space(&dir) } else { Ok(()) } };
-        let received = exchange(&peer.data, transfer, &count).context(what);
+        let count = |way: Way, bytes: usize| {
+            if way == Way::In {
+                progress.add(bytes);
+            }
+        };
+        let received = exchange(&peer.data, transfer, &count, Some(&dir)).context(what);
         progress.show();
         let beside = received.map_err(|error| peer.explained(error))?;
         take_beside(&beside, &dir).context(what)
@@ -143,20 +146,42 @@ pub(super) enum Way {
     Out,
 }
 
-/// Is told of what goes and comes; an error ends the transfer.
-pub(super) type Count<'a> = &'a (dyn Fn(Way, usize) -> Result<()> + Sync);
+/// Is told of what goes and comes.
+pub(super) type Count<'a> = &'a (dyn Fn(Way, usize) + Sync);
 
 /// Lets rsync talk with its like on the other server, to the end of both directions. What lies beside the tree comes back.
-pub(super) fn exchange(data: &Channel, mut transfer: Transfer, count: Count<'_>) -> Result<Root> {
+/// `grows` is where what comes is written.
+pub(super) fn exchange(data: &Channel, mut transfer: Transfer, count: Count<'_>, grows: Option<&Path>) -> Result<Root> {
     let (to, from) = transfer.take_streams().ok_or_else(|| Error::internal("a transfer is used twice"))?;
-    let (inward, outward) = std::thread::scope(|scope| {
-        let inward = scope.spawn(|| bring_in(data, to, count));
+    let stopper = transfer.stopper().context("watch a transfer")?;
+    let stop = || {
+        stopper.stop();
+        data.close();
+    };
+    // Neither is ever sent anything; the other end is dropped.
+    let (working, over) = std::sync::mpsc::channel::<()>();
+    let (receiving, received) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let watched = grows.map(|dir| scope.spawn(move || watch_space(dir, &over, stop)));
+        let inward = scope.spawn(move || {
+            let _receiving = receiving;
+            bring_in(data, to, count)
+        });
         let outward = send_out(data, from, count);
-        (inward.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), outward)
-    });
-    // rsync fails because its streams end; why they did is what matters.
-    inward.and(outward)?;
-    transfer.finish().context("transfer files")
+        let finished = transfer.finish().context("transfer files");
+        drop(working);
+        let was_cut_off = inward.is_finished();
+        // The other server might never end what it sends.
+        if finished.is_err() || received.recv_timeout(TAIL) == Err(RecvTimeoutError::Timeout) {
+            data.close();
+        }
+        let inward = inward.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        if let Some(watched) = watched {
+            watched.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        // rsync fails when its streams end; why they did is then what matters.
+        if was_cut_off { inward.and(outward).and(finished) } else { finished.and_then(|beside| inward.and(outward).map(|()| beside)) }
+    })
 }
 
 /// From the other server to rsync. What comes when rsync has ended already is of no use to anybody, but is waited for: the
@@ -167,7 +192,7 @@ fn bring_in(data: &Channel, to: File, count: Count<'_>) -> Result<()> {
     loop {
         match data.receive(&mut buffer).context("receive from the other server")? {
             Received::End => return Ok(()),
-            Received::Bytes => count(Way::In, buffer.len())?,
+            Received::Bytes => count(Way::In, buffer.len()),
         }
         if to.as_mut().is_some_and(|to| to.write_all(&buffer).is_err()) {
             to = None;
@@ -186,12 +211,23 @@ fn send_out(data: &Channel, mut from: File, count: Count<'_>) -> Result<()> {
         if read == 0 {
             return data.end().context("send to the other server");
         }
-        count(Way::Out, read)?;
+        count(Way::Out, read);
         data.send(&chunk[..read]).context("send to the other server")?;
     }
 }
 
-pub(super) fn check_space(dir: &Path) -> Result<()> {
+/// Looks at the space that is left until the transfer is over, and stops it when there is too little: a few bytes from the
+/// other server may make rsync write many.
+fn watch_space(dir: &Path, over: &Receiver<()>, stop: impl Fn()) -> Result<()> {
+    loop {
+        match over.recv_timeout(INTERVAL) {
+            Err(RecvTimeoutError::Timeout) => check_space(dir).inspect_err(|_| stop())?,
+            _ => return Ok(()),
+        }
+    }
+}
+
+pub(crate) fn check_space(dir: &Path) -> Result<()> {
     let full = |what: &str| {
         Err(Error::unavailable(format!("the storage pool has too few {what} left for what the other server sends"))
             .hint("make room on it, or choose another pool with --storage"))

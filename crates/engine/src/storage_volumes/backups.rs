@@ -66,7 +66,7 @@ impl StorageVolumes {
         operation: &Operation,
     ) -> Result<()> {
         let engine = &self.engine;
-        let _alone = engine.pools.volumes.hold(&self.id(name));
+        let _alone = engine.hold_volume(&self.id(name))?;
         let held = self.record(name)?;
         self.settle_leftover(name)?;
         let record = VolumeBackupRecord {

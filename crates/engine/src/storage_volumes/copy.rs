@@ -36,7 +36,7 @@ impl StorageVolumes {
         let (this, name) = (self.clone(), request.name);
         self.engine.operations.run(New::volume("Copying storage volume", &self.pool, &name), move |_| {
             // Shared: whoever copies only reads.
-            let _source = from.engine.pools.volumes.share(&from.id(&volume));
+            let _source = from.engine.share_volume(&from.id(&volume))?;
             let from_volume = VolumeRef { instance: volume, snapshot };
             this.copy_held(&from, &from_volume, &name, (record, with_snapshots)).map(|()| None)
         })
@@ -67,12 +67,12 @@ impl StorageVolumes {
         let (this, name, new) = (self.clone(), name.to_owned(), new.to_owned());
         self.engine.operations.run(New::volume("Moving storage volume", &self.pool, &name), move |_| {
             let held = {
-                let _source = this.engine.pools.volumes.share(&this.id(&name));
+                let _source = this.engine.share_volume(&this.id(&name))?;
                 let held = this.unused(&name, "moved")?;
                 target.copy_held(&this, &VolumeRef::instance(&name), &new, (VolumeRecord::clone(&held.record), true))?;
                 held
             };
-            let _alone = this.engine.pools.volumes.hold(&this.id(&name));
+            let _alone = this.engine.hold_volume(&this.id(&name))?;
             let now = this.unused(&name, "moved")?;
             if now.revision != held.revision {
                 return Err(Error::conflict(format!("Storage volume '{name}' was changed while it was copied"))

@@ -8,10 +8,10 @@ use migration::{Config, FsType, MigrationHeader, RsyncFeatures, Snapshot};
 use serde_json::json;
 use storage::{CustomVolumes, VolumeRef};
 
-use super::{StorageVolumes, checked, exists};
+use super::{StorageVolumes, checked, exists, quota, set_quota};
 use crate::error::Context;
 use crate::intended::Intended;
-use crate::migration::{Content, Peer, Progress, Remote, check_rsync};
+use crate::migration::{Content, Peer, Progress, Remote, check_rsync, check_space};
 use crate::operations::{New, Operation, Sockets};
 use crate::records::{Held, VolumeIntentRecord, VolumeRecord, VolumeSnapshotRecord};
 use crate::{Error, Result, points};
@@ -66,10 +66,15 @@ impl StorageVolumes {
     fn send(&self, peer: &Peer, (volume, with_snapshots): (&VolumeRef, bool), operation: &Operation) -> Result<()> {
         let name = &volume.instance;
         let custom = self.custom()?;
-        // Whoever only reads shares it; what something writes to is read from a snapshot, which takes the volume for itself.
-        let is_still = volume.snapshot.is_some() || !self.is_running_with(name);
-        let _held = if is_still { self.engine.pools.volumes.share(&self.id(name)) } else { self.engine.pools.volumes.hold(&self.id(name)) };
+        let held = self.engine.hold_volume(&self.id(name))?;
         self.record(name)?;
+        // What something writes to is read from a snapshot; what nothing writes to stays so, since it is held alone.
+        let is_still = volume.snapshot.is_some() || !self.is_running_with(name);
+        let (source, _taken_back) = if is_still { (volume.clone(), None) } else { self.still(name, &*custom)? };
+        if source.snapshot.is_some() {
+            // Instances may use it for as long as the other server takes; snapshots stay.
+            held.share();
+        }
         let snapshots = if with_snapshots { self.snapshot_records(name) } else { Vec::new() };
         let offered = offer(&snapshots);
         peer.control.send_message(&offered).context("say what there is")?;
@@ -82,7 +87,6 @@ impl StorageVolumes {
             return Err(Error::bad_request(format!("the target asks for snapshot {unknown:?}, which was not offered")));
         }
         let features = RsyncFeatures::of_answer(answer.rsync_features);
-        let (source, _taken_back) = if is_still { (volume.clone(), None) } else { self.still(name, &*custom)? };
         let chosen = offered.snapshot_names.iter().filter(|snapshot| wanted.contains(snapshot));
         let volumes = chosen.map(|snapshot| (VolumeRef::snapshot(name, snapshot), format!("{name}/{snapshot}")));
         for (volume, label) in volumes.chain([(source.clone(), name.clone())]) {
@@ -153,8 +157,9 @@ impl StorageVolumes {
             let coming = offer.snapshot_names.iter().map(|snapshot| (snapshot.as_str(), wanted.contains(snapshot)));
             let coming: Vec<(&str, bool)> = coming.collect();
             let features = offer.rsync_features.map(|theirs| RsyncFeatures::ours().common(theirs)).unwrap_or_default();
+            let limit = quota(&record.config);
             self.make(name, record, snapshots, |custom| {
-                self.receive(custom, (name, &coming), (peer, features), operation)
+                self.receive(custom, (name, limit, &coming), (peer, features), operation)
                     .map_err(|error| storage::Error::fill(Whole(error.report())))
             })
         })
@@ -164,16 +169,20 @@ impl StorageVolumes {
     fn receive(
         &self,
         custom: &dyn CustomVolumes,
-        (name, snapshots): (&str, &[(&str, bool)]),
+        (name, limit, snapshots): (&str, Option<u64>, &[(&str, bool)]),
         (peer, features): (&Peer, RsyncFeatures),
         operation: &Operation,
     ) -> Result<()> {
         custom.create(name).context("make the volume")?;
+        if limit.is_some() {
+            set_quota(custom, name, limit)?;
+        }
         let path = custom.content(&VolumeRef::instance(name)).context("look at the volume")?;
         let content = Content { engine: &self.engine, path: &path, features };
         for (snapshot, is_kept) in snapshots {
             content.receive(peer, &Progress::new(operation, format!("{name}/{snapshot}")))?;
             if *is_kept {
+                check_space(&path)?;
                 custom.snapshot(name, snapshot).context(format!("keep snapshot `{name}/{snapshot}`"))?;
             }
         }

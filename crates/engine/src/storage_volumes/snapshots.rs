@@ -54,7 +54,7 @@ impl StorageVolumes {
     }
 
     fn take_snapshot(&self, name: &str, request: StorageVolumeSnapshotsPost) -> Result<()> {
-        let _alone = self.engine.pools.volumes.hold(&self.id(name));
+        let _alone = self.engine.hold_volume(&self.id(name))?;
         let held = self.record(name)?;
         self.settle_leftover(name)?;
         let snapshot = if request.name.is_empty() {
@@ -136,7 +136,7 @@ impl StorageVolumes {
 
     fn rename_snapshot_now(&self, name: &str, old: &str, new: &str) -> Result<()> {
         let id = self.id(name);
-        let _alone = self.engine.pools.volumes.hold(&id);
+        let _alone = self.engine.hold_volume(&id)?;
         self.settle_leftover(name)?;
         let held = self.snapshot_record(name, old)?;
         if self.engine.records.volume_snapshots.contains(&format!("{id}/{new}")) {
@@ -159,7 +159,7 @@ impl StorageVolumes {
         self.snapshot_record(name, snapshot)?;
         let (this, volume, snapshot) = (self.clone(), name.to_owned(), snapshot.to_owned());
         self.engine.operations.run(New::volume("Deleting storage volume snapshot", &self.pool, name), move |_| {
-            let _alone = this.engine.pools.volumes.hold(&this.id(&volume));
+            let _alone = this.engine.hold_volume(&this.id(&volume))?;
             this.settle_leftover(&volume)?;
             this.snapshot_record(&volume, &snapshot)?;
             let id = format!("{}/{snapshot}", this.id(&volume));

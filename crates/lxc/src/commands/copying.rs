@@ -8,6 +8,7 @@ use clap::Args;
 use client::{Client, path};
 
 use super::transfer::{Ask, Side, Transfer};
+use super::warnings;
 use crate::app::App;
 use crate::names::{Target, split_snapshot};
 use crate::pairs::{DeviceKey, KeyValue};
@@ -169,7 +170,7 @@ impl Journey<'_> {
             label: "Transferring container",
         };
         let done: Result<Operation> = transfer.run(app).await;
-        done.map_err(|error| if is_live { with_remedy(error, instance) } else { error })?;
+        warnings::show(&done.map_err(|error| if is_live { with_remedy(error, instance) } else { error })?);
         Ok((name.to_owned(), source))
     }
 

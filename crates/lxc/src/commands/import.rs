@@ -3,13 +3,13 @@
 use anyhow::Result;
 use clap::Args;
 use client::{Method, Request, path};
-use serde_json::Value;
 
 use super::backup::{open, plan};
 use super::create::{created_name, wait_or_cancel};
+use super::warnings;
 use crate::app::App;
 use crate::progress::Progress;
-use crate::{errln, outln};
+use crate::outln;
 
 /// Import container backups
 ///
@@ -49,16 +49,9 @@ impl Import {
         let mut progress = Progress::new("Importing container", app.quiet);
         let done = wait_or_cancel(&client, &operation, |operation| progress.show(operation)).await?;
         drop(progress);
-        for warning in warnings(done.metadata.as_ref()) {
-            errln!("Warning: {warning}");
-        }
+        warnings::show(&done);
         let name = created_name(&operation).or(name.map(str::to_owned)).unwrap_or_default();
         outln!("Container {name} imported");
         Ok(())
     }
-}
-
-/// What the backup reaches of the server's host.
-fn warnings(metadata: Option<&Value>) -> impl Iterator<Item = &str> {
-    metadata.and_then(|metadata| metadata.get("warnings")?.as_array()).into_iter().flatten().filter_map(Value::as_str)
 }

@@ -52,6 +52,7 @@ mod keys;
 mod stateful_log;
 mod states;
 mod transfer;
+mod warnings;
 
 commands! {
     /// All commands.

@@ -65,6 +65,10 @@ impl Move {
         let client = app.client(&source.remote)?;
         let path = instance_path(&source.name);
         let before: Instance = client.get(&path).await?;
+        let snapshots = snapshots_of(&client, &path).await?;
+        if self.way.instance_only && !snapshots.is_empty() {
+            bail!("{} has snapshots, which would be lost (`lxc copy --instance-only` leaves them here)", source.name);
+        }
         let is_stopped_here = self.way.stateless && is_running(&before);
         if is_stopped_here {
             if before.ephemeral {
@@ -93,7 +97,7 @@ impl Move {
             }
             Err(error) => return Err(error),
         };
-        delete(&client, &source.name, &moved)
+        delete(&client, &source.name, (&moved, &snapshots))
             .await
             .with_context(|| format!("{name} is now on {}, but {} is still on {} as well", destination.remote, source.name, source.remote))?;
         if is_stopped_here {
@@ -104,12 +108,15 @@ impl Move {
 }
 
 /// Deletes what has been moved, unless somebody has changed it meanwhile.
-async fn delete(client: &Client, name: &str, moved: &Instance) -> Result<()> {
+async fn delete(client: &Client, name: &str, (moved, snapshots): (&Instance, &[String])) -> Result<()> {
     let path = instance_path(name);
     let now: Instance = client.get(&path).await?;
     // What goes along running does not run here any more.
     if now.last_used_at != moved.last_used_at || now.created_at != moved.created_at || is_running(&now) {
         bail!("It was started, stopped or replaced during the move; delete the one that is not wanted");
+    }
+    if snapshots_of(client, &path).await? != snapshots {
+        bail!("It has other snapshots than before the move; delete the one that is not wanted");
     }
     let protection = now.expanded_config.get(PROTECTED).and_then(|value| keys::values::parse_bool(value).ok());
     if protection == Some(true) {
@@ -121,6 +128,11 @@ async fn delete(client: &Client, name: &str, moved: &Instance) -> Result<()> {
     let reply = client.delete(&path).await?;
     client.wait(&reply).await?;
     Ok(())
+}
+
+/// The addresses of an instance's snapshots.
+async fn snapshots_of(client: &Client, path: &str) -> Result<Vec<String>> {
+    Ok(client.get(&format!("{path}/snapshots")).await?)
 }
 
 async fn set_state(client: &Client, name: &str, action: &str) -> Result<()> {

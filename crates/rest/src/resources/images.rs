@@ -203,7 +203,7 @@ async fn new_dir(request: &Request) -> Result<UploadDir, Error> {
 async fn store<E: std::fmt::Display>(dir: &Path, name: &str, stream: impl Stream<Item = Result<Bytes, E>>) -> Result<(), Error> {
     let path = dir.join(name);
     let file = blocking(move || sys::fs::create(path, 0o600)).await?;
-    transfer::receive(stream, file).await.map(drop)
+    transfer::receive_upload(stream, file).await.map(drop)
 }
 
 /// Takes in what has been stored. `rootfs_name` is the file name of a split image's second part.

@@ -73,7 +73,7 @@ pub(super) async fn import(request: Request, http: HttpRequest) -> Outcome {
     let file = dir.path().join("backup");
     let path = file.clone();
     let out = blocking(move || sys::fs::create(path, 0o600)).await?;
-    transfer::receive(http.into_body().into_data_stream(), out).await?;
+    transfer::receive_upload(http.into_body().into_data_stream(), out).await?;
     let (name, pool) = (request.header("x-lxd-name").to_owned(), request.header("x-lxd-pool").to_owned());
     blocking(move || envelope::operation(&*request.engine.instances().import_backup(BackupUpload { dir, file, name, pool })?)).await
 }

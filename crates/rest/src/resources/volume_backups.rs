@@ -78,7 +78,7 @@ pub(super) async fn import(request: Request, http: HttpRequest) -> Outcome {
     let file = dir.path().join("backup");
     let path = file.clone();
     let out = blocking(move || sys::fs::create(path, 0o600)).await?;
-    transfer::receive(http.into_body().into_data_stream(), out).await?;
+    transfer::receive_upload(http.into_body().into_data_stream(), out).await?;
     let name = request.header("x-lxd-name").to_owned();
     blocking(move || envelope::operation(&*volumes(&request)?.import_backup(VolumeBackupUpload { dir, file, name })?)).await
 }

@@ -17,7 +17,7 @@ const PLACE: &str = "/dev";
 /// Directories of libraries, of which a host has some; where one is a link to another, it is one here.
 const LIBRARIES: &[&str] = &["usr/lib", "usr/lib32", "usr/lib64", "usr/libx32", "lib", "lib32", "lib64", "libx32"];
 /// What an rsync may take, bytes: lists of files are as long as whoever sends them likes.
-const MEMORY_BYTES: u64 = 4 << 30;
+const MEMORY_BYTES: u64 = 1 << 30;
 const SIGKILL: i32 = 9;
 /// Highest number of a capability that any kernel knows, and some more.
 const CAPABILITIES: u32 = 64;
@@ -48,6 +48,8 @@ struct Given {
 
 fn serve(socket: &OwnedFd) -> Result<i32> {
     sys::process::set_not_dumpable()?;
+    // Where memory gets short, an rsync goes before the daemon and before any guest.
+    sys::fs::write_kernel("/proc/self/oom_score_adj", "1000")?;
     let message = protocol::receive::<TransferRequest>(socket, MESSAGE_BYTES)?;
     let (request, mut fds) = message.ok_or_else(|| Error::Invalid("the daemon has gone".into()))?;
     if fds.len() != if request.sends { 4 } else { 5 } {

@@ -132,7 +132,25 @@ impl Runtime {
     }
 }
 
+/// Stops an rsync from elsewhere.
+#[derive(Debug)]
+pub struct Stopper(OwnedFd);
+
+impl Stopper {
+    /// Has it killed. Its streams then end.
+    pub fn stop(&self) {
+        // Fails if it has ended already.
+        drop(rustix::net::shutdown(&self.0, rustix::net::Shutdown::Both));
+    }
+}
+
 impl Transfer {
+    /// What can stop it while its streams are in use.
+    pub fn stopper(&self) -> Result<Stopper> {
+        let socket = self.socket.as_ref().ok_or_else(|| Error::Invalid("a transfer is watched after its end".to_owned()))?;
+        Ok(Stopper(socket.try_clone().map_err(|error| sys::Error::io("dup", "socket", &error))?))
+    }
+
     /// What goes to rsync, and what comes from it. Once.
     pub fn take_streams(&mut self) -> Option<(File, File)> {
         self.streams.take()

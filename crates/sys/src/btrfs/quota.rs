@@ -136,15 +136,16 @@ fn own_limit(fs: impl AsFd, group: u64) -> Result<Option<u64>> {
     Ok((flags & LIMIT_MAX_REFERENCED != 0 && max != u64::MAX).then_some(max))
 }
 
-/// What a volume takes as of the last transaction, these nested ones included; `None` where quotas are off.
-pub fn usage(volume: impl AsFd, nested: &[u64]) -> Result<Option<Usage>> {
+/// What a volume takes as of the last transaction, with those inside it; `None` where quotas are off. They are looked for
+/// only where no group knows the sum: a guest may have made very many.
+pub fn usage(volume: impl AsFd, nested: impl FnOnce() -> Result<Vec<u64>>) -> Result<Option<Usage>> {
     let id = subvolume_id(&volume)?;
     if let Some(usage) = own_usage(&volume, group_of(id))? {
         return Ok(Some(usage));
     }
     let Some(mut sum) = own_usage(&volume, id)? else { return Ok(None) };
-    for id in nested {
-        let Some(usage) = own_usage(&volume, *id)? else { continue };
+    for id in nested()? {
+        let Some(usage) = own_usage(&volume, id)? else { continue };
         sum.referenced_bytes = sum.referenced_bytes.saturating_add(usage.referenced_bytes);
         sum.exclusive_bytes = sum.exclusive_bytes.saturating_add(usage.exclusive_bytes);
     }

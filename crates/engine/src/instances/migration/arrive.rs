@@ -12,9 +12,10 @@ use super::super::Instances;
 use super::super::admission::Action;
 use super::super::create::Origin;
 use super::super::import::is_kept;
+use super::super::reach;
 use super::offer::{answer, is_sent_twice, owners};
 use crate::error::Context;
-use crate::migration::{Peer, Progress, Remote, Tree, check_rsync, live_is_not_offered};
+use crate::migration::{Peer, Progress, Remote, Tree, check_rsync, check_space, live_is_not_offered};
 use crate::operations::{New, Operation, Sockets};
 use crate::records::{InstanceRecord, SnapshotRecord};
 use crate::{Error, Result, points};
@@ -33,8 +34,8 @@ impl Instances {
     pub(in crate::instances) fn create_migrated(&self, request: InstancesPost) -> Result<Arc<Operation>> {
         let source = &request.source;
         check_rsync()?;
-        let does_exist = self.engine.records.instances.contains(&request.name);
-        let description = if does_exist { "Refreshing instance" } else { "Creating instance" };
+        let is_refresh = source.refresh && self.engine.records.instances.contains(&request.name);
+        let description = if is_refresh { "Refreshing instance" } else { "Creating instance" };
         let (this, new) = (self.clone(), New::instance(description, &request.name));
         match source.mode.as_str() {
             "" | "pull" => {
@@ -64,13 +65,16 @@ impl Instances {
     fn arrive(&self, peer: Arc<Peer>, request: InstancesPost, operation: &Operation) -> Result<()> {
         let name = request.name.clone();
         peer.clone().serve(operation, true, || {
-            if self.engine.records.instances.contains(&name) {
+            // Only as asked for: somebody else may have made one of this name meanwhile.
+            if request.source.refresh && self.engine.records.instances.contains(&name) {
                 return self.refresh_migrated(&peer, &request, operation);
             }
             let _permit = self.engine.gates.permit(&name, Action::Create)?;
             let offer = peer.receive_header()?;
-            let record = self.arriving_record(&request, &offer)?;
-            let snapshots = self.offered_snapshots(&offer, &record)?;
+            let mut record = self.arriving_record(&request, &offer)?;
+            let mut snapshots = self.offered_snapshots(&offer, &record)?;
+            // What the request says of the instance, its sender has from the other server.
+            reach::tell(operation, &name, reach::distrust(Some(&mut record), &mut snapshots));
             let arrival = Arrival { peer: peer.clone(), offer, snapshots };
             self.make(&name, record, Origin::Migration(Box::new(arrival)), operation)
         })?;
@@ -123,6 +127,8 @@ impl Instances {
         let receive = |label: String| tree.receive(&arrival.peer, &Progress::new(operation, label));
         for (snapshot, _) in &arrival.snapshots {
             receive(format!("{name}/{snapshot}"))?;
+            // On some storage a snapshot takes as much room again.
+            check_space(pool.dir(&into).as_path())?;
             keep(snapshot)?;
             points::reach("migration.snapshot");
         }

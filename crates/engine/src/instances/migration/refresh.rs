@@ -1,7 +1,8 @@
 //! This server is the target of an instance that it has already: it is brought up to date.
 //!
-//! What comes goes into a copy of the present volume, under a name of its own, so that a transfer that breaks changes
-//! nothing. What is then done with it is what a refresh within one server does.
+//! What comes goes into a copy of the present volume, under a name of its own, so that a transfer that breaks leaves the
+//! instance as it was, with all its snapshots and those that have come whole. What is then done with it is what a refresh
+//! within one server does; what the source does not have any more goes last.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use storage::VolumeRef;
 use super::super::Instances;
 use super::super::admission::Action;
 use super::super::expand::place_root;
+use super::super::reach;
 use super::arrive::Arrival;
 use super::offer::{answer, owners};
 use crate::error::Context;
@@ -27,21 +29,23 @@ impl Instances {
         self.check_refreshable(name, &target)?;
         let offer = peer.receive_header()?;
         let mut snapshots = self.offered_snapshots(&offer, &target)?;
+        let had = self.snapshot_records(name);
+        let mut gone = Vec::new();
         if request.source.instance_only || request.source.container_only {
             snapshots.clear();
         } else {
+            let is_offered = |own: &String| snapshots.iter().any(|(theirs, _)| theirs == own);
+            gone.extend(had.iter().map(|(own, _)| own.clone()).filter(|own| !is_offered(own)));
             // The protocol has seconds only.
-            let key = |name: &str, record: &SnapshotRecord| (name.to_owned(), record.taken_at.unix());
-            let had: Vec<(String, i64)> = self.snapshot_records(name).iter().map(|(own, held)| key(own, held)).collect();
-            let theirs: Vec<(String, i64)> = snapshots.iter().map(|(name, record)| key(name, record)).collect();
-            for gone in had.iter().filter(|own| !theirs.contains(own)) {
-                self.delete_snapshot_held(name, &gone.0)?;
-            }
-            snapshots.retain(|(name, record)| !had.contains(&key(name, record)));
+            let is_same = |own: &SnapshotRecord, theirs: &SnapshotRecord| own.taken_at.unix() == theirs.taken_at.unix();
+            snapshots.retain(|(name, theirs)| !had.iter().any(|(own, held)| own == name && is_same(held, theirs)));
         }
+        reach::tell(operation, name, reach::distrust(None, &mut snapshots));
         let wanted: Vec<String> = snapshots.iter().map(|(snapshot, _)| snapshot.clone()).collect();
         peer.control.send_message(&answer(&offer, &wanted, true)).context("answer the other server")?;
-        self.receive_refresh(name, &target, &Arrival { peer: peer.clone(), offer, snapshots }, operation)
+        self.receive_refresh(name, &target, &Arrival { peer: peer.clone(), offer, snapshots }, operation)?;
+        // Last, so that whoever breaks off, or offers nothing, leaves all that there was.
+        gone.iter().try_for_each(|snapshot| self.delete_snapshot_held(name, snapshot))
     }
 
     fn receive_refresh(&self, name: &str, target: &InstanceRecord, arrival: &Arrival, operation: &Operation) -> Result<()> {
@@ -56,6 +60,10 @@ impl Instances {
             let mut record = record.ok_or_else(|| Error::internal("a snapshot came that was not offered"))?;
             place_root(&self.engine.records, &mut record.instance, &target.pool)?;
             record.instance.pool.clone_from(&target.pool);
+            if self.engine.records.snapshots.contains(&format!("{name}/{snapshot}")) {
+                // Of this name, but taken at another time. Its successor is here.
+                self.delete_snapshot_held(name, snapshot)?;
+            }
             self.add_snapshot(name, snapshot, (&from, target), record)
         })?;
         self.put_content(name, (&from, target), owners(&arrival.offer)?)

@@ -74,12 +74,21 @@ impl Move {
                 before.used_by.join(", ")
             );
         }
+        let snapshots = format!("{}/snapshots", source.path());
+        let had: Vec<String> = source.client.get(&snapshots).await?;
+        if self.way.volume_only && !had.is_empty() {
+            bail!("{} has snapshots, which would be lost (`lxc storage volume copy --volume-only` leaves them here)", source.volume);
+        }
         abroad::copy(app, (source, target), (&self.way, "Moving the storage volume")).await?;
         let deleted = async {
+            if source.client.get::<Vec<String>>(&snapshots).await? != had {
+                bail!("It has other snapshots than before the move; delete the one that is not wanted");
+            }
             let reply = source.client.delete(&source.path()).await?;
-            source.client.wait(&reply).await
+            source.client.wait(&reply).await?;
+            Ok(())
         };
-        deleted.await.map(drop).with_context(|| {
+        deleted.await.with_context(|| {
             format!("{} is now on {}, but {} is still on {} as well", target.volume, target.remote, source.volume, source.remote)
         })
     }
