@@ -355,7 +355,7 @@ mod tests {
             engine::images::ExportFile { filename: name.to_owned(), size: content.len() as u64, file: file.into() }
         };
         let files = vec![file("meta-f00.tar.xz", "meta"), file("f00.squashfs", "root")];
-        let reply = export_reply(Export { fingerprint: "f00".to_owned(), files }).expect("reply");
+        let reply = export_reply(Export { fingerprint: "f00".to_owned(), files }, "").expect("reply");
         let (parts, body) = reply.into_parts();
         let body = body.collect().await.expect("body").to_bytes();
         assert_eq!(parts.headers["content-length"], body.len().to_string());
