@@ -144,14 +144,19 @@ type Count<'a> = &'a (dyn Fn(Way, usize) -> Result<()> + Sync);
 /// Lets rsync talk with its like on the other server, to the end of both directions. What lies beside the tree comes back.
 fn exchange(data: &Channel, mut transfer: Transfer, count: Count<'_>) -> Result<Root> {
     let (to, from) = transfer.take_streams().ok_or_else(|| Error::internal("a transfer is used twice"))?;
-    let (inward, outward) = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let inward = scope.spawn(|| bring_in(data, to, count));
         let outward = send_out(data, from, count);
-        (inward.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), outward)
-    });
-    // rsync fails because its streams end; why they did is what matters.
-    inward.and(outward)?;
-    transfer.finish().context("transfer files")
+        let finished = transfer.finish().context("transfer files");
+        let was_cut_off = inward.is_finished();
+        if finished.is_err() {
+            // The other server might never end what it sends.
+            data.close();
+        }
+        let inward = inward.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // rsync fails when its streams end; why they did is then what matters.
+        if was_cut_off { inward.and(outward).and(finished) } else { finished.and_then(|beside| inward.and(outward).map(|()| beside)) }
+    })
 }
 
 /// From the other server to rsync. What comes when rsync has ended already is of no use to anybody, but is waited for: the
