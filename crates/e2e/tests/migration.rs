@@ -134,7 +134,7 @@ fn an_instance_goes_to_another_server_and_comes_back() {
     sandbox.lxc_ok(&["launch", "busybox", "c1", "-c", "user.color=red", "-c", "snapshots.expiry=1d"]);
     sandbox.exec_ok(
         "c1",
-        "mkdir -p /data && echo one > /data/file && echo old > /data/old && chown 1000:1001 /data/old && chmod 4755 /data/file",
+        "mkdir -p /data && echo one > /data/file && echo old > /data/old && chown 1000:1001 /data/old && touch /data/tool && chmod 4755 /data/tool",
     );
     sandbox.lxc_ok(&["snapshot", "c1", "s0"]);
     sandbox.exec_ok("c1", "rm /data/old && echo two > /data/file && ln /data/file /data/again && ln -s /etc/passwd /data/link");
@@ -166,9 +166,10 @@ fn an_instance_goes_to_another_server_and_comes_back() {
         assert_eq!((&ours["config"]["user.color"], &ours["profiles"]), (&theirs["config"]["user.color"], &theirs["profiles"]));
     }
     second.lxc("start c1");
-    let look = "cat /data/file; stat -c %h,%a,%u /data/file /data/again; readlink /data/link; ls /data; cat /proc/self/uid_map | wc -l";
+    let look =
+        "cat /data/file; stat -c %h,%a,%u /data/file /data/again /data/tool; readlink /data/link; ls /data; cat /proc/self/uid_map | wc -l";
     let seen = second.lxc(&format!("exec c1 -- sh -c '{look}'"));
-    assert!(seen.starts_with("three\n2,4755,0\n2,4755,0\n/etc/passwd\nagain\nfile\nlink\n"), "{seen}");
+    assert!(seen.starts_with("three\n2,644,0\n2,644,0\n1,4755,0\n/etc/passwd\nagain\nfile\nlink\ntool\n"), "{seen}");
     second.lxc("stop c1 --force");
     second.lxc("restore c1 s0");
     second.lxc("start c1");
@@ -204,7 +205,7 @@ fn an_instance_goes_to_another_server_and_comes_back() {
     assert_eq!(sandbox.lxc_ok(&["file", "pull", "c3/data/file", "-"]), "two");
     assert_eq!(sandbox.lxc_ok(&["list", "c3", "-c", "S", "--format", "csv"]), "0");
     sandbox.lxc_ok(&["start", "c2"]);
-    assert_eq!(sandbox.exec_ok("c2", "stat -c %a,%u /data/file"), "4755,0");
+    assert_eq!(sandbox.exec_ok("c2", "stat -c %a,%u /data/tool"), "4755,0");
 
     what_is_refused(&first, &second);
     second.lxc("delete c1");

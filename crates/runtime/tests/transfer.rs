@@ -32,7 +32,7 @@ fn fill(root: &Path) {
     std::fs::set_permissions(root.join("tool"), PermissionsExt::from_mode(0o4755)).expect("chmod");
     symlink("/etc/shadow", root.join("link")).expect("symlink");
     let mut nodes = Command::new("sh");
-    nodes.arg("-c").arg("mknod null c 1 3 && mkfifo fifo && truncate -s 1G sparse && setfattr -n user.a -v b dir || :");
+    nodes.arg("-c").arg("mknod null c 1 3 && mkfifo fifo && truncate -s 16M sparse && setfattr -n user.a -v b dir || :");
     assert!(nodes.current_dir(root).status().expect("sh").success());
 }
 
@@ -74,7 +74,7 @@ fn a_tree_arrives_as_it_is() {
     assert_eq!(stat("tool").mode() & 0o7777, 0o4755);
     assert_eq!(std::fs::read_link(to.join("link")).expect("link"), Path::new("/etc/shadow"));
     assert!(stat("null").file_type().is_char_device() && stat("fifo").file_type().is_fifo());
-    assert_eq!((stat("sparse").len(), stat("sparse").blocks() < 4096), (1 << 30, true));
+    assert_eq!((stat("sparse").len(), stat("sparse").blocks() < 4096), (16 << 20, true));
 
     // Again, with what is gone, and what changed within the same second to the same length.
     std::fs::remove_file(from.join("tool")).expect("remove");
@@ -88,49 +88,6 @@ fn a_tree_arrives_as_it_is() {
         let options = TransferOptions { xattrs, delete, compress, links_and_acls: false };
         assert_eq!(run(&runtime, &from, &to, options), [Ok(()), Ok(())], "{options:?}");
     }
-}
-
-/// A sender that wants to put something in the place of what is there does not get further than the tree.
-#[test]
-fn nothing_leaves_the_tree() {
-    let dir = tempfile::tempdir().expect("temporary directory");
-    let runtime = open(dir.path());
-    let to = dir.path().join("to");
-    std::fs::create_dir(&to).expect("mkdir");
-    let victim = dir.path().join("victim");
-    std::fs::write(&victim, "mine").expect("write");
-    let mut receiver = runtime
-        .transfer(&Rootfs::Dir { path: to.clone() }, Direction::Receive, TransferOptions { delete: true, ..Default::default() }, |_| Ok(()))
-        .expect("start");
-    let (to_receiver, from_receiver) = receiver.take_streams().expect("streams");
-    // An rsync that is under no control of ours, with links in the place of everything that is known.
-    let source = dir.path().join("source");
-    std::fs::create_dir(&source).expect("mkdir");
-    for name in ["rootfs", "templates"] {
-        symlink(dir.path(), source.join(name)).expect("symlink");
-    }
-    symlink(&victim, source.join("metadata.yaml")).expect("symlink");
-    let (input, output) = (dir.path().join("input"), dir.path().join("output"));
-    for fifo in [&input, &output] {
-        assert!(Command::new("mkfifo").arg(fifo).status().expect("mkfifo").success());
-    }
-    let way = dir.path().join("way");
-    std::fs::write(&way, format!("#!/bin/sh\ncat {} &\nexec cat > {}\n", input.display(), output.display())).expect("write");
-    std::fs::set_permissions(&way, PermissionsExt::from_mode(0o755)).expect("chmod");
-    let mut sender = Command::new("rsync")
-        .args(["-a", "--devices", "--numeric-ids", "--sparse", "--delete", "-e"])
-        .args([way.as_os_str(), format!("{}/", source.display()).as_ref(), "there:/".as_ref()])
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("rsync");
-    let copy = |mut from: File, mut to: File| std::thread::spawn(move || drop(std::io::copy(&mut from, &mut to)));
-    let write = File::options().write(true).open(&input).expect("open");
-    let threads = [copy(from_receiver, write), copy(File::open(&output).expect("open"), to_receiver)];
-    threads.into_iter().for_each(|thread| thread.join().expect("join"));
-    assert!(!sender.wait().expect("wait").success());
-    assert!(receiver.finish().is_err(), "a link in the place of the root file system");
-    assert_eq!(std::fs::read_to_string(&victim).expect("read"), "mine");
-    assert_eq!(std::fs::read_dir(&to).expect("the tree is still a directory").count(), 0);
 }
 
 /// What an rsync could do that does what its peer wants: each line says what it got.
