@@ -1,13 +1,10 @@
-//! Files from one tree to another through the helper that shuts rsync in, and what a program can do that is shut in.
+//! What a program can do that is shut in, as rsync is when it works on bytes of another server.
 
-use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
-use runtime::transfer::{Direction, TransferOptions};
+use runtime::transfer::Direction;
 use runtime::{Rootfs, Runtime, RuntimeConfig};
 
 fn open(dir: &Path) -> Arc<Runtime> {
@@ -20,74 +17,6 @@ fn open(dir: &Path) -> Arc<Runtime> {
         helper: env!("CARGO_BIN_EXE_lxd-runtime").into(),
     };
     Runtime::new(config, Box::new(|_| ())).expect("runtime")
-}
-
-/// A root file system with a bit of everything.
-fn fill(root: &Path) {
-    std::fs::create_dir_all(root.join("dir/deep")).expect("mkdir");
-    std::fs::write(root.join("dir/deep/file"), "content").expect("write");
-    std::fs::hard_link(root.join("dir/deep/file"), root.join("dir/again")).expect("link");
-    std::os::unix::fs::chown(root.join("dir/deep"), Some(1000), Some(1001)).expect("chown");
-    std::fs::write(root.join("tool"), "#!/bin/sh").expect("write");
-    std::fs::set_permissions(root.join("tool"), PermissionsExt::from_mode(0o4755)).expect("chmod");
-    symlink("/etc/shadow", root.join("link")).expect("symlink");
-    let mut nodes = Command::new("sh");
-    nodes.arg("-c").arg("mknod null c 1 3 && mkfifo fifo && truncate -s 16M sparse && setfattr -n user.a -v b dir || :");
-    assert!(nodes.current_dir(root).status().expect("sh").success());
-}
-
-/// Lets two rsyncs talk with each other.
-fn run(runtime: &Arc<Runtime>, from: &Path, to: &Path, options: TransferOptions) -> [Result<(), String>; 2] {
-    let rootfs = |path: &Path| Rootfs::Dir { path: path.to_owned() };
-    let put = |beside: &sys::Root| beside.replace_file("metadata.yaml", b"architecture: x86_64", 0o644);
-    let mut sender = runtime.transfer(&rootfs(from), Direction::Send, options, put).expect("start the sender");
-    let mut receiver = runtime.transfer(&rootfs(to), Direction::Receive, options, |_| Ok(())).expect("start the receiver");
-    let (to_sender, from_sender) = sender.take_streams().expect("streams");
-    let (to_receiver, from_receiver) = receiver.take_streams().expect("streams");
-    let copy = |mut from: File, mut to: File| std::thread::spawn(move || drop(std::io::copy(&mut from, &mut to)));
-    let threads = [copy(from_sender, to_receiver), copy(from_receiver, to_sender)];
-    threads.into_iter().for_each(|thread| thread.join().expect("join"));
-    let sent = sender.finish().map(drop).map_err(|error| error.to_string());
-    let received = receiver.finish().map_err(|error| error.to_string()).map(|beside| {
-        let mut metadata = String::new();
-        beside.open_file("metadata.yaml").expect("metadata").read_to_string(&mut metadata).expect("read");
-        assert_eq!(metadata, "architecture: x86_64");
-    });
-    [sent, received]
-}
-
-#[test]
-fn a_tree_arrives_as_it_is() {
-    let dir = tempfile::tempdir().expect("temporary directory");
-    let runtime = open(dir.path());
-    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-    for path in [&from, &to] {
-        std::fs::create_dir(path).expect("mkdir");
-    }
-    fill(&from);
-    let options = TransferOptions { xattrs: true, delete: true, compress: false, links_and_acls: true };
-    assert_eq!(run(&runtime, &from, &to, options), [Ok(()), Ok(())]);
-    let stat = |name: &str| std::fs::symlink_metadata(to.join(name)).expect(name);
-    assert_eq!(std::fs::read_to_string(to.join("dir/again")).expect("read"), "content");
-    assert_eq!(stat("dir/again").ino(), stat("dir/deep/file").ino());
-    assert_eq!((stat("dir/deep").uid(), stat("dir/deep").gid()), (1000, 1001));
-    assert_eq!(stat("tool").mode() & 0o7777, 0o4755);
-    assert_eq!(std::fs::read_link(to.join("link")).expect("link"), Path::new("/etc/shadow"));
-    assert!(stat("null").file_type().is_char_device() && stat("fifo").file_type().is_fifo());
-    assert_eq!((stat("sparse").len(), stat("sparse").blocks() < 4096), (16 << 20, true));
-
-    // Again, with what is gone, and what changed within the same second to the same length.
-    std::fs::remove_file(from.join("tool")).expect("remove");
-    std::fs::write(from.join("dir/deep/file"), "CONTENT").expect("write");
-    assert_eq!(run(&runtime, &from, &to, options), [Ok(()), Ok(())]);
-    assert!(!to.join("tool").exists());
-    assert_eq!(std::fs::read_to_string(to.join("dir/again")).expect("read"), "CONTENT");
-
-    // Every other agreement works, too.
-    for (xattrs, delete, compress) in [(false, false, false), (true, true, true)] {
-        let options = TransferOptions { xattrs, delete, compress, links_and_acls: false };
-        assert_eq!(run(&runtime, &from, &to, options), [Ok(()), Ok(())], "{options:?}");
-    }
 }
 
 /// What an rsync could do that does what its peer wants: each line says what it got.
