@@ -79,7 +79,7 @@ impl Server<'_> {
 
     /// What lies in its pools under a name.
     fn volumes(&self, name: &str) -> String {
-        self.sandbox.sh_ok(&format!("find {}/storage-pools -maxdepth 3 \\( -name '{name}*' -o -name 'still-*' \\) | sort", self.dir))
+        self.sandbox.sh_ok(&format!("find {}/storage-pools -maxdepth 4 \\( -name '{name}*' -o -name 'still-*' \\) | sort", self.dir))
     }
 }
 
@@ -134,7 +134,7 @@ fn an_instance_goes_to_another_server_and_comes_back() {
     sandbox.lxc_ok(&["launch", "busybox", "c1", "-c", "user.color=red", "-c", "snapshots.expiry=1d"]);
     sandbox.exec_ok(
         "c1",
-        "mkdir -p /data && echo one > /data/file && echo old > /data/old && chown 1000:1001 /data/old && chmod 4755 /data/file",
+        "mkdir -p /data && echo one > /data/file && echo old > /data/old && chown 1000:1001 /data/old && touch /data/tool && chmod 4755 /data/tool",
     );
     sandbox.lxc_ok(&["snapshot", "c1", "s0"]);
     sandbox.exec_ok("c1", "rm /data/old && echo two > /data/file && ln /data/file /data/again && ln -s /etc/passwd /data/link");
@@ -166,9 +166,10 @@ fn an_instance_goes_to_another_server_and_comes_back() {
         assert_eq!((&ours["config"]["user.color"], &ours["profiles"]), (&theirs["config"]["user.color"], &theirs["profiles"]));
     }
     second.lxc("start c1");
-    let look = "cat /data/file; stat -c %h,%a,%u /data/file /data/again; readlink /data/link; ls /data; cat /proc/self/uid_map | wc -l";
+    let look =
+        "cat /data/file; stat -c %h,%a,%u /data/file /data/again /data/tool; readlink /data/link; ls /data; cat /proc/self/uid_map | wc -l";
     let seen = second.lxc(&format!("exec c1 -- sh -c '{look}'"));
-    assert!(seen.starts_with("three\n2,4755,0\n2,4755,0\n/etc/passwd\nagain\nfile\nlink\n"), "{seen}");
+    assert!(seen.starts_with("three\n2,644,0\n2,644,0\n1,4755,0\n/etc/passwd\nagain\nfile\nlink\ntool\n"), "{seen}");
     second.lxc("stop c1 --force");
     second.lxc("restore c1 s0");
     second.lxc("start c1");
@@ -192,12 +193,19 @@ fn an_instance_goes_to_another_server_and_comes_back() {
     let [sent, received] = push(&second, "/1.0/instances/c1", &first, json!({ "name": "c2" }));
     assert!(is_success(&sent) && is_success(&received), "{sent}\n{received}\n{}", second.log());
     assert_eq!(sandbox.lxc_ok(&["file", "pull", "c2/data/file", "-"]), "five");
-    let [sent, received] = pull(&second, "/1.0/instances/c1/snapshots/s1", &first, json!({ "name": "c3" }));
-    assert!(is_success(&sent) && is_success(&received), "{sent}\n{received}\n{}", second.log());
+    let (operation, secrets) = second.begin("/1.0/instances/c1/snapshots/s1", &json!({ "migration": true }));
+    let source = |certificate: Value| json!({ "name": "c3", "source": { "type": "migration", "mode": "pull", "operation": second.url(&operation), "certificate": certificate, "secrets": secrets } });
+    // Another server than the client means.
+    let begun = first.begin("/1.0/instances", &source(first.certificate())).0;
+    let ended = first.wait(&begun);
+    assert!(ended["err"].as_str().is_some_and(|text| text.contains("another certificate")), "{ended}");
+    let begun = first.begin("/1.0/instances", &source(second.certificate())).0;
+    let received = first.wait(&begun);
+    assert!(is_success(&second.wait(&operation)) && is_success(&received), "{received}\n{}", second.log());
     assert_eq!(sandbox.lxc_ok(&["file", "pull", "c3/data/file", "-"]), "two");
     assert_eq!(sandbox.lxc_ok(&["list", "c3", "-c", "S", "--format", "csv"]), "0");
     sandbox.lxc_ok(&["start", "c2"]);
-    assert_eq!(sandbox.exec_ok("c2", "stat -c %a,%u /data/file"), "4755,0");
+    assert_eq!(sandbox.exec_ok("c2", "stat -c %a,%u /data/tool"), "4755,0");
 
     what_is_refused(&first, &second);
     second.lxc("delete c1");
@@ -220,25 +228,18 @@ fn what_is_refused(first: &Server<'_>, second: &Server<'_>) {
     for (more, expected) in [
         (json!({ "mode": "relay" }), "unknown migration mode"),
         (json!({ "mode": "pull" }), "not the URL of an operation"),
-        (json!({ "mode": "pull", "operation": "https://127.0.0.1:1/1.0/operations/0c4a4b3e-1111-4222-8333-444455556666" }), "Missing"),
+        (
+            json!({ "mode": "pull", "operation": "https://127.0.0.1:1/1.0/operations/0c4a4b3e-1111-4222-8333-444455556666" }),
+            "Invalid certificate",
+        ),
         (json!({ "mode": "push", "live": true }), "--stateless"),
     ] {
         let text = fails(second, "/1.0/instances", source(more)).1;
         assert!(text.contains(expected), "{text}");
     }
-    // Another server than the client means.
-    let (operation, secrets) = first.begin("/1.0/instances/c2/snapshots/s1", &json!({ "migration": true }));
-    let wrong = json!({ "operation": first.url(&operation), "certificate": second.certificate(), "secrets": secrets, "mode": "pull" });
-    let begun = second.begin("/1.0/instances", &source(wrong)).0;
-    let ended = second.wait(&begun);
-    assert!(ended["err"].as_str().is_some_and(|text| text.contains("another certificate")), "{ended}");
-    // And a name that is taken.
-    let (operation, secrets) = first.begin("/1.0/instances/c2", &json!({ "migration": true }));
-    let taken = json!({ "operation": first.url(&operation), "certificate": first.certificate(), "secrets": secrets, "mode": "pull" });
-    assert_eq!(
-        fails(second, "/1.0/instances", with_source(json!({ "name": "c1", "source": taken }), json!({ "type": "migration" }))).0,
-        409
-    );
+    // A name that is taken.
+    let taken = with_source(json!({ "name": "c1" }), json!({ "type": "migration", "mode": "pull" }));
+    assert_eq!(fails(second, "/1.0/instances", taken).0, 409);
     assert_eq!(second.volumes("c9"), "");
 }
 

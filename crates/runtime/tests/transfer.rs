@@ -1,13 +1,10 @@
-//! Files from one tree to another through the helper that shuts rsync in, and what a program can do that is shut in.
+//! What a program can do that is shut in, as rsync is when it works on bytes of another server.
 
-use std::fs::File;
 use std::io::{Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
-use runtime::transfer::{Direction, TransferOptions};
+use runtime::transfer::Direction;
 use runtime::{Rootfs, Runtime, RuntimeConfig};
 
 fn open(dir: &Path) -> Arc<Runtime> {
@@ -20,117 +17,6 @@ fn open(dir: &Path) -> Arc<Runtime> {
         helper: env!("CARGO_BIN_EXE_lxd-runtime").into(),
     };
     Runtime::new(config, Box::new(|_| ())).expect("runtime")
-}
-
-/// A root file system with a bit of everything.
-fn fill(root: &Path) {
-    std::fs::create_dir_all(root.join("dir/deep")).expect("mkdir");
-    std::fs::write(root.join("dir/deep/file"), "content").expect("write");
-    std::fs::hard_link(root.join("dir/deep/file"), root.join("dir/again")).expect("link");
-    std::os::unix::fs::chown(root.join("dir/deep"), Some(1000), Some(1001)).expect("chown");
-    std::fs::write(root.join("tool"), "#!/bin/sh").expect("write");
-    std::fs::set_permissions(root.join("tool"), PermissionsExt::from_mode(0o4755)).expect("chmod");
-    symlink("/etc/shadow", root.join("link")).expect("symlink");
-    let mut nodes = Command::new("sh");
-    nodes.arg("-c").arg("mknod null c 1 3 && mkfifo fifo && truncate -s 1G sparse && setfattr -n user.a -v b dir || :");
-    assert!(nodes.current_dir(root).status().expect("sh").success());
-}
-
-/// Lets two rsyncs talk with each other.
-fn run(runtime: &Arc<Runtime>, from: &Path, to: &Path, options: TransferOptions) -> [Result<(), String>; 2] {
-    let rootfs = |path: &Path| Rootfs::Dir { path: path.to_owned() };
-    let put = |beside: &sys::Root| beside.replace_file("metadata.yaml", b"architecture: x86_64", 0o644);
-    let mut sender = runtime.transfer(&rootfs(from), Direction::Send, options, put).expect("start the sender");
-    let mut receiver = runtime.transfer(&rootfs(to), Direction::Receive, options, |_| Ok(())).expect("start the receiver");
-    let (to_sender, from_sender) = sender.take_streams().expect("streams");
-    let (to_receiver, from_receiver) = receiver.take_streams().expect("streams");
-    let copy = |mut from: File, mut to: File| std::thread::spawn(move || drop(std::io::copy(&mut from, &mut to)));
-    let threads = [copy(from_sender, to_receiver), copy(from_receiver, to_sender)];
-    threads.into_iter().for_each(|thread| thread.join().expect("join"));
-    let sent = sender.finish().map(drop).map_err(|error| error.to_string());
-    let received = receiver.finish().map_err(|error| error.to_string()).map(|beside| {
-        let mut metadata = String::new();
-        beside.open_file("metadata.yaml").expect("metadata").read_to_string(&mut metadata).expect("read");
-        assert_eq!(metadata, "architecture: x86_64");
-    });
-    [sent, received]
-}
-
-#[test]
-fn a_tree_arrives_as_it_is() {
-    let dir = tempfile::tempdir().expect("temporary directory");
-    let runtime = open(dir.path());
-    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-    for path in [&from, &to] {
-        std::fs::create_dir(path).expect("mkdir");
-    }
-    fill(&from);
-    let options = TransferOptions { xattrs: true, delete: true, compress: false, links_and_acls: true, is_bare: false };
-    assert_eq!(run(&runtime, &from, &to, options), [Ok(()), Ok(())]);
-    let stat = |name: &str| std::fs::symlink_metadata(to.join(name)).expect(name);
-    assert_eq!(std::fs::read_to_string(to.join("dir/again")).expect("read"), "content");
-    assert_eq!(stat("dir/again").ino(), stat("dir/deep/file").ino());
-    assert_eq!((stat("dir/deep").uid(), stat("dir/deep").gid()), (1000, 1001));
-    assert_eq!(stat("tool").mode() & 0o7777, 0o4755);
-    assert_eq!(std::fs::read_link(to.join("link")).expect("link"), Path::new("/etc/shadow"));
-    assert!(stat("null").file_type().is_char_device() && stat("fifo").file_type().is_fifo());
-    assert_eq!((stat("sparse").len(), stat("sparse").blocks() < 4096), (1 << 30, true));
-
-    // Again, with what is gone, and what changed within the same second to the same length.
-    std::fs::remove_file(from.join("tool")).expect("remove");
-    std::fs::write(from.join("dir/deep/file"), "CONTENT").expect("write");
-    assert_eq!(run(&runtime, &from, &to, options), [Ok(()), Ok(())]);
-    assert!(!to.join("tool").exists());
-    assert_eq!(std::fs::read_to_string(to.join("dir/again")).expect("read"), "CONTENT");
-
-    // Every other agreement works, too.
-    for (xattrs, delete, compress) in [(false, false, false), (true, true, true)] {
-        let options = TransferOptions { xattrs, delete, compress, links_and_acls: false, is_bare: false };
-        assert_eq!(run(&runtime, &from, &to, options), [Ok(()), Ok(())], "{options:?}");
-    }
-}
-
-/// A sender that wants to put something in the place of what is there does not get further than the tree.
-#[test]
-fn nothing_leaves_the_tree() {
-    let dir = tempfile::tempdir().expect("temporary directory");
-    let runtime = open(dir.path());
-    let to = dir.path().join("to");
-    std::fs::create_dir(&to).expect("mkdir");
-    let victim = dir.path().join("victim");
-    std::fs::write(&victim, "mine").expect("write");
-    let mut receiver = runtime
-        .transfer(&Rootfs::Dir { path: to.clone() }, Direction::Receive, TransferOptions { delete: true, ..Default::default() }, |_| Ok(()))
-        .expect("start");
-    let (to_receiver, from_receiver) = receiver.take_streams().expect("streams");
-    // An rsync that is under no control of ours, with links in the place of everything that is known.
-    let source = dir.path().join("source");
-    std::fs::create_dir(&source).expect("mkdir");
-    for name in ["rootfs", "templates"] {
-        symlink(dir.path(), source.join(name)).expect("symlink");
-    }
-    symlink(&victim, source.join("metadata.yaml")).expect("symlink");
-    let (input, output) = (dir.path().join("input"), dir.path().join("output"));
-    for fifo in [&input, &output] {
-        assert!(Command::new("mkfifo").arg(fifo).status().expect("mkfifo").success());
-    }
-    let way = dir.path().join("way");
-    std::fs::write(&way, format!("#!/bin/sh\ncat {} &\nexec cat > {}\n", input.display(), output.display())).expect("write");
-    std::fs::set_permissions(&way, PermissionsExt::from_mode(0o755)).expect("chmod");
-    let mut sender = Command::new("rsync")
-        .args(["-a", "--devices", "--numeric-ids", "--sparse", "--delete", "-e"])
-        .args([way.as_os_str(), format!("{}/", source.display()).as_ref(), "there:/".as_ref()])
-        .stderr(std::process::Stdio::null())
-        .spawn()
-        .expect("rsync");
-    let copy = |mut from: File, mut to: File| std::thread::spawn(move || drop(std::io::copy(&mut from, &mut to)));
-    let write = File::options().write(true).open(&input).expect("open");
-    let threads = [copy(from_receiver, write), copy(File::open(&output).expect("open"), to_receiver)];
-    threads.into_iter().for_each(|thread| thread.join().expect("join"));
-    assert!(!sender.wait().expect("wait").success());
-    assert!(receiver.finish().is_err(), "a link in the place of the root file system");
-    assert_eq!(std::fs::read_to_string(&victim).expect("read"), "mine");
-    assert_eq!(std::fs::read_dir(&to).expect("the tree is still a directory").count(), 0);
 }
 
 /// What an rsync could do that does what its peer wants: each line says what it got.

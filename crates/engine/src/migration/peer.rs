@@ -14,7 +14,7 @@ use crate::{Engine, Error, Result};
 /// snapshot of a whole tree takes its time. A server that is gone is noticed sooner, by its connection.
 const PATIENCE: Duration = Duration::from_secs(1800);
 /// How long it may take to say why it gave up, once a stream broke.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long it may take to say what it has, or wants. The instance is kept from others meanwhile.
 const HEADER_PATIENCE: Duration = Duration::from_secs(120);
 /// How long whoever cancels waits for what has come to be removed.
