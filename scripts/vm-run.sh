@@ -21,7 +21,7 @@ export PATH=$here/target/debug:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 export HOME=/root LC_ALL=C.UTF-8 LXD_BIN_DIR=$here/target/debug
 # This machine is for tests alone: they may change anything.
 export LXD_TEST_MACHINE=1
-for module in loop btrfs overlay fuse tun veth bridge squashfs; do
+for module in loop btrfs overlay fuse tun veth bridge squashfs bfq; do
     modprobe "$module"
 done
 echo "vm: up after $(cut -d ' ' -f 1 /proc/uptime) s, Linux $(uname -r)"

@@ -21,6 +21,8 @@ chosen="
 apparmor
 cgroup2
 devices:raw_lxc
+limits:disks_are_throttled
+limits:kernel_limits
 systemd_unit
 stateful:memory_is_written_early
 "
@@ -133,8 +135,8 @@ make_root() {
     mv "$root"/boot/vmlinuz-* "$cache/vmlinuz"
     make_initial
     rm -rf "$root"/boot/initrd* "$root"/var/lib/apt/lists "$root"/var/cache/apt
-    # Whatever takes time and that no test needs.
-    for unit in apparmor apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap fstrim.timer \
+    # Whatever takes time and that no test needs. Besides, lxcfs mounts control groups without the bound to delegation (`nsdelegate`).
+    for unit in lxcfs apparmor apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap fstrim.timer \
         getty@tty1 serial-getty@ttyS0 systemd-timesyncd systemd-update-utmp systemd-random-seed systemd-pcrphase systemd-journal-flush \
         systemd-networkd-wait-online networking dnsmasq logrotate.timer systemd-tmpfiles-clean.timer systemd-logind systemd-sysusers \
         systemd-udev-trigger systemd-machine-id-commit modprobe@dm_mod modprobe@fuse modprobe@loop modprobe@efi_pstore modprobe@drm \
@@ -178,7 +180,8 @@ UNIT
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
+# As systemd does.
+mount -t cgroup2 -o nsdelegate,memory_recursiveprot cgroup2 /sys/fs/cgroup
 mount -t securityfs securityfs /sys/kernel/security
 mount -t devtmpfs dev /dev
 mkdir /dev/pts /dev/shm

@@ -366,15 +366,12 @@ impl Sandbox {
     }
 
     fn spawn_daemon_in(&self, args: &[&str], environment: &[(&str, &str)]) {
-        let script = r#"for procs in /sys/fs/cgroup/host/cgroup.procs /sys/fs/cgroup/*/host/cgroup.procs; do
-    [ ! -e "$procs" ] || echo 0 > "$procs"
-done
-exec setsid -f bash -c 'echo $$ > "$SANDBOX_DIR/daemon.pid"; exec "$@" < /dev/null >> "$SANDBOX_DIR/daemon.log" 2>&1' bash "$@""#;
+        let script = r#"exec setsid -f bash -c 'echo $$ > "$SANDBOX_DIR/daemon.pid"; exec "$@" < /dev/null >> "$SANDBOX_DIR/daemon.log" 2>&1' bash "$@""#;
         let lxd = binary("lxd");
         let all = ["-c", script, "bash", &lxd, "--verbose"].into_iter().chain(args.iter().copied());
         let pid_file = self.dir.join("daemon.pid");
         drop(std::fs::remove_file(&pid_file));
-        let mut command = self.command("bash", all);
+        let mut command = self.in_its_groups(&self.command("bash", all));
         if let Some(path) = &self.path {
             command.env("PATH", path);
         }
@@ -384,6 +381,21 @@ exec setsid -f bash -c 'echo $$ > "$SANDBOX_DIR/daemon.pid"; exec "$@" < /dev/nu
         let pid = || std::fs::read_to_string(&pid_file).ok()?.trim().parse().ok();
         wait_until("the daemon's pid", Duration::from_secs(10), || pid().is_some());
         self.daemon.set(pid());
+    }
+
+    /// The same command, begun in the sandbox's own control groups. It moves there before it enters the namespaces: where
+    /// these bound delegation, nobody comes in later.
+    fn in_its_groups(&self, inner: &Command) -> Command {
+        let script = r#"while read -r _ point path _; do
+    echo 0 > "$point${path%/}/${SANDBOX_DIR##*/}/host/cgroup.procs"
+done < "$SANDBOX_DIR/hierarchies"
+exec "$@""#;
+        let mut command = Command::new("bash");
+        command.args(["-c", script, "bash"]).arg(inner.get_program()).args(inner.get_args()).current_dir("/");
+        for (name, value) in inner.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        command
     }
 
     /// Whether the daemon's process is there.

@@ -261,8 +261,11 @@ fn blkio_v1(limits: &Limits) -> Vec<Write> {
     writes
 }
 
+/// Weights of the controller and of the scheduler BFQ are apart; which of them has effect is the host's choice for each disk.
 fn io_v2(limits: &Limits) -> Vec<Write> {
-    let mut writes = vec![weight(limits, "io.weight|io.bfq.weight", Some(limits.blkio_weight.unwrap_or(100).to_string()))];
+    let value = limits.blkio_weight.unwrap_or(100).to_string();
+    let bfq = write_if_there("io.bfq.weight", &value);
+    let mut writes = vec![weight(limits, "io.weight|io.bfq.weight", Some(value)), bfq];
     let bound = |rate: u64| if rate == 0 { "max".to_owned() } else { rate.to_string() };
     for (disk, rates) in &limits.disks {
         let [read, write_bytes] = [rates.read_bytes, rates.write_bytes].map(bound);
@@ -331,10 +334,10 @@ mod tests {
                 ("blkio.throttle.write_iops_device", "8:0 7"),
             ]
         );
-        assert_eq!(values(&io_v2(&limits))[1], ("io.max", "8:0 rbps=10 wbps=max riops=max wiops=7"));
+        assert_eq!(values(&io_v2(&limits))[2], ("io.max", "8:0 rbps=10 wbps=max riops=max wiops=7"));
         // What had a bound and has none any more is told so.
         let lifted = with_lifted(&limits, &Limits::default());
-        assert_eq!(values(&io_v2(&lifted))[1], ("io.max", "8:0 rbps=max wbps=max riops=max wiops=max"));
+        assert_eq!(values(&io_v2(&lifted))[2], ("io.max", "8:0 rbps=max wbps=max riops=max wiops=max"));
     }
 
     #[test]
@@ -361,7 +364,7 @@ mod tests {
         assert_eq!(values(&(row("cpuset").v1)(&Limits::default())), [("cpuset.cpus", "parent's")]);
         assert_eq!(values(&(row("cpuset").v2)(&Limits::default())), [("cpuset.cpus", "parent's"), ("cpuset.cpus", "\n")]);
         assert_eq!(values(&(row("blkio").v1)(&Limits::default())), [("blkio.weight|blkio.bfq.weight", "parent's")]);
-        assert_eq!(values(&(row("io").v2)(&Limits::default())), [("io.weight|io.bfq.weight", "100")]);
+        assert_eq!(values(&(row("io").v2)(&Limits::default())), [("io.weight|io.bfq.weight", "100"), ("io.bfq.weight", "100")]);
         assert_eq!(values(&memory_v1(&Limits::default())).last(), Some(&("memory.swappiness", "parent's")));
     }
 
