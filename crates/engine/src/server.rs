@@ -83,6 +83,7 @@ pub const API_EXTENSIONS: &[&str] = &[
     "storage_volume_state",
     "custom_volume_backup",
     "backup_override_name",
+    "warnings",
     "certificate_token",
     "instance_ready_state",
     "metadata_configuration",

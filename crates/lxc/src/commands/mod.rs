@@ -90,5 +90,6 @@ commands! {
         stop => Stop,
         storage => Storage,
         version => Version,
+        warning => Warning,
     }
 }
