@@ -21,6 +21,7 @@ pub mod status;
 pub mod storage_pools;
 pub mod storage_volumes;
 pub mod time;
+pub mod warnings;
 
 use std::collections::BTreeMap;
 

@@ -123,6 +123,7 @@ fn configuration_and_profiles() {
     assert!(lxc(&["config", "show"]).contains("images.remote_cache_expiry: \"7\""));
     lxc(&["config", "unset", "images.remote_cache_expiry"]);
     assert!(lxc(&["config", "trust", "list"]).contains("FINGERPRINT"));
+    assert!(lxc(&["warning", "list", "--all"]).contains("LAST SEEN"));
     metadata_and_templates(&sandbox);
 
     lxc(&["profile", "create", "p1"]);

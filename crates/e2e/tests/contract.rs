@@ -13,7 +13,7 @@ fn furnished(test: &str) -> Option<(Sandbox, Vec<(&'static str, String)>)> {
     sandbox.lxc_ok(&["profile", "create", "p1"]);
     sandbox.lxc_ok(&["network", "create", "br1", "ipv4.address=none", "ipv6.address=none"]);
     let fingerprint = sandbox.http("GET", "/1.0/images/aliases/busybox", None).metadata()["target"].as_str().expect("text").to_owned();
-    let names = vec![
+    let mut names = vec![
         ("/1.0/instances/{}/snapshots", "s1".to_owned()),
         ("/1.0/instances", "c1".to_owned()),
         ("/1.0/containers/{}/snapshots", "s1".to_owned()),
@@ -24,6 +24,10 @@ fn furnished(test: &str) -> Option<(Sandbox, Vec<(&'static str, String)>)> {
         ("/1.0/networks", "br1".to_owned()),
         ("/1.0/storage-pools", "default".to_owned()),
     ];
+    // Most hosts lack something; those of a host come once the daemon is ready.
+    let warning =
+        sandbox.http("GET", "/1.0/warnings", None).metadata()[0].as_str().and_then(|url| url.rsplit('/').next()).map(str::to_owned);
+    names.extend(warning.map(|uuid| ("/1.0/warnings", uuid)));
     Some((sandbox, names))
 }
 

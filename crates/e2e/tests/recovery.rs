@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use testkit::{Options, Sandbox, wait_until};
 
 #[test]
@@ -150,11 +151,43 @@ fn autostart_after_a_host_reboot() {
     sandbox.lxc_ok(&["init", "busybox", "auto", "-c", "boot.autostart=true"]);
     sandbox.lxc_ok(&["launch", "busybox", "never", "-c", "boot.autostart=false"]);
     sandbox.lxc_ok(&["init", "busybox", "off"]);
+    let source = sandbox.dir().join("source").display().to_string();
+    sandbox.sh_ok(&format!("mkdir {source}"));
+    sandbox.lxc_ok(&["init", "busybox", "broken", "-c", "boot.autostart=true"]);
+    sandbox.lxc_ok(&["config", "device", "add", "broken", "data", "disk", &format!("source={source}"), "path=/data"]);
+    sandbox.sh_ok(&format!("rmdir {source}"));
     sandbox.lxd_ok(&["shutdown", "--timeout=30"]);
     sandbox.start_daemon();
     sandbox.wait_state("ran", "RUNNING");
     sandbox.wait_state("auto", "RUNNING");
     assert_eq!(sandbox.state_of("never"), "STOPPED");
     assert_eq!(sandbox.state_of("off"), "STOPPED");
+    warned_of_until_it_starts(&sandbox, &source);
     sandbox.finish();
+}
+
+/// The instance `broken` has not started with the daemon, since it lacks a source.
+fn warned_of_until_it_starts(sandbox: &Sandbox, source: &str) {
+    let warnings = || {
+        let all = sandbox.http("GET", "/1.0/warnings?recursion=1", None).metadata().clone();
+        let of_it = all.as_array().expect("a list").iter().filter(|warning| warning["entity_url"] == "/1.0/instances/broken");
+        of_it.cloned().collect::<Vec<Value>>()
+    };
+    wait_until("the warning", Duration::from_secs(10), || warnings().len() == 1);
+    let warning = &warnings()[0];
+    assert_eq!((&warning["type"], &warning["count"]), (&json!("Failed to autostart instance"), &json!(1)), "{warning}");
+    assert!(warning["last_message"].as_str().is_some_and(|text| text.contains(source)), "{warning}");
+    let uuid = warning["uuid"].as_str().expect("text");
+    assert!(sandbox.lxc_ok(&["warning", "list", "-c", "usS", "-f", "csv"]).contains(&format!("{uuid},LOW,NEW")));
+    sandbox.lxc_ok(&["warning", "ack", uuid]);
+    assert!(!sandbox.lxc_ok(&["warning", "list"]).contains(uuid));
+    assert!(sandbox.lxc_ok(&["warning", "show", uuid]).contains("status: acknowledged"));
+    let url = format!("/1.0/warnings/{uuid}");
+    assert_eq!(sandbox.http("PUT", &url, Some(&json!({ "status": "resolved" }))).status, 400);
+    assert_eq!(sandbox.http("PATCH", &url, Some(&json!({ "status": "new" }))).status, 200);
+    sandbox.sh_ok(&format!("mkdir {source}"));
+    sandbox.lxc_ok(&["start", "broken"]);
+    assert_eq!(warnings()[0]["status"], "resolved");
+    sandbox.lxc_ok(&["warning", "delete", uuid]);
+    assert_eq!((warnings().len(), sandbox.http("GET", &url, None).status), (0, 404));
 }

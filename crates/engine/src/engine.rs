@@ -30,6 +30,7 @@ use crate::records::Records;
 use crate::server::Server;
 use crate::storage_pools::{PoolTable, StoragePools};
 use crate::sync::{lock, wait, wait_timeout};
+use crate::warnings::Warnings;
 use crate::{Error, Result};
 
 /// Where and as what to run.
@@ -72,6 +73,8 @@ pub struct Engine {
     pub(crate) criu: KnownCriu,
     pub(crate) https: Https,
     pub(crate) strangers: Strangers,
+    /// Held while a warning is looked up and stored.
+    pub(crate) warning: Mutex<()>,
     pub(crate) host_ids: std::result::Result<HostIds, String>,
     /// Held while an isolated id range is chosen and stored.
     pub(crate) id_allocation: Mutex<()>,
@@ -159,6 +162,7 @@ impl Engine {
             criu: KnownCriu::default(),
             https,
             strangers: Strangers::default(),
+            warning: Mutex::default(),
             host_ids,
             id_allocation: Mutex::default(),
             starts: RwLock::default(),
@@ -207,6 +211,7 @@ impl Engine {
         self.images().start_upkeep();
         // The first to ask shall not wait for it.
         drop(self.criu.version());
+        self.warn_of_host();
     }
 
     /// Waits until start-up is over; false after `limit`.
@@ -294,6 +299,11 @@ impl Engine {
     /// Trusted certificates.
     pub fn certificates(self: &Arc<Self>) -> Certificates {
         Certificates::new(self.clone())
+    }
+
+    /// What the server warns of.
+    pub fn warnings(self: &Arc<Self>) -> Warnings {
+        Warnings::new(self.clone())
     }
 
     /// The server's certificate and key, or why there are none.

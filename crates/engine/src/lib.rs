@@ -6,7 +6,7 @@
 //!
 //! Entry point: [`Engine::open`], then a handle per resource: [`Engine::instances`],
 //! [`Engine::images`], [`Engine::profiles`], [`Engine::networks`], [`Engine::storage_pools`],
-//! [`Engine::server`], [`Engine::certificates`].
+//! [`Engine::server`], [`Engine::certificates`], [`Engine::warnings`].
 
 mod backups;
 pub mod certificates;
@@ -45,6 +45,7 @@ pub mod storage_pools;
 pub mod storage_volumes;
 mod sync;
 mod undo;
+pub mod warnings;
 
 pub use configuration::configuration_metadata;
 pub use engine::{Config, Engine};

@@ -12,6 +12,7 @@ use crate::error::Context;
 use crate::instances::expand::expand_record;
 use crate::records::{Held, NetworkRecord};
 use crate::slots::Slots;
+use crate::warnings::Cause;
 use crate::{Engine, Error, Result, Tagged, etag, patch};
 
 /// The managed networks that are up.
@@ -107,6 +108,7 @@ impl Engine {
         match network::Network::up(self.bridge_spec(name, &record.config), &hosts) {
             Ok(network) => {
                 self.networks.slots.set(name, Ok(Arc::new(network)));
+                self.resolve_warning(Cause::Network, name);
                 Ok(())
             }
             Err(error) => {
@@ -132,6 +134,7 @@ impl Networks {
             for name in self.engine.records.networks.ids() {
                 scope.spawn(move || {
                     if let Err(error) = self.engine.bring_up(&name) {
+                        self.engine.warn(Cause::Network, &name, &error.report());
                         tracing::error!(network = name, "{}", error.report());
                     }
                 });
@@ -291,6 +294,7 @@ impl Networks {
             return Err(error);
         }
         self.forget_state(name);
+        self.engine.forget_warnings(Cause::Network, name);
         self.engine.lifecycle("network-renamed", "networks", new);
         Ok(())
     }
@@ -310,6 +314,7 @@ impl Networks {
         changes.delete::<NetworkRecord>(name);
         changes.commit()?;
         self.forget_state(name);
+        self.engine.forget_warnings(Cause::Network, name);
         self.engine.lifecycle("network-deleted", "networks", name);
         Ok(())
     }

@@ -13,7 +13,8 @@ use store::{CommitError, Guard, Record, Revision, Store, Table, Write};
 
 pub(crate) use kinds::{
     AliasRecord, BackupRecord, CertificateRecord, ImageRecord, InstanceRecord, IntentRecord, NetworkRecord, PoolRecord, ProfileRecord,
-    ServerRecord, SnapshotRecord, SourceRecord, VolumeBackupRecord, VolumeIntentRecord, VolumeRecord, VolumeSnapshotRecord,
+    ServerRecord, SnapshotRecord, SourceRecord, VolumeBackupRecord, VolumeIntentRecord, VolumeRecord, VolumeSnapshotRecord, WarningRecord,
+    WarningStatus,
 };
 
 use crate::error::Context;
@@ -131,6 +132,7 @@ pub(crate) struct Records {
     pub volume_intents: Kind<VolumeIntentRecord>,
     pub server: Kind<ServerRecord>,
     pub certificates: Kind<CertificateRecord>,
+    pub warnings: Kind<WarningRecord>,
 }
 
 impl Records {
@@ -151,6 +153,7 @@ impl Records {
             volume_intents: Kind::load(&store)?,
             server: Kind::load(&store)?,
             certificates: Kind::load(&store)?,
+            warnings: Kind::load(&store)?,
             store,
             committing: Mutex::default(),
         })

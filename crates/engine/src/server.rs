@@ -92,6 +92,7 @@ pub const API_EXTENSIONS: &[&str] = &[
     "custom_volume_snapshot_expiry",
     "custom_volume_backup",
     "backup_override_name",
+    "warnings",
     "certificate_token",
     "instance_ready_state",
     "metadata_configuration",

@@ -11,6 +11,7 @@ use crate::instances::expand::expand_record;
 use crate::leases::{Lease, Leases};
 use crate::records::PoolRecord;
 use crate::slots::Slots;
+use crate::warnings::Cause;
 use crate::{Engine, Error, ErrorKind, Result, Tagged, etag, patch};
 
 /// What the errors call it.
@@ -114,6 +115,9 @@ impl Engine {
             Ok(opened) => Ok(opened.clone()),
             Err(error) => Err(chain(error)),
         };
+        if result.is_ok() {
+            self.resolve_warning(Cause::Pool, name);
+        }
         self.pools.slots.set(name, kept);
         result.context(format!("open storage pool `{name}`"))
     }
@@ -154,7 +158,10 @@ impl StoragePools {
             for name in self.names() {
                 scope.spawn(move || match self.engine.open_pool(&name).and_then(|_| self.engine.storage_volumes(&name)) {
                     Ok(volumes) => volumes.settle_all(),
-                    Err(error) => tracing::error!(pool = name, "{}", error.report()),
+                    Err(error) => {
+                        self.engine.warn(Cause::Pool, &name, &error.report());
+                        tracing::error!(pool = name, "{}", error.report());
+                    }
                 });
             }
         });
@@ -268,6 +275,7 @@ impl StoragePools {
         let mut changes = self.engine.records.changes();
         changes.delete::<PoolRecord>(name);
         changes.commit()?;
+        self.engine.forget_warnings(Cause::Pool, name);
         self.engine.lifecycle("storage-pool-deleted", "storage-pools", name);
         Ok(())
     }

@@ -53,6 +53,8 @@ pub enum Source {
     FullVolumes,
     /// Operations that run.
     Operations,
+    /// What the server warns of.
+    Warnings,
     /// Servers, each as the beginning of a name.
     Remotes,
     /// Names of servers.
@@ -183,6 +185,7 @@ fn sources_of_word(path: &[&str], argument: &Arg, index: usize, given: &[&String
         (_, name) if name.contains("NETWORK") => vec![Source::Networks],
         (_, name) if name.contains("POOL") => vec![Source::Pools],
         (_, name) if name.contains("OPERATION") => vec![Source::Operations],
+        (_, name) if name.contains("WARNING") => vec![Source::Warnings],
         (_, "[REMOTE:]") => vec![Source::Remotes],
         (["config" | "profile", ..], name) if !is_device && (name == "KEY" || name.contains("KEY=") && ends_in_equals) => {
             vec![Source::InstanceKeys(ends_in_equals)]
@@ -265,6 +268,7 @@ mod tests {
             ("image import ", "[Files]"),
             ("list --format ", "[Fixed([\"table\", \"csv\", \"json\", \"yaml\", \"compact\"])]"),
             ("operation show ", "[Operations]"),
+            ("warning show ", "[Warnings]"),
             ("remote remove ", "[RemoteNames]"),
             ("remote add ", "[]"),
             ("config trust add ", "[Remotes]"),

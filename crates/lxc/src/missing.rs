@@ -39,6 +39,7 @@ const KINDS: &[(&str, &[&str], &str)] = &[
     ("Volume", &["storage volume"], "lxc storage volume list"),
     ("Template", &["template"], "lxc config template list"),
     ("Operation", &["operation"], "lxc operation list"),
+    ("Warning", &["warning"], "lxc warning list --all"),
 ];
 
 /// An error's text; that of a "not found" with what it lacks.

@@ -22,6 +22,7 @@ mod snapshots;
 mod storage_pools;
 mod storage_volumes;
 mod volume_backups;
+mod warnings;
 
 use crate::endpoint::Endpoint;
 pub(crate) use images::export_reply;
@@ -50,6 +51,7 @@ pub static ENDPOINTS: &[&[Endpoint]] = &[
     storage_pools::ENDPOINTS,
     storage_volumes::ENDPOINTS,
     volume_backups::ENDPOINTS,
+    warnings::ENDPOINTS,
 ];
 
 /// The list of URLs that a collection shows without recursion.

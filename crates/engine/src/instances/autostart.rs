@@ -7,6 +7,7 @@ use keys::instance::{BOOT_AUTOSTART, BOOT_AUTOSTART_DELAY, BOOT_AUTOSTART_PRIORI
 
 use super::Instances;
 use super::expand::expand_record;
+use crate::warnings::Cause;
 
 impl Instances {
     /// Starts the instances that should run, higher priority first, then by name.
@@ -22,6 +23,7 @@ impl Instances {
                 return;
             }
             if let Err(error) = self.start(&name) {
+                engine.warn(Cause::Autostart, &name, &error.report());
                 tracing::error!(instance = name, "autostart: {}", error.report());
             }
             let delay = BOOT_AUTOSTART_DELAY.get(&config).unwrap_or(0);

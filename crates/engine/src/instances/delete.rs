@@ -10,6 +10,7 @@ use super::expand::expand_record;
 use crate::error::Context;
 use crate::operations::{New, Operation};
 use crate::records::{InstanceRecord, IntentRecord, SnapshotRecord};
+use crate::warnings::Cause;
 use crate::{Error, Result};
 
 impl Instances {
@@ -69,6 +70,7 @@ impl Instances {
         if let Err(error) = sys::fs::remove_tree(engine.config.dir.join("devices").join(name)) {
             tracing::warn!("{error}");
         }
+        engine.forget_warnings(Cause::Autostart, name);
         engine.lifecycle("instance-deleted", "instances", name);
         Ok(())
     }

@@ -12,6 +12,7 @@ use super::expand::expand_record;
 use crate::error::Context;
 use crate::operations::{New, Operation};
 use crate::records::{BackupRecord, InstanceRecord, IntentRecord, SnapshotRecord};
+use crate::warnings::Cause;
 use crate::{Error, Result, points};
 
 impl Instances {
@@ -68,6 +69,7 @@ impl Instances {
     /// What is named after the instance but is not worth failing for.
     fn move_belongings(&self, old: &str, new: &str, record: &InstanceRecord) {
         self.engine.runtime.forget_profile(old);
+        self.engine.forget_warnings(Cause::Autostart, old);
         let logs = &self.engine.config.log_dir;
         if sys::fs::exists(logs.join(old)) {
             let moved = sys::fs::remove_tree(logs.join(new)).and_then(|()| sys::fs::rename(logs.join(old), logs.join(new)));

@@ -8,6 +8,7 @@ use super::Instances;
 use super::admission::{Action, Entry};
 use super::stop::Manner;
 use crate::operations::{New, Operation};
+use crate::warnings::Cause;
 use crate::{Error, Result};
 
 impl Instances {
@@ -58,7 +59,11 @@ impl Instances {
             return self.unfreeze(name);
         }
         match self.engine.gates.enter(name, Action::Start, || Ok(()))? {
-            Entry::Act(_permit) => self.start_held(name),
+            Entry::Act(_permit) => {
+                self.start_held(name)?;
+                self.engine.resolve_warning(Cause::Autostart, name);
+                Ok(())
+            }
             Entry::Joined if self.engine.live.get(name).is_some() => Ok(()),
             Entry::Joined => Err(Error::internal("The other start operation failed")),
         }

@@ -233,6 +233,43 @@ pub(crate) struct CertificateRecord {
     pub certificate: String,
 }
 
+/// Whether somebody has seen to a warning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum WarningStatus {
+    #[default]
+    New,
+    Acknowledged,
+    Resolved,
+}
+
+impl WarningStatus {
+    /// As clients know it.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Acknowledged => "acknowledged",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
+/// Something that the server warns of; the key is a UUID.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct WarningRecord {
+    pub kind: String,
+    pub severity: String,
+    /// URL of what it is about, if it is not the server as a whole.
+    pub entity: String,
+    pub status: WarningStatus,
+    pub count: u64,
+    pub first_seen_at: Timestamp,
+    pub last_seen_at: Timestamp,
+    pub resolved_at: Timestamp,
+    pub message: String,
+}
+
 macro_rules! kinds {
     ($($record:ident = $prefix:literal, $field:ident;)*) => {
         $(impl Record for $record {
@@ -262,4 +299,5 @@ kinds! {
     VolumeIntentRecord = "volume-intents/", volume_intents;
     ServerRecord = "server/", server;
     CertificateRecord = "certificates/", certificates;
+    WarningRecord = "warnings/", warnings;
 }

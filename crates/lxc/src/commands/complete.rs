@@ -122,6 +122,7 @@ async fn source_values(app: &App, client: &Client, source: &Source, (typed, subj
             let by_status: std::collections::BTreeMap<String, Vec<String>> = client.get(&path(&["operations"])).await?;
             plain(by_status.into_values().flatten().map(|url| names::from_url(&url).to_owned()))
         }
+        Source::Warnings => plain(urls(client, &["warnings"]).await?),
         Source::Remotes => {
             plain(app.config.remotes.keys().map(|name| format!("{name}:")))
         }

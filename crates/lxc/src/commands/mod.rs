@@ -94,5 +94,6 @@ commands! {
         stop => Stop,
         storage => Storage,
         version => Version,
+        warning => Warning,
     }
 }
