@@ -213,8 +213,12 @@ mod tests {
     fn what_another_server_answers() {
         let envelope = |text: &str| read_envelope(202, text.as_bytes());
         assert!(envelope("<html>").is_err());
-        let good = envelope(r#"{"metadata":{"id":"a-1","status_code":103,"metadata":{"secret":"s"}}}"#).expect("JSON");
-        assert_eq!(operation_in(&good).expect("an operation").id, "a-1");
+        let named = |id: &str| {
+            let operation = TheirOperation { id: id.to_owned(), ..TheirOperation::default() };
+            serde_json::json!({ "metadata": serde_json::to_value(operation).expect("JSON") })
+        };
+        assert_eq!(operation_in(&named("a-1")).expect("an operation").id, "a-1");
+        assert!(operation_in(&named("../x")).is_err() && operation_in(&named("")).is_err());
         for bad in [r#"{"metadata":{"id":"../x"}}"#, r#"{"metadata":{"id":""}}"#, "{}", r#"{"metadata":[]}"#] {
             assert!(operation_in(&envelope(bad).expect("JSON")).is_err(), "{bad}");
         }
