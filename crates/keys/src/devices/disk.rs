@@ -34,7 +34,8 @@ keys! { ROWS;
     SHIFT: bool = "shift", "false", Now;
     /// Size limit of the root disk.
     SIZE: Size = "size", "", Now;
-    /// Directory or file on the host; with `pool` the name of a custom volume.
+    /// Directory or file on the host; with `pool` the name of a custom volume. A character device that is shown in this way may be
+    /// used by unprivileged instances; a device for a privileged one is of the type `unix-char`.
     SOURCE: DiskSource = "source", "", Now;
     /// Always `disk`.
     TYPE: Text = "type", "", Fixed;
