@@ -10,9 +10,38 @@ fn device_nodes() {
     sandbox.build_busybox();
     sandbox.lxc_ok(&["init", "busybox", "c1"]);
     sandbox.lxc_ok(&["config", "device", "add", "c1", "one", "unix-char", "source=/dev/zero", "path=/dev/one", "mode=0666"]);
+    // Below `/` itself, there before the start and while it runs.
+    sandbox.sh_ok("echo shown > $SANDBOX_DIR/file && mknod -m 666 $SANDBOX_DIR/node c 10 237");
+    let source = |name: &str| format!("source={}", sandbox.dir().join(name).display());
+    let top = |when: &str| {
+        let (file, node) = (format!("path=/file-{when}"), format!("path=/node-{when}"));
+        sandbox.lxc_ok(&["config", "device", "add", "c1", &format!("f{when}"), "disk", &source("file"), &file]);
+        sandbox.lxc_ok(&["config", "device", "add", "c1", &format!("n{when}"), "unix-char", &node, "major=1", "minor=5"]);
+    };
+    top("cold");
+    sandbox.lxc_ok(&["config", "device", "add", "c1", "shown-cold", "disk", &source("node"), "path=/root/cold"]);
     sandbox.lxc_ok(&["start", "c1"]);
     sandbox.lxc_ok(&["config", "device", "add", "c1", "two", "unix-char", "source=/dev/full", "path=/dev/two"]);
     assert_eq!(sandbox.exec_ok("c1", "head -c 3 /dev/one | wc -c; test -c /dev/two && echo two"), "3\ntwo");
+    top("hot");
+    for when in ["cold", "hot"] {
+        assert_eq!(sandbox.exec_ok("c1", &format!("cat /file-{when}; head -c 3 /node-{when} | wc -c")), "shown\n3", "{when}");
+        sandbox.lxc_ok(&["config", "device", "remove", "c1", &format!("f{when}"), &format!("n{when}")]);
+        assert_eq!(sandbox.exec_ok("c1", &format!("cat /file-{when}; test -c /node-{when} || echo gone")), "gone", "{when}");
+    }
+    // A node of the host shown as a disk is of use, for as long as it is shown.
+    sandbox.exec_ok("c1", ": < /root/cold");
+    sandbox.lxc_ok(&["config", "device", "remove", "c1", "shown-cold"]);
+    sandbox.lxc_ok(&["config", "device", "add", "c1", "shown-hot", "disk", &source("node"), "path=/root/hot"]);
+    sandbox.exec_ok("c1", ": < /root/hot && touch /kept && mount -o bind /root/hot /kept && : < /kept");
+    sandbox.lxc_ok(&["config", "device", "remove", "c1", "shown-hot"]);
+    let said = sandbox.lxc_fails(&["exec", "c1", "--", "sh", "-c", ": < /kept"]);
+    assert!(said.contains("not permitted"), "{said}");
+    // A privileged guest, who could have made the node, gets nothing by it.
+    sandbox.lxc_ok(&["launch", "busybox", "p1", "-c", "security.privileged=true"]);
+    sandbox.lxc_ok(&["config", "device", "add", "p1", "shown", "disk", &source("node"), "path=/root/shown"]);
+    let said = sandbox.lxc_fails(&["exec", "p1", "--", "sh", "-c", ": < /root/shown"]);
+    assert!(said.contains("not permitted"), "{said}");
     sandbox.lxc_ok(&["config", "device", "remove", "c1", "one"]);
     sandbox.lxc_ok(&["config", "device", "remove", "c1", "two"]);
     assert_eq!(sandbox.exec_ok("c1", "test -c /dev/one || test -c /dev/two || echo none"), "none");
@@ -162,10 +191,24 @@ fn what_is_not_there_is_named() {
     assert!(said.contains("device 'gpu': no such device") && said.contains("vendorid=ffff"), "{said}");
     let said = sandbox.lxc_fails(&["config", "device", "add", "c1", "key", "usb", "vendorid=ffff", "productid=fffe", "required=true"]);
     assert!(said.contains("device 'key': no such device") && said.contains("productid=fffe"), "{said}");
+    let said = sandbox.lxc_fails(&["config", "device", "add", "c1", "card", "nic", "nictype=bridged", "parent=nowhere"]);
+    assert!(said.contains("Missing parent 'nowhere' for nic 'card'"), "{said}");
+    let said = sandbox.lxc_fails(&["config", "device", "add", "c1", "card", "nic", "nictype=bridged", "parent=lo"]);
+    assert!(said.contains("the parent 'lo' of nic 'card' is no bridge"), "{said}");
     // One that may come later is no failure.
     sandbox.lxc_ok(&["config", "device", "add", "c1", "key", "usb", "vendorid=ffff"]);
     sandbox.lxc_ok(&["restart", "--force", "c1"]);
     sandbox.lxc_ok(&["config", "device", "remove", "c1", "key"]);
+    // What stood in the way of a start is in the log, also where nothing was launched.
+    sandbox.lxc_ok(&["stop", "--force", "c1"]);
+    for module in ["no_such_module", "nor_this_one"] {
+        sandbox.lxc_ok(&["config", "set", "c1", "linux.kernel_modules", module]);
+        sandbox.lxc_fails(&["start", "c1"]);
+        let shown = sandbox.lxc_ok(&["info", "c1", "--show-log"]);
+        assert!(shown.contains(&format!("\nLog:\n\nERROR Failed to load kernel module '{module}'")), "{shown}");
+    }
+    let before = sandbox.lxc_ok(&["query", "--raw", "/1.0/instances/c1/logs/lxc.log.old"]);
+    assert!(before.contains("'no_such_module'"), "{before}");
     sandbox.finish();
 }
 

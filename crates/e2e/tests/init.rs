@@ -86,5 +86,13 @@ fn by_answers() {
     assert!((outcome.stdout.clone() + &outcome.stderr).contains("Invalid input"), "{}", outcome.report());
     assert!(sandbox.lxc_ok(&["profile", "show", "default"]).contains("path: /"));
     sandbox.mark();
+    // Again, when it is in use: what is there is left alone.
+    sandbox.build_busybox();
+    sandbox.lxc_ok(&["init", "busybox", "c1"]);
+    let shown = || [&["storage", "list"][..], &["network", "list"], &["profile", "show", "default"]].map(|args| sandbox.lxc_ok(args));
+    let before = shown();
+    let outcome = sandbox.run_with_input("lxd", &["init"], "\n".repeat(30).as_bytes());
+    assert!(outcome.ok(), "{}", outcome.report());
+    assert_eq!(shown(), before);
     sandbox.finish();
 }

@@ -179,6 +179,13 @@ impl Certificates {
     /// Stores a certificate as trusted; that takes effect at once.
     fn add(&self, certificate: &pki::Certificate, name: String) -> Result<String> {
         check_name(&name)?;
+        if certificate.version() < 3 {
+            return Err(Error::bad_request(format!(
+                "The certificate is of X.509 version {}, which TLS does not take",
+                certificate.version()
+            ))
+            .hint("make one of version 3: with `openssl req -x509`, or by removing client.crt and client.key for lxc to make them anew"));
+        }
         let fingerprint = certificate.fingerprint().to_owned();
         if self.engine.records.certificates.contains(&fingerprint) {
             return Err(Error::bad_request("Certificate already in trust store"));

@@ -192,6 +192,7 @@ impl Server {
                 Value::Array(_) | Value::Object(_) => return Err(Error::bad_request(format!("Invalid value type for '{key}'"))),
             };
             keys::server::check(&key, &value)?;
+            let value = keys::server::TABLE.row(&key).map_or_else(|| value.clone(), |row| row.plain(&value));
             let is_new = held.config.get(&key) != Some(&value);
             let value =
                 if key == CORE_TRUST_PASSWORD.name && !value.is_empty() && is_new { certificates::hash_password(&value) } else { value };
@@ -270,10 +271,18 @@ impl Server {
     }
 }
 
+/// What differs from the defaults.
 fn shown(config: &api::Config) -> Map<String, Value> {
     let show = |(key, value): (&String, &String)| {
-        let is_secret = keys::server::TABLE.row(key).is_some_and(keys::Row::is_secret);
-        (key.clone(), if is_secret { Value::Bool(HIDDEN) } else { Value::String(value.clone()) })
+        let row = keys::server::TABLE.row(key);
+        let value = match row {
+            Some(row) if row.is_secret() => Value::Bool(HIDDEN),
+            Some(row) if row.default == value => return None,
+            // Also what a version before has stored.
+            Some(row) => Value::String(row.plain(value)),
+            None => Value::String(value.clone()),
+        };
+        Some((key.clone(), value))
     };
-    config.iter().map(show).collect()
+    config.iter().filter_map(show).collect()
 }

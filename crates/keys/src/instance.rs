@@ -158,8 +158,16 @@ pub fn validate(config: &Config) -> Result<(), KeyError> {
     for (key, value) in config {
         TABLE.check(key, value)?;
         check_name(key)?;
+        check_remembered(key, value)?;
     }
     Ok(())
+}
+
+/// Refuses what no card could have: a restored `volatile.NAME.hwaddr` is not made by the daemon.
+fn check_remembered(key: &str, value: &str) -> Result<(), KeyError> {
+    let is_address = key.starts_with("volatile.") && key.ends_with(".hwaddr") && !value.is_empty();
+    let checked = if is_address { crate::values::parse_mac(value).map(drop) } else { Ok(()) };
+    checked.map_err(|reason| KeyError::other(format!("{reason} ({key} is a card's, such as 00:16:3e:12:34:56)")))
 }
 
 /// Environment variables: of `environment.*`, without the prefix, over those of `raw.lxc`.
@@ -275,6 +283,8 @@ mod tests {
             ("environment.", "c", "Unknown configuration key: environment."),
             ("limits.kernel.files", "1", "Unknown configuration key: limits.kernel.files (what may follow the last dot: as, core"),
             ("limits.kernel.nofile", "2:1", "Invalid resource limit: 2:1"),
+            ("volatile.eth0.hwaddr", "zz", "Invalid hardware address: zz (volatile.eth0.hwaddr is a card's"),
+            ("limits.processes", "9223372036854775808", "Invalid value for an integer: 9223372036854775808"),
             ("limits.hugepages.3MB", "1MB", "Unknown configuration key: limits.hugepages.3MB"),
         ] {
             let error = validate(&config(&[(key, value)])).expect_err(key).to_string();

@@ -74,6 +74,12 @@ impl Row {
         covers(self.name, key)
     }
 
+    /// A valid value in its one spelling, where it has several: flags as `true` or `false`.
+    pub fn plain(&self, value: &str) -> String {
+        let flag = if self.kind == bool::KIND { crate::values::parse_bool(value).ok() } else { None };
+        flag.map_or_else(|| value.to_owned(), |flag| flag.to_string())
+    }
+
     /// Whether the value is a secret, never shown nor logged.
     pub fn is_secret(&self) -> bool {
         self.kind == crate::types::SECRET_KIND

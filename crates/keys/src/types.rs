@@ -96,7 +96,7 @@ value_types! {
     /// A value of the environment: no NUL (execve takes none) and no line break.
     Environment -> String = "one line of text", |text: &str| text_without(text, |c| matches!(c, '\0' | '\n' | '\r'));
     /// A number that is not negative.
-    Count -> u64 = "a number, 0 or more", |text: &str| text.parse::<u64>().map_err(|_| format!("Invalid value for an integer: {text}"));
+    Count -> u64 = "a number, 0 or more", values::parse_count;
     /// A number of at least one.
     Positive -> u64 = "a number, 1 or more", |text: &str| Count::parse(text).and_then(|number| if number == 0 { Err(format!("Invalid value for an integer: {text}")) } else { Ok(number) });
     /// A number of 0 to 10.

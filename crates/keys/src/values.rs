@@ -14,6 +14,12 @@ pub fn parse_int(text: &str) -> Result<i64, String> {
     text.parse().map_err(|_| format!("Invalid value for an integer: {text}"))
 }
 
+/// A decimal number that is not negative. As all numbers of the API, it fits into 63 bits.
+pub fn parse_count(text: &str) -> Result<u64, String> {
+    let number: Option<u64> = text.parse().ok();
+    number.filter(|number| *number <= i64::MAX as u64).ok_or_else(|| format!("Invalid value for an integer: {text}"))
+}
+
 /// An unsigned decimal number of at most 31 bits, as id ranges need.
 pub fn parse_uint32(text: &str) -> Result<u32, String> {
     let number: Option<u32> = text.parse().ok();
@@ -206,6 +212,14 @@ mod tests {
         assert_eq!(parse_bool("YES"), Ok(true));
         assert_eq!(parse_bool("0"), Ok(false));
         assert_eq!(parse_bool("maybe"), Err("Invalid value for a boolean: maybe".into()));
+    }
+
+    #[test]
+    fn counts() {
+        assert_eq!(parse_count("9223372036854775807"), Ok(i64::MAX as u64));
+        for bad in ["9223372036854775808", "-1", "", "1.5"] {
+            assert_eq!(parse_count(bad), Err(format!("Invalid value for an integer: {bad}")));
+        }
     }
 
     #[test]

@@ -139,7 +139,8 @@ fn start_logging(global: &Global) {
         (false, true) => tracing_subscriber::filter::LevelFilter::INFO,
         (false, false) => return,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).without_time().init();
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(is_terminal).without_time().init();
 }
 
 /// Shows an error as `text`; returns the exit code.

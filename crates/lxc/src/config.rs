@@ -62,6 +62,7 @@ impl Config {
         self.default_remote = known.default_remote.filter(|name| !name.is_empty()).unwrap_or_else(|| LOCAL.to_owned());
         if let Some(remotes) = known.remotes {
             self.remotes = remotes;
+            self.remotes.iter_mut().for_each(|(name, remote)| remotes::renew(name, remote));
             self.remotes.extend(remotes::all_fixed());
         }
         self.aliases = known.aliases.unwrap_or_default();
@@ -169,6 +170,19 @@ mod tests {
         assert_eq!(config.remotes.keys().collect::<Vec<_>>(), ["local", "other", "ubuntu", "ubuntu-daily"]);
         assert_eq!(config.remote("local").expect("local").addr, "unix://");
         assert!(config.remote("none").is_err());
+    }
+
+    #[test]
+    fn the_first_remote_of_old_is_read_as_what_it_is_now() {
+        let mut config = Config::built_in();
+        let remote = |name: &str| format!("  {name}: {{addr: \"https://images.linuxcontainers.org:8443\", public: true}}\n");
+        config.read(&format!("remotes:\n{}{}", remote("images"), remote("mine"))).expect("read");
+        let images = config.remote("images").expect("images");
+        assert_eq!(
+            (images.addr.as_str(), images.protocol(), images.public),
+            ("https://images.linuxcontainers.org", remotes::SIMPLESTREAMS, true)
+        );
+        assert_eq!(config.remote("mine").expect("mine").protocol(), remotes::LXD, "what the user calls otherwise is the user's");
     }
 
     #[test]

@@ -29,6 +29,9 @@ const STATIC: &[(&str, &str, &str, bool)] = &[
 /// A remote that is there until the user has others.
 const FIRST: (&str, &str, &str, bool) = ("images", "https://images.lxd.canonical.com", SIMPLESTREAMS, true);
 
+/// The same as clients of 2.0.0 wrote it, by a protocol that it has not served since.
+const FIRST_OF_OLD: (&str, &str) = ("images", "https://images.linuxcontainers.org:8443");
+
 /// A server, as `config.yml` writes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
@@ -81,6 +84,14 @@ pub fn all_fixed() -> impl Iterator<Item = (String, Remote)> {
 /// What a configuration starts with.
 pub fn first() -> (String, Remote) {
     (FIRST.0.to_owned(), of_row(&FIRST))
+}
+
+/// What a configuration that another version wrote means now.
+pub fn renew(name: &str, remote: &mut Remote) {
+    if (name, remote.addr.trim_end_matches('/')) == FIRST_OF_OLD && remote.protocol() == LXD {
+        let addr = FIRST_OF_OLD.1.trim_end_matches(":8443").to_owned();
+        *remote = Remote { protocol: SIMPLESTREAMS.to_owned(), ..Remote::lxd(addr, true) };
+    }
 }
 
 /// Checks the name of a new remote, which becomes part of a file's name and stands before a colon.

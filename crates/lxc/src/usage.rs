@@ -41,6 +41,12 @@ pub fn report(root: &Command, args: &[OsString], error: &clap::Error) -> u8 {
             invalid_value(root, &path, error);
             BAD_FLAG
         }
+        ErrorKind::TooManyValues => {
+            let flag = context(error, ContextKind::InvalidArg).unwrap_or_default();
+            let value = context(error, ContextKind::InvalidValue).unwrap_or_default();
+            errln!("error: invalid boolean value \"{value}\" for flag {}: true or false", short_flag(root, &path, &flag));
+            BAD_FLAG
+        }
         ErrorKind::ArgumentConflict => {
             let flag = |kind| context(error, kind).map(|flag| flag_name(&flag).to_owned()).unwrap_or_default();
             errln!("error: {} and {} can't be used together", flag(ContextKind::InvalidArg), flag(ContextKind::PriorArg));
@@ -149,23 +155,36 @@ pub fn command_path(root: &Command, args: &[OsString]) -> Vec<String> {
     path
 }
 
-/// Rewrites `--flag=true` and `--flag=false` of flags without value, which the parser does not
+/// Rewrites `--flag=true` and `--flag=false` of flags without value, also `-f=true`, which the parser does not
 /// know, to the flag and to nothing.
 pub fn normalize_switches(root: &Command, args: Vec<OsString>) -> Vec<OsString> {
     let command = find(root, &command_path(root, &args));
-    let is_switch = |name: &str| {
-        let mut arguments = command.get_arguments().chain(root.get_arguments());
-        arguments.any(|argument| argument.get_long() == Some(name) && matches!(argument.get_action(), ArgAction::SetTrue))
+    let long_name = |flag: &str| {
+        let mut switches = command.get_arguments().chain(root.get_arguments());
+        let is_meant = |switch: &&clap::Arg| match (flag.strip_prefix("--"), flag.strip_prefix('-')) {
+            (Some(long), _) => switch.get_long() == Some(long),
+            (None, short) => short.is_some_and(|short| switch.get_short().is_some_and(|name| short.chars().eq([name]))),
+        };
+        let switch = switches.find(|switch| matches!(switch.get_action(), ArgAction::SetTrue) && is_meant(switch));
+        switch.and_then(clap::Arg::get_long).map(str::to_owned)
     };
     let mut has_ended = false;
     let mut normalized = Vec::with_capacity(args.len());
     for arg in args {
         has_ended |= arg == "--";
-        let switch = arg.to_str().filter(|_| !has_ended).and_then(|text| text.strip_prefix("--")?.split_once('='));
-        match switch {
-            Some((name, "true" | "1")) if is_switch(name) => normalized.push(format!("--{name}").into()),
-            Some((name, "false" | "0")) if is_switch(name) => {}
-            _ => normalized.push(arg),
+        let flag = arg.to_str().filter(|text| !has_ended && text.starts_with('-')).and_then(|text| text.split_once('='));
+        let rewritten = flag.and_then(|(flag, value)| {
+            let name = long_name(flag)?;
+            Some(match value {
+                "true" | "1" => Some(OsString::from(format!("--{name}"))),
+                "false" | "0" => None,
+                // The parser names it when it refuses the value.
+                _ => Some(OsString::from(format!("--{name}={value}"))),
+            })
+        });
+        match rewritten {
+            Some(word) => normalized.extend(word),
+            None => normalized.push(arg),
         }
     }
     normalized
@@ -220,6 +239,10 @@ mod tests {
             ("lxc delete --force=false c1", "lxc delete c1"),
             ("lxc exec c1 --mode=auto -- x --force=true", "lxc exec c1 --mode=auto -- x --force=true"),
             ("lxc list --debug=true", "lxc list --debug"),
+            ("lxc launch i c -e=false", "lxc launch i c"),
+            ("lxc launch i c -e=1", "lxc launch i c --ephemeral"),
+            ("lxc delete c1 -f=maybe", "lxc delete c1 --force=maybe"),
+            ("lxc launch i c -c=a=true", "lxc launch i c -c=a=true"),
         ];
         for (given, expected) in cases {
             assert_eq!(normalize_switches(&root, args(given)), args(expected));

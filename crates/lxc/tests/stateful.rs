@@ -163,6 +163,21 @@ fn log_list(files: &[(&str, &str)]) -> String {
     format!("[{}]", urls.join(","))
 }
 
+/// One that was never started has no log, and that is no failure of showing it.
+#[test]
+fn a_log_that_is_not_there_is_empty() {
+    let reply = |path: &str| match path {
+        "/1.0/instances/c1/logs" => Some(sync("[]")),
+        "/1.0/instances/c1/logs/lxc.log" => None,
+        path => logs("", "")(path),
+    };
+    let (code, out, err) = Server::start(reply).lxc("info c1 --show-log");
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
+    assert!(out.ends_with("\nLog:\n\n\n"), "{out}");
+    let (_, _, debug) = Server::start(reply).lxc("info c1 --debug");
+    assert!(debug.contains("reply") && !debug.contains('\u{1b}'), "no colours where it is no terminal: {debug}");
+}
+
 #[test]
 fn the_newest_stateful_log_is_shown() {
     const EARLY: &str = "2026-11-26T05:06:10.257760082Z";

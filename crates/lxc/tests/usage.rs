@@ -81,6 +81,8 @@ fn wrong_flags() {
     check(&["stop", "c1", "--check"], 2, "", check_alone);
     check(&["snapshot", "c1", "--check"], 2, "", check_alone);
     check(&["import", "c1.tar.gz", "--storage"], 2, "", "error: flag needs an argument: -s\n");
+    check(&["delete", "c1", "--force=maybe"], 2, "", "error: invalid boolean value \"maybe\" for flag -f: true or false\n");
+    check(&["launch", "i", "c", "-e=maybe"], 2, "", "error: invalid boolean value \"maybe\" for flag -e: true or false\n");
     check(&["stop", "c", "--timeout", "x"], 2, "", "error: invalid value \"x\" for flag --timeout: ");
 }
 
@@ -114,6 +116,7 @@ fn no_server() {
         "error: 'c1' is not a key of the server's configuration (a container's: lxc config set c1 limits.memory VALUE)\n",
     );
     check(&["start"], 1, "", "error: Must supply container name for: \"start\"\n");
+    check(&["config", "trust", "remove"], 1, "", "error: No fingerprint specified.\n");
 }
 
 #[test]

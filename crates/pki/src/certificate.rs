@@ -25,6 +25,7 @@ pub struct Certificate {
     dns_names: Vec<String>,
     not_before: i64,
     not_after: i64,
+    version: u8,
 }
 
 impl Certificate {
@@ -49,6 +50,7 @@ impl Certificate {
             dns_names: dns_names.collect(),
             not_before: seconds(content.validity.not_before),
             not_after: seconds(content.validity.not_after),
+            version: content.version as u8 + 1,
         })
     }
 
@@ -103,6 +105,11 @@ impl Certificate {
         self.not_after
     }
 
+    /// Which version of X.509 it is of: 1, 2 or 3. TLS here takes only those of version 3.
+    pub fn version(&self) -> u8 {
+        self.version
+    }
+
     /// Whether a moment, in seconds since 1970, is inside its validity.
     pub fn is_valid_at(&self, seconds: i64) -> bool {
         (self.not_before..=self.not_after).contains(&seconds)
@@ -134,7 +141,7 @@ mod tests {
         assert!(!sample.is_valid_at(999_999_999) && !sample.is_valid_at(sample.not_after() + 1));
         let years = (sample.not_after() - sample.not_before()) / (365 * 24 * 3600);
         assert_eq!(years, 10);
-        assert_eq!(sample.fingerprint().len(), 64);
+        assert_eq!((sample.fingerprint().len(), sample.version()), (64, 3));
     }
 
     #[test]

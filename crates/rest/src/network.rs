@@ -9,7 +9,7 @@ mod drained;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use engine::Engine;
@@ -49,6 +49,10 @@ const REVOKED_GRACE: Duration = Duration::from_secs(1);
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_PROBES: u32 = 4;
 
+/// How often, and how long after one another, an address is tried that the server itself has just given up.
+const REOPEN_TRIES: u32 = 10;
+const REOPEN_PAUSE: Duration = Duration::from_millis(100);
+
 /// What all connections over the network share.
 pub(crate) struct Network {
     shared: Shared,
@@ -74,41 +78,69 @@ impl Network {
             crowd: Crowd::new(),
         })
     }
-
-    /// Serves a socket that is there already, for as long as the server runs.
-    pub fn serve(self: &Arc<Self>, listener: StdListener) -> io::Result<()> {
-        listener.set_nonblocking(true)?;
-        let (open, stop) = watch::channel(false);
-        let task = accept_loop(TcpListener::from_std(listener)?, self.clone(), stop);
-        tokio::spawn(async {
-            task.await;
-            drop(open);
-        });
-        Ok(())
-    }
 }
 
 /// The seat of the edge in the engine.
 pub(crate) struct Edge {
     network: Arc<Network>,
     runtime: Handle,
-    /// Addresses of sockets that the service manager has opened.
-    inherited: Vec<SocketAddr>,
-    open: Mutex<Option<Open>>,
+    sockets: Mutex<Sockets>,
+}
+
+/// What is listened on.
+struct Sockets {
+    /// Those that the service manager has opened, which cannot be closed: it has them, too. They are served while the
+    /// configuration asks for no other.
+    inherited: Vec<Inherited>,
+    /// The one that the configuration asks for.
+    open: Option<Open>,
+}
+
+struct Inherited {
+    listener: StdListener,
+    address: SocketAddr,
+    is_served: bool,
+    accepting: Accepting,
 }
 
 /// A socket that is served, until it is closed.
 struct Open {
     wanted: Vec<SocketAddr>,
     address: SocketAddr,
+    accepting: Accepting,
+}
+
+/// A task that accepts connections until it is told to stop.
+struct Accepting {
     stop: watch::Sender<bool>,
-    accepting: JoinHandle<()>,
+    task: JoinHandle<()>,
 }
 
 impl Edge {
-    /// To be made on the event loop.
-    pub fn new(network: Arc<Network>, inherited: Vec<SocketAddr>) -> Self {
-        Self { network, runtime: Handle::current(), inherited, open: Mutex::default() }
+    /// Serves the sockets that are there already. To be made on the event loop.
+    pub fn new(network: Arc<Network>, inherited: Vec<StdListener>) -> io::Result<Self> {
+        let edge = Self { network, runtime: Handle::current(), sockets: Mutex::new(Sockets { inherited: Vec::new(), open: None }) };
+        let serve = |listener: StdListener| -> io::Result<Inherited> {
+            listener.set_nonblocking(true)?;
+            let (address, accepting) = (listener.local_addr()?, edge.accept(listener.try_clone()?, true)?);
+            Ok(Inherited { listener, address, is_served: true, accepting })
+        };
+        let inherited = inherited.into_iter().map(serve).collect::<io::Result<_>>()?;
+        edge.sockets().inherited = inherited;
+        Ok(edge)
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, Sockets> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Accepts connections from now on, to serve or to close them.
+    fn accept(&self, listener: StdListener, is_served: bool) -> io::Result<Accepting> {
+        let _on_event_loop = self.runtime.enter();
+        let (stop, stopped) = watch::channel(false);
+        let listener = TcpListener::from_std(listener)?;
+        let task = self.runtime.spawn(accept_loop(listener, is_served, self.network.clone(), stopped));
+        Ok(Accepting { stop, task })
     }
 
     fn open(&self, wanted: &[SocketAddr]) -> io::Result<Open> {
@@ -116,30 +148,57 @@ impl Edge {
         let listener = StdListener::bind(wanted)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let _on_event_loop = self.runtime.enter();
-        let (stop, stopped) = watch::channel(false);
-        let accepting = self.runtime.spawn(accept_loop(TcpListener::from_std(listener)?, self.network.clone(), stopped));
+        let accepting = self.accept(listener, true)?;
         tracing::info!(%address, "listening for clients on the network");
-        Ok(Open { wanted: wanted.to_owned(), address, stop, accepting })
+        Ok(Open { wanted: wanted.to_owned(), address, accepting })
     }
 
     /// Closes a socket, for sure on return. Its connections end once their requests have.
     fn close(&self, open: Open) {
-        let _ = open.stop.send(true);
-        if let Err(error) = self.runtime.block_on(open.accepting) {
+        self.stop(open.accepting);
+        tracing::info!(address = %open.address, "not listening any more");
+    }
+
+    fn stop(&self, accepting: Accepting) {
+        let _ = accepting.stop.send(true);
+        if let Err(error) = self.runtime.block_on(accepting.task) {
             tracing::warn!("stop accepting connections: {error}");
         }
-        tracing::info!(address = %open.address, "not listening any more");
+    }
+
+    /// Serves the inherited sockets, or closes whatever connects to them, so that nobody waits there for an answer.
+    fn serve_inherited(&self, sockets: &mut Sockets, is_served: bool) {
+        for socket in sockets.inherited.iter_mut().filter(|socket| socket.is_served != is_served) {
+            match socket.listener.try_clone().and_then(|listener| self.accept(listener, is_served)) {
+                Ok(accepting) => {
+                    self.stop(std::mem::replace(&mut socket.accepting, accepting));
+                    socket.is_served = is_served;
+                    tracing::info!(address = %socket.address, is_served, "the socket of the service manager");
+                }
+                Err(error) => tracing::error!(address = %socket.address, "change what is served on the service manager's socket: {error}"),
+            }
+        }
+    }
+
+    /// The same where a socket has just been closed: what else of it the kernel still has may be in the way for a moment.
+    fn open_patiently(&self, wanted: &[SocketAddr]) -> io::Result<Open> {
+        for _ in 1..REOPEN_TRIES {
+            match self.open(wanted) {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => std::thread::sleep(REOPEN_PAUSE),
+                other => return other,
+            }
+        }
+        self.open(wanted)
     }
 
     /// Closes the old socket, which is in the way of the new one; opens it again if that is not to be had.
     fn reopen(&self, old: Open, wanted: &[SocketAddr]) -> (Option<Open>, io::Result<()>) {
         let before = old.wanted.clone();
         self.close(old);
-        match self.open(wanted) {
+        match self.open_patiently(wanted) {
             Ok(new) => (Some(new), Ok(())),
             Err(error) => {
-                let again = self.open(&before).inspect_err(|error| tracing::error!("listen on {before:?} again: {error}"));
+                let again = self.open_patiently(&before).inspect_err(|error| tracing::error!("listen on {before:?} again: {error}"));
                 (again.ok(), Err(error))
             }
         }
@@ -148,31 +207,37 @@ impl Edge {
 
 impl engine::Edge for Edge {
     fn listen(&self, addresses: &[SocketAddr]) -> io::Result<()> {
-        let mut seat = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = seat.take();
+        let mut sockets = self.sockets();
+        let old = sockets.open.take();
         if old.as_ref().is_some_and(|old| old.wanted == addresses) {
-            *seat = old;
+            sockets.open = old;
             return Ok(());
         }
-        if addresses.is_empty() || addresses.iter().any(|address| self.inherited.contains(address)) {
-            old.into_iter().for_each(|old| self.close(old));
-            return Ok(());
-        }
-        let (new, result) = match (self.open(addresses), old) {
-            (Ok(new), old) => {
+        let is_inherited = sockets.inherited.iter().any(|socket| addresses.contains(&socket.address));
+        let (new, result) = match old {
+            old if addresses.is_empty() || is_inherited => {
                 old.into_iter().for_each(|old| self.close(old));
-                (Some(new), Ok(()))
+                (None, Ok(()))
             }
-            (Err(error), Some(old)) if error.kind() == io::ErrorKind::AddrInUse => self.reopen(old, addresses),
-            (Err(error), old) => (old, Err(error)),
+            old => match (self.open(addresses), old) {
+                (Ok(new), old) => {
+                    old.into_iter().for_each(|old| self.close(old));
+                    (Some(new), Ok(()))
+                }
+                (Err(error), Some(old)) if error.kind() == io::ErrorKind::AddrInUse => self.reopen(old, addresses),
+                (Err(error), old) => (old, Err(error)),
+            },
         };
-        *seat = new;
+        sockets.open = new;
+        let is_alone = sockets.open.is_none();
+        self.serve_inherited(&mut sockets, is_alone);
         result
     }
 
     fn addresses(&self) -> Vec<SocketAddr> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        self.inherited.iter().copied().chain(open.as_ref().map(|open| open.address)).collect()
+        let sockets = self.sockets();
+        let inherited = sockets.inherited.iter().filter(|socket| socket.is_served).map(|socket| socket.address);
+        inherited.chain(sockets.open.as_ref().map(|open| open.address)).collect()
     }
 
     fn dial(&self, wanted: &engine::migration::Dial) -> Result<std::os::fd::OwnedFd, String> {
@@ -184,8 +249,8 @@ impl engine::Edge for Edge {
     }
 }
 
-/// Accepts until told to stop; the socket is closed on return.
-async fn accept_loop(listener: TcpListener, network: Arc<Network>, mut closed: watch::Receiver<bool>) {
+/// Accepts until told to stop, to serve or to close what is accepted; the socket is closed on return.
+async fn accept_loop(listener: TcpListener, is_served: bool, network: Arc<Network>, mut closed: watch::Receiver<bool>) {
     let mut stop = network.shared.stop();
     let ended = closed.clone();
     loop {
@@ -195,6 +260,7 @@ async fn accept_loop(listener: TcpListener, network: Arc<Network>, mut closed: w
             () = told_to(&mut closed) => return,
         };
         match accepted {
+            Ok((stream, _)) if !is_served => drop(stream),
             Ok((stream, address)) => {
                 let Some(place) = network.crowd.enter(address.ip()) else { continue };
                 tokio::spawn(serve_stranger(stream, address, network.clone(), place, ended.clone()));

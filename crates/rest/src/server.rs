@@ -49,8 +49,8 @@ pub(crate) type Slot = Arc<dyn std::any::Any + Send + Sync>;
 pub struct Listeners {
     /// Sockets of this host's processes.
     pub unix: Vec<StdListener>,
-    /// Sockets of clients on the network that were opened by the service manager, beside the one that
-    /// `core.https_address` asks for.
+    /// Sockets of clients on the network that were opened by the service manager, for as long as `core.https_address`
+    /// asks for no other.
     pub network: Vec<StdTcpListener>,
 }
 
@@ -121,9 +121,7 @@ async fn run(
 /// Serves clients on the network: on sockets that are there, and where the configuration says.
 fn serve_network(engine: Arc<Engine>, inherited: Vec<StdTcpListener>, shared: &Shared) -> std::io::Result<()> {
     let network = Network::new(engine.clone(), shared.clone());
-    let addresses = inherited.iter().map(StdTcpListener::local_addr).collect::<Result<_, _>>()?;
-    inherited.into_iter().try_for_each(|listener| network.serve(listener))?;
-    engine.attach_edge(Box::new(Edge::new(network, addresses)));
+    engine.attach_edge(Box::new(Edge::new(network, inherited)?));
     let mut stop = shared.stop();
     tokio::spawn(async move {
         tokio::select! {

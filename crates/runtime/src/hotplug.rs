@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use crate::cgroup::devices;
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::plan::Tree;
@@ -96,13 +97,21 @@ impl Container {
     pub fn attach_bind(&self, bind: &Bind) -> Result<()> {
         let tree = self.tree(bind)?;
         self.revise(|spec| spec.mounts.push(bind.clone()))?;
-        self.show(bind, &tree).inspect_err(|_| drop(self.revise(|spec| spec.mounts.retain(|other| other != bind))))
+        let device = devices::shown(bind, &self.spec());
+        let allowed = device.as_ref().map_or(Ok(()), |device| self.groups.allow_device(device, &self.spec()));
+        allowed.and_then(|()| self.show(bind, &tree)).inspect_err(|_| {
+            drop(self.revise(|spec| spec.mounts.retain(|other| other != bind)));
+            drop(device.map(|device| self.groups.deny_device(&device, &self.spec())));
+        })
     }
 
     /// Removes a mount inside.
     pub fn detach_bind(&self, target: &Path) -> Result<()> {
+        let spec = self.spec();
         self.hide(target)?;
-        self.revise(|spec| spec.mounts.retain(|bind| bind.target != target))
+        self.revise(|spec| spec.mounts.retain(|bind| bind.target != target))?;
+        let mut shown = spec.mounts.iter().filter(|bind| bind.target == target).filter_map(|bind| devices::shown(bind, &spec));
+        shown.try_for_each(|device| self.groups.deny_device(&device, &self.spec()))
     }
 
     /// Makes a device node and shows it inside.

@@ -51,7 +51,7 @@ fn make(netlink: &mut Netlink, nic: &Nic, inside: BorrowedFd<'_>, joined: bool) 
     let host_name = nic.host_name.clone().unwrap_or_else(|| random_name("veth"));
     let parent = |netlink: &mut Netlink, name: &str| match netlink.find_link(name).map_err(failed)? {
         Some(link) => Ok(link),
-        None => Err(Error::Network(format!("device `{}`: the parent interface `{name}` does not exist on the host", nic.device))),
+        None => Err(Error::Network(format!("Missing parent '{name}' for nic '{}': the host has no such interface", nic.device))),
     };
     let veth = |master: Option<u32>, mtu: Option<u32>| VethSpec {
         host_name: &host_name,
@@ -65,6 +65,10 @@ fn make(netlink: &mut Netlink, nic: &Nic, inside: BorrowedFd<'_>, joined: bool) 
     match &nic.kind {
         NicKind::Bridged { parent: bridge } => {
             let bridge = parent(netlink, bridge)?;
+            if !bridge.is_kind("bridge") {
+                let text = "is no bridge: use nictype=macvlan or nictype=physical, or a bridge as its parent";
+                return Err(Error::Network(format!("the parent '{}' of nic '{}' {text}", bridge.name, nic.device)));
+            }
             create_veth(netlink, &veth(joined.then_some(bridge.index), Some(nic.mtu.unwrap_or(bridge.mtu)))).map_err(failed)?;
             // Its end inside is still down: nothing has come out of it.
             if nic.isolated && joined {

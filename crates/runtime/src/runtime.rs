@@ -57,6 +57,10 @@ pub struct ExitEvent {
     pub exit: Exit,
 }
 
+/// A container's log, of this start and of the one before.
+const LOG_FILE: &str = "lxc.log";
+const OLD_LOG_FILE: &str = "lxc.log.old";
+
 /// What became of a container while no daemon looked.
 pub enum Recovered {
     /// It runs.
@@ -324,13 +328,40 @@ impl Runtime {
         Ok(())
     }
 
+    /// Keeps the log of the last start aside, for the next one to begin anew.
+    pub fn renew_log(&self, name: &str) {
+        let dir = self.log_dir(name);
+        if let Err(error) = sys::fs::rename(dir.join(LOG_FILE), dir.join(OLD_LOG_FILE))
+            && !error.is_not_found()
+        {
+            tracing::warn!(container = name, %error, "the log of the last start is gone on with");
+        }
+    }
+
+    /// Writes into a container's log why it was not started, be it that nothing was launched.
+    pub fn log_failed_start(&self, name: &str, reason: &str) {
+        use std::io::Write;
+        let text: String = reason.lines().map(|line| format!("ERROR {line}\n")).collect();
+        let path = self.log_dir(name).join(LOG_FILE);
+        let written = self
+            .open_log(name)
+            .and_then(|mut log| log.write_all(text.as_bytes()).map_err(|error| sys::Error::io("write", path.display(), &error).into()));
+        if let Err(error) = written {
+            tracing::warn!(container = name, %error, "why it was not started is not in its log");
+        }
+    }
+
+    fn open_log(&self, name: &str) -> Result<std::fs::File> {
+        let dir = self.log_dir(name);
+        sys::fs::ensure_dir_all(&dir, 0o700)?;
+        Ok(sys::fs::append(dir.join(LOG_FILE), 0o600)?)
+    }
+
     fn launch(&self, spec: &ContainerSpec, dir: &Path, patience: Duration) -> Result<Arc<Container>> {
         let lost = |what: &str| Error::Helper { program: "monitor", name: spec.name.clone(), what: what.into() };
         let (socket, theirs) = sys::socket::seqpacket_pair()?;
         sys::socket::set_timeouts(&socket, patience)?;
-        let log_dir = self.log_dir(&spec.name);
-        sys::fs::ensure_dir_all(&log_dir, 0o700)?;
-        let log = sys::fs::create(log_dir.join("lxc.log"), 0o600)?;
+        let log = self.open_log(&spec.name)?;
         let mut child = self.helper.spawn(&["monitor", &dir.to_string_lossy()], theirs, Some(log.into()))?;
         match protocol::receive_within::<MonitorReply>(&socket, patience, ("monitor", &spec.name)) {
             Ok(Some((MonitorReply::Running { pid }, fds))) => {
@@ -342,7 +373,6 @@ impl Runtime {
             }
             Ok(Some((MonitorReply::Failed(failure), _))) => {
                 drop(child.wait());
-                drop(sys::fs::write(log_dir.join("lxc.log"), format!("ERROR {}: {}\n", failure.step, failure.reason)));
                 Err(Error::step(failure.step, failure.reason))
             }
             other => {

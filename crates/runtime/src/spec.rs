@@ -176,6 +176,10 @@ pub struct Bind {
     /// The source is a block device with this file system, which is mounted.
     #[serde(default)]
     pub file_system: Option<String>,
+    /// The source is the node of this character device, major and minor number. A container with a user namespace may
+    /// use it: its guest cannot have made the node. One without may use what its device nodes and `raw.lxc` give it.
+    #[serde(default)]
+    pub character_device: Option<(u32, u32)>,
     /// Options of that file system; one without a value is a flag.
     #[serde(default)]
     pub options: Vec<(String, Option<String>)>,

@@ -509,27 +509,43 @@ pub fn truncate_existing(root: &Root, path: &Path) -> Result<Option<File>> {
     Ok(Some(File::from(fd)))
 }
 
+/// Links in a row that are followed, as the kernel does it.
+const MAX_LINKS: u32 = 40;
+
 /// Makes a file beneath `root` with missing directories, all owned by `owner` (host ids). A
-/// dangling link at `path` is followed inside the root.
+/// dangling link at `path` is followed inside the root, and the directories that it lacks are made, too.
 pub fn create_owned(root: &Root, path: &Path, owner: (u32, u32)) -> Result<File> {
-    if let Some(dir) = path.parent() {
-        let mut sofar = PathBuf::new();
-        for part in dir.components().filter(|part| matches!(part, std::path::Component::Normal(_))) {
-            sofar.push(part);
-            match root.create_dir(&sofar, 0o755) {
-                Ok(()) => {
-                    root.lchown(&sofar, owner.0, owner.1)?;
-                    root.set_mode(&sofar, 0o755)?;
-                }
-                Err(error) if error.errno == Errno::EXIST => {}
-                Err(error) => return Err(error),
-            }
-        }
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let dir = path.parent().unwrap_or(Path::new(""));
+        create_dirs_owned(root, dir, owner)?;
+        let Ok(target) = root.read_link(&path) else { break };
+        path = dir.join(target);
     }
+    let path = &path;
     let file = root.create_file(path, OFlags::empty(), 0o644)?;
     rustix::fs::fchown(&file, Some(Uid::from_raw(owner.0)), Some(Gid::from_raw(owner.1))).on_path("chown", path)?;
     rustix::fs::fchmod(&file, Mode::from_raw_mode(0o644)).on_path("chmod", path)?;
     Ok(file)
+}
+
+fn create_dirs_owned(root: &Root, dir: &Path, owner: (u32, u32)) -> Result<()> {
+    let mut sofar = PathBuf::new();
+    for part in dir.components() {
+        sofar.push(part);
+        if !matches!(part, std::path::Component::Normal(_)) {
+            continue;
+        }
+        match root.create_dir(&sofar, 0o755) {
+            Ok(()) => {
+                root.lchown(&sofar, owner.0, owner.1)?;
+                root.set_mode(&sofar, 0o755)?;
+            }
+            Err(error) if error.errno == Errno::EXIST => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

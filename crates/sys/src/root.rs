@@ -171,10 +171,10 @@ impl Root {
         })
     }
 
-    /// Makes a directory and its missing parents; existing ones are kept.
+    /// Makes a directory and its missing parents; existing ones are kept, as is the root itself.
     pub fn create_dir_all(&self, path: impl AsRef<Path>, mode: u32) -> Result<()> {
         let mut sofar = PathBuf::new();
-        for part in inside(path.as_ref()).components() {
+        for part in inside(path.as_ref()).components().filter(|part| *part != Component::CurDir) {
             sofar.push(part);
             match self.create_dir(&sofar, mode) {
                 Err(error) if error.errno == Errno::EXIST => {}
@@ -324,6 +324,15 @@ mod tests {
         root.symlink("/etc/deep", "link").expect("symlink");
         root.create_file("link/file", OFlags::EXCL, 0o644).expect("create through link");
         assert!(root.exists("etc/deep/file"));
+    }
+
+    #[test]
+    fn the_root_itself_is_there_already() {
+        let (_dir, root) = tree();
+        for path in ["/", "", ".", "/./"] {
+            root.create_dir_all(path, 0o755).expect(path);
+        }
+        assert_eq!(root.list("/", 10).expect("list"), Vec::<std::ffi::OsString>::new());
     }
 
     #[test]

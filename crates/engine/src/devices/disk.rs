@@ -1,7 +1,7 @@
 //! Disks other than the root disk: directories and files of the host and custom volumes shown inside, and block devices
 //! mounted there.
 
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use api::Config;
@@ -40,8 +40,18 @@ impl Device for DiskDevice {
                 .map(PathBuf::from)
                 .ok_or_else(|| Error::bad_request(format!("Disk entry '{name}' is missing the required \"source\" property.")))?,
         };
+        let mut character_device = None;
         let file_system = match sys::fs::metadata(&source) {
             Ok(facts) if facts.file_type().is_block_device() => Some(file_system_on(name, &source)?),
+            // Those of `raw.lxc` are in the words of mount(8), which takes `rbind` for files, too.
+            Ok(facts) if key::RECURSIVE.is_true(config) && !facts.is_dir() && !name.starts_with(super::RAW) => {
+                return Err(Error::bad_request("The recursive option is only supported for additional bind-mounted paths.")
+                    .hint(format!("the source of disk '{name}', {}, is no directory: leave it out", source.display())));
+            }
+            Ok(facts) if facts.file_type().is_char_device() => {
+                character_device = Some(sys::block::split(facts.rdev()));
+                None
+            }
             Ok(_) => None,
             Err(_) if optional => return Ok(None),
             Err(error) => {
@@ -61,6 +71,7 @@ impl Device for DiskDevice {
             // On a volume, ids are those of the guests.
             idmapped: volume.is_some() || key::SHIFT.is_true(config),
             file_system,
+            character_device,
             options,
             attributes,
             propagation: match key::PROPAGATION.get(config) {
@@ -101,4 +112,43 @@ fn file_system_on(name: &str, device: &Path) -> Result<String> {
             .hint("make one with mkfs, or pass the device itself with a unix-block device")
     };
     known.map(str::to_owned).ok_or_else(none)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(source: &Path, more: &[(&str, &str)]) -> Result<Option<Part>> {
+        let pairs = [("type", "disk"), ("path", "/x"), ("source", source.to_str().expect("text"))];
+        let device = pairs.iter().chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let owner = Owner {
+            name: "c1",
+            config: &Config::new(),
+            devices_dir: Path::new("/d"),
+            sysfs: Path::new("/sys"),
+            bridge: &|_| None,
+            volume: &super::super::tests::no_volumes,
+        };
+        DiskDevice.part("dev", &device, &owner)
+    }
+
+    #[test]
+    fn only_directories_have_mounts_below() {
+        let dir = tempfile::tempdir().expect("directory");
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").expect("write");
+        assert!(part(dir.path(), &[("recursive", "true")]).is_ok());
+        assert!(part(&file, &[]).is_ok());
+        let error = part(&file, &[("recursive", "true")]).expect_err("a file").report();
+        assert!(error.starts_with("The recursive option is only supported") && error.contains("'dev'"), "{error}");
+    }
+
+    #[test]
+    fn the_number_of_a_device_comes_along() {
+        let number = |source: &str| match part(Path::new(source), &[]) {
+            Ok(Some(Part::Disk(bind))) => bind.character_device,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((number("/dev/null"), number("/proc/version")), (Some((1, 3)), None));
+    }
 }

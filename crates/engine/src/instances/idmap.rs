@@ -24,7 +24,12 @@ pub(crate) fn read_host_ids() -> std::result::Result<HostIds, String> {
     let tools = ["newuidmap", "newgidmap"].iter().all(|tool| sys::cmd::Cmd::is_installed(tool));
     let files = read("/etc/subuid").zip(read("/etc/subgid")).filter(|_| tools);
     let own = [read("/proc/self/uid_map").unwrap_or_default(), read("/proc/self/gid_map").unwrap_or_default()];
-    host_ids(files, &own)
+    let ids = host_ids(files, &own);
+    if let Ok(HostIds { uid, gid }) = &ids {
+        tracing::info!("Available uid map: 0 {} {}", uid.start, uid.count);
+        tracing::info!("Available gid map: 0 {} {}", gid.start, gid.count);
+    }
+    ids
 }
 
 fn host_ids(files: Option<(String, String)>, own: &[String; 2]) -> std::result::Result<HostIds, String> {

@@ -59,7 +59,14 @@ impl Instances {
         if self.engine.live.get(name).is_some() {
             return Err(Error::bad_request("The container is already running"));
         }
-        let prepared = self.prepare(name, &held, origin)?;
+        self.engine.runtime.renew_log(name);
+        let started = self.start_settled(name, &held, origin);
+        started.inspect_err(|error| self.engine.runtime.log_failed_start(name, &error.report()))
+    }
+
+    /// Starts what nothing is left of.
+    fn start_settled(&self, name: &str, held: &Held<InstanceRecord>, origin: Option<&Origin>) -> Result<()> {
+        let prepared = self.prepare(name, held, origin)?;
         // None of its volumes gets another content until it is known to run.
         let _volumes = self.engine.use_volumes(&prepared.expanded.devices)?;
         for (network, host) in self.engine.hosts_of(name, &prepared.expanded.config, &prepared.expanded.devices) {
@@ -67,7 +74,7 @@ impl Instances {
         }
         let mut undo = Undo::default();
         self.remember_start(name, &prepared.volatile)?;
-        undo.push("store that it does not run", || self.forget_start(name, &held));
+        undo.push("store that it does not run", || self.forget_start(name, held));
         self.filter_cards(&devices::parts_of(&prepared.spec), (&Expanded::default(), &prepared.expanded))?;
         undo.push("lift the filters of its cards", || {
             self.lift_all_filters(name);

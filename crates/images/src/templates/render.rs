@@ -1,14 +1,14 @@
 //! Running one template within bounds.
 //!
 //! `Environment::empty` has no functions, filters or loaders: only those set here exist. Growth is
-//! bounded because values cannot be assigned and the operators that multiply text are refused
-//! by `translate`; steps are bounded by fuel, the result by its length.
+//! bounded because what gets a name is, and the operators that multiply text are refused by
+//! `translate`; steps are bounded by fuel, the work of filters by `filters`, the result by its length.
 
 use std::collections::BTreeMap;
 use std::io;
 
 use minijinja::value::{Value, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, Output, State, UndefinedBehavior};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior};
 
 use super::{TemplateContext, filters, translate};
 
@@ -95,11 +95,14 @@ fn values(scope: &Scope<'_>) -> Value {
     Value::from_serialize(values)
 }
 
-/// As pongo2 prints values: nothing for none, Python's names for booleans, no escaping.
-fn format_value(out: &mut Output<'_>, _state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
+/// As pongo2 prints values: nothing for none, Python's names for booleans, escaped only where `autoescape` is on.
+fn format_value(out: &mut Output<'_>, state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
     let written = match value.kind() {
         ValueKind::Undefined | ValueKind::None => Ok(()),
         ValueKind::Bool => out.write_str(if value.is_true() { "True" } else { "False" }),
+        ValueKind::String if state.auto_escape() == AutoEscape::Html && !value.is_safe() => {
+            out.write_str(&filters::escape(value.as_str().unwrap_or_default()))
+        }
         _ => write!(out, "{value}"),
     };
     written.map_err(|error| Error::new(ErrorKind::WriteFailure, "output").with_source(error))

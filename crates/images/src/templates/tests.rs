@@ -10,6 +10,7 @@ fn context() -> TemplateContext {
         config: BTreeMap::from([
             ("user.user-data".to_owned(), "#cloud-config\npackages: [a]\r\n\n".to_owned()),
             ("user.key".to_owned(), "<value>".to_owned()),
+            ("user.big".to_owned(), "x".repeat(1 << 19)),
         ]),
         devices: BTreeMap::from([("eth0".to_owned(), BTreeMap::from([("type".to_owned(), "nic".to_owned())]))]),
         ..TemplateContext::default()
@@ -51,7 +52,7 @@ fn what_images_use() {
         ("{% if trigger == \"create\" %}new{% elif trigger == 'copy' %}copied{% endif %} {{ path }}", "new /etc/x"),
         ("{{ properties.nothing|default:\"it's\" }} {{ properties.empty|default:properties.default }}", "it's #cloud-config\n{}"),
         ("{{ container.name|upper|default:\"x\" }} {{ 'a b'|capfirst }} {{ \"a b\"|title }}", "C1 A b A B"),
-        ("{% for key, value in config %}{{ key }}={{ value|length }};{% endfor %}", "user.key=7;user.user-data=30;"),
+        ("{% for key, value in config %}{{ key }}={{ value|length }};{% endfor %}", "user.big=524288;user.key=7;user.user-data=30;"),
         ("{% for name, device in devices sorted %}{{ forloop.Counter }}{{ name }}:{{ device.type }}{% endfor %}", "1eth0:nic"),
         ("{% for x in properties.nothing %}{{ x }}{% empty %}none{% endfor %}", "none"),
         ("a{# a {{ comment }} #}b{% comment %}{{ broken {% endif %}{% endcomment %}c", "abc"),
@@ -63,6 +64,23 @@ fn what_images_use() {
         ("text { with } braces {\n{ % }", "text { with } braces {\n{ % }"),
         ("{{ container.name|cut:\"1\" }} {{ \"a,b\"|split:\",\"|join:\"-\" }} {{ true|yesno:\"ja,nein\" }}", "c a-b ja"),
         ("line\n\n", "line\n\n"),
+        ("{% with a=container.name b = \"x\"|upper %}{{ a }}{{ b }}{% endwith %}{{ a }}", "c1X"),
+        ("{% with container.name|upper as a %}{{ a }}{% endwith %}", "C1"),
+        ("{%- with a=1 + 2 -%} {{ a == 3 }} {%- endwith %}", "True"),
+        ("{% with l=path|split:\"/\" %}{% for part in l %}<{{ part }}>{% endfor %}{% endwith %}", "<><etc><x>"),
+        ("{% autoescape off %}{{ config[\"user.key\"] }}{% endautoescape %}", "<value>"),
+        (
+            "{% autoescape on %}{{ config[\"user.key\"] }} {{ config[\"user.key\"]|safe }} {{ '<'|escape }}{% endautoescape %}",
+            "&lt;value&gt; <value> &lt;",
+        ),
+        ("{% firstof properties.none properties.empty container.name \"x\" %}|{% firstof nil properties.empty %}|", "c1||"),
+        ("{%- firstof 0 \"y\"|upper -%} ", "Y"),
+        ("{% spaceless %}<a>\n  <b> x </b>\n</a>{% endspaceless %}", "<a><b> x </b></a>"),
+        ("{% verbatim %}{{ x }} {% if %} {# #}{% endverbatim %}!", "{{ x }} {% if %} {# #}!"),
+        ("{{ 1|add:2 }} {{ \"a\"|add:\"b\" }} {{ \"4\"|add:5 }}", "3 ab 9"),
+        ("{{ \"abcdef\"|slice:\"1:3\" }} {{ \"abcdef\"|slice:\"-2:\" }} {{ \"a,b,c\"|split:\",\"|slice:\":2\"|join:\"+\" }}", "bc ef a+b"),
+        ("{{ 7|stringformat:\"%03d\" }} {{ \"x\"|stringformat:\"<%-3s>\" }} {{ 255|stringformat:\"%x\" }}", "007 <x  > ff"),
+        ("{{ 3.14159|stringformat:\"%.2f\" }} {{ 50|stringformat:\"%d%%\" }}", "3.14 50%"),
     ];
     for (source, expected) in golden {
         assert_eq!(ok(source), expected, "{source}");
@@ -115,6 +133,25 @@ fn bombs_fizzle() {
     assert!(matches!(try_render(&joins), Err(Failure::Run(_))));
     let quotes = format!("{{{{ path{} }}}}", "|split:\"ZZ\"".repeat(40));
     assert!(matches!(try_render(&quotes), Err(Failure::Run(_))));
+    // Names, which could double at each step what they stand for.
+    let doubled = |first: &str, tag: fn(char, char) -> String, end: &str| {
+        let steps: String = ('a'..='y').zip('b'..='z').map(|(from, to)| tag(from, to)).collect();
+        format!("{first}{steps}{{% if z == 1 %}}{{% endif %}}{}", end.repeat(26))
+    };
+    for bomb in [
+        doubled("{% for a in [path + path] %}", |from, to| format!("{{% for {to} in [{from} + {from}] %}}"), "{% endfor %}"),
+        doubled("{% with a=path %}", |from, to| format!("{{% with {to}={from} + {from} %}}"), "{% endwith %}"),
+        doubled("{% with a=[path] %}", |from, to| format!("{{% with {to}={from} + {from} %}}"), "{% endwith %}"),
+        doubled("{% with a=[[]] %}", |from, to| format!("{{% with {to}=[{from}[0] + {from}[0] + [1]] %}}"), "{% endwith %}"),
+        doubled("{% with a=[1] %}", |from, to| format!("{{% with {to}=[{from}, {from}] %}}"), "{% endwith %}"),
+    ] {
+        assert!(matches!(try_render(&bomb), Err(Failure::Run(_))), "{bomb}");
+    }
+    let heavy = format!(
+        "{{% for a in config[\"user.big\"]|split:\"\" %}}{}{{% endfor %}}",
+        "{% for b in path %}{% if config[\"user.big\"]|upper == \"\" %}{% endif %}{% endfor %}".repeat(40)
+    );
+    assert!(matches!(try_render(&heavy), Err(Failure::Run(_))));
 }
 
 /// A volume and a root file system.
@@ -176,6 +213,29 @@ fn links_in_the_container_stay_inside() {
     sys::fs::symlink(outside.join("hostname"), dir.path().join("rootfs/etc/deep/hostname")).expect("symlink");
     drop(apply_templates("create", &context(), &volume, &rootfs));
     assert_eq!(sys::fs::read_to_string(outside.join("hostname")).expect("read"), "untouched");
+}
+
+/// As images of systemd have it before their first start: `/etc/resolv.conf` leads into a `/run` that is empty.
+#[test]
+fn a_dangling_link_gets_the_directories_it_lacks() {
+    use std::os::unix::fs::MetadataExt;
+    let (dir, volume, rootfs) = volume(HOSTNAME, &[("hostname.tpl", "new")]);
+    let context = TemplateContext { owner: (1000, 2000), ..context() };
+    let inside = |path: &str| dir.path().join("rootfs").join(path);
+    sys::fs::ensure_dir_all(inside("etc/deep"), 0o755).expect("mkdir");
+    for (link, made) in [("/run/a/b/name", "run/a/b/name"), ("../../run/c/name", "run/c/name"), ("next", "etc/deep/far/name")] {
+        sys::fs::symlink(link, inside("etc/deep/hostname")).expect("symlink");
+        if link == "next" {
+            sys::fs::symlink("../../../../../etc/deep/far/name", inside("etc/deep/next")).expect("symlink");
+        }
+        apply_templates("create", &context, &volume, &rootfs).expect("create");
+        assert_eq!(sys::fs::read_to_string(inside(made)).expect(made), "new");
+        let parent = sys::fs::metadata(inside(made).parent().expect("parent")).expect("stat");
+        assert_eq!((parent.uid(), parent.gid()), (1000, 2000), "{made}");
+        sys::fs::remove_file(inside("etc/deep/hostname")).expect("remove");
+    }
+    sys::fs::symlink("hostname", inside("etc/deep/hostname")).expect("symlink");
+    assert!(apply_templates("create", &context, &volume, &rootfs).is_err(), "a link to itself");
 }
 
 #[test]

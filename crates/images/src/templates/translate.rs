@@ -6,7 +6,12 @@
 
 /// Filter that makes pairs of a map, for `for key, value in map`.
 pub(super) const PAIRS: &str = "__pairs";
-/// How often `+` may join texts: without assignments, growth is bounded by this.
+/// Filter through which every value goes that gets a name, by `with` or `for`: names are how text could double at
+/// each step.
+pub(super) const KEPT: &str = "__kept";
+/// Filter that a `spaceless` block goes through.
+pub(super) const SPACELESS: &str = "__spaceless";
+/// How often `+` may join texts: as what has a name is bounded, so is growth.
 const MAX_PLUS: usize = 100;
 
 type Result<T> = std::result::Result<T, String>;
@@ -80,15 +85,26 @@ impl<'a> Translator<'a> {
         self.spaces();
         let name = self.skip(word_length(self.rest));
         match name {
-            "if" | "elif" | "else" | "endif" | "endfor" => self.out.push_str(name),
+            "if" | "elif" | "else" | "endif" | "endfor" | "endwith" | "endautoescape" => self.out.push_str(name),
             "empty" => self.out.push_str("else"),
             "for" => return self.for_tag(),
+            "with" => self.with_tag()?,
+            "autoescape" => self.auto_escape()?,
+            "spaceless" => self.out.extend(["filter ", SPACELESS]),
+            "endspaceless" => self.out.push_str("endfilter"),
+            "firstof" => return self.first_of(start),
             "ifequal" => return self.if_equal("=="),
             "ifnotequal" => return self.if_equal("!="),
             "endifequal" | "endifnotequal" => self.out.push_str("endif"),
             "comment" => {
                 self.out.truncate(start);
-                return self.comment();
+                return self.block("endcomment").map(drop);
+            }
+            "verbatim" => {
+                self.out.truncate(start);
+                let text = self.block("endverbatim")?;
+                self.out.push_str(&text.replace('{', "{{ \"{\" }}"));
+                return Ok(());
             }
             other => return Err(format!("tag `{other}` is not allowed")),
         }
@@ -102,15 +118,78 @@ impl<'a> Translator<'a> {
         Ok(())
     }
 
-    fn comment(&mut self) -> Result<()> {
-        self.take_until("%}").ok_or("tag `comment` does not end")?;
+    /// What is between the rest of this tag and the tag `end`, as it is.
+    fn block(&mut self, end: &str) -> Result<&'a str> {
+        self.take_until("%}").ok_or("a tag does not end")?;
+        let whole = self.rest;
         loop {
-            self.take_until("{%").ok_or("no `endcomment`")?;
-            let tag = self.take_until("%}").ok_or("no `endcomment`")?;
-            if tag.trim_matches(['-', ' ', '\t', '\n', '\r']) == "endcomment" {
-                return Ok(());
+            let before = self.rest.find("{%").map(|at| whole.len() - self.rest.len() + at).ok_or_else(|| format!("no `{end}`"))?;
+            self.take_until("{%");
+            let tag = self.take_until("%}").ok_or_else(|| format!("no `{end}`"))?;
+            if tag.trim_matches(['-', ' ', '\t', '\n', '\r']) == end {
+                return Ok(&whole[..before]);
             }
         }
+    }
+
+    /// `with a=x b=y`, or `with x as a`.
+    fn with_tag(&mut self) -> Result<()> {
+        self.out.push_str("with ");
+        self.spaces();
+        if !is_assignment(self.rest) {
+            let start = self.out.len();
+            self.tokens("%}", |rest| rest.starts_with("as") && word_length(rest) == 2)?;
+            let value = self.out.split_off(start);
+            if self.skip(word_length(self.rest)) != "as" {
+                return Err("`with` names nothing".to_owned());
+            }
+            self.spaces();
+            let name = self.name()?;
+            self.out.push_str(&format!("{name} = ({value})|{KEPT}"));
+            return Ok(());
+        }
+        while is_assignment(self.rest) {
+            let name = self.name()?;
+            self.skip(1);
+            self.out.push_str(&format!("{name} = ("));
+            self.tokens("%}", is_assignment)?;
+            self.out.push_str(&format!(")|{KEPT}"));
+            if is_assignment(self.rest) {
+                self.out.push_str(", ");
+            }
+        }
+        Ok(())
+    }
+
+    fn auto_escape(&mut self) -> Result<()> {
+        self.spaces();
+        match self.skip(word_length(self.rest)) {
+            "on" => self.out.push_str("autoescape true"),
+            "off" => self.out.push_str("autoescape false"),
+            _ => return Err("`autoescape` takes on or off".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// `firstof a b "c"`: the first that is true. `start` is where the tag began.
+    fn first_of(&mut self, start: usize) -> Result<()> {
+        let sign = self.out[start..].trim_end().ends_with('-');
+        self.out.truncate(start);
+        self.out.push_str(if sign { "{{- " } else { "{{ " });
+        self.spaces();
+        while !self.rest.starts_with("%}") && !self.rest.starts_with("-%}") {
+            self.operand()?;
+            while self.rest.starts_with('|') {
+                self.filter()?;
+            }
+            self.out.push_str(" or ");
+            self.spaces();
+        }
+        self.out.push_str("\"\" ");
+        self.sign();
+        self.skip(2);
+        self.out.push_str("}}");
+        Ok(())
     }
 
     /// `for x in list`, `for key, value in map`, either with `sorted` at the end.
@@ -132,7 +211,7 @@ impl<'a> Translator<'a> {
         // Maps are sorted anyhow.
         let kept = self.out.trim_end().trim_end_matches(" sorted").len();
         self.out.truncate(kept);
-        self.out.push(')');
+        self.out.push_str(&format!(")|{KEPT}"));
         if names.len() == 2 {
             self.out.push('|');
             self.out.push_str(PAIRS);
@@ -167,9 +246,14 @@ impl<'a> Translator<'a> {
 
     /// Everything up to `end`, which is left, or to its `-`.
     fn expression(&mut self, end: &str) -> Result<()> {
+        self.tokens(end, |_| false)
+    }
+
+    /// The same, but that it may be over before.
+    fn tokens(&mut self, end: &str, is_over: fn(&str) -> bool) -> Result<()> {
         loop {
             let Some(first) = self.rest.chars().next() else { return Err(format!("`{end}` is missing")) };
-            if self.rest.starts_with(end) || (first == '-' && self.rest[1..].starts_with(end)) {
+            if self.rest.starts_with(end) || (first == '-' && self.rest[1..].starts_with(end)) || is_over(self.rest) {
                 return Ok(());
             }
             match first {
@@ -296,4 +380,10 @@ impl<'a> Translator<'a> {
 /// Length of the name at the start of `text`, which may be none.
 fn word_length(text: &str) -> usize {
     text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len())
+}
+
+/// Whether a name and `=` come next.
+fn is_assignment(text: &str) -> bool {
+    let after = text[word_length(text)..].trim_start();
+    word_length(text) > 0 && after.starts_with('=') && !after.starts_with("==")
 }

@@ -36,7 +36,8 @@ keys! { ROWS;
     /// a limit it can make none that would not (snapshots by the request that can name quota groups answer EPERM), from the
     /// next start on.
     SIZE: Size = "size", "", Now;
-    /// Directory or file on the host; with `pool` the name of a custom volume.
+    /// Directory or file on the host; with `pool` the name of a custom volume. A character device that is shown in this way may be
+    /// used by unprivileged instances; a device for a privileged one is of the type `unix-char`.
     SOURCE: DiskSource = "source", "", Now;
     /// Always `disk`.
     TYPE: Text = "type", "", Fixed;

@@ -64,7 +64,11 @@ impl Info {
         output::safe_block(&describe(&client.transport().url(), &instance, &state, &snapshots));
         if self.show_log {
             let request = Request::new(Method::GET, path(&["instances", name, "logs", "lxc.log"]));
-            let log = client.download(request).await?.bytes(LOG_LIMIT_BYTES).await?;
+            let log = match client.download(request).await {
+                // It was never started, or the log was deleted.
+                Err(error) if error.is_not_found() => Default::default(),
+                download => download?.bytes(LOG_LIMIT_BYTES).await?,
+            };
             outln!("\nLog:\n");
             output::safe_block(&String::from_utf8_lossy(&log));
             outln!("");

@@ -14,7 +14,7 @@ use super::prompt::Prompt;
 pub fn ask<R: BufRead, W: Write>(prompt: &mut Prompt<R, W>, host: &HostFacts, present: &Present) -> Result<Preseed> {
     let mut wanted = Preseed::default();
     let mut devices = Devices::new();
-    if prompt.yes_no("Do you want to configure a new storage pool", true)? {
+    if prompt.yes_no("Do you want to configure a new storage pool", present.pools.is_empty())? {
         let pool = ask_pool(prompt, host, present)?;
         devices.insert("root".into(), auto::root_device(&pool.name));
         wanted.storage_pools.push(pool);

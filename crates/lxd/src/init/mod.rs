@@ -13,7 +13,7 @@ mod prompt;
 
 use std::io::{IsTerminal, Read};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use client::Client;
 
 use crate::args::InitArgs;
@@ -44,7 +44,6 @@ pub fn run(args: &InitArgs, paths: &Paths) -> Result<()> {
             (auto::decide(args, &HostFacts::read(paths), &present)?, false)
         }
         None => {
-            runtime.block_on(refuse_if_used(&client))?;
             let present = runtime.block_on(auto::Present::read(&client))?;
             (interactive::ask(&mut terminal(), &HostFacts::read(paths), &present)?, true)
         }
@@ -76,17 +75,6 @@ fn read_preseed() -> Result<Preseed> {
     std::io::stdin().take(MAX_PRESEED_BYTES + 1).read_to_string(&mut text).context("read the preseed from standard input")?;
     ensure!(text.len() as u64 <= MAX_PRESEED_BYTES, "the preseed is longer than {MAX_PRESEED_BYTES} bytes");
     Preseed::parse(&text)
-}
-
-/// The questions are for a fresh server.
-async fn refuse_if_used(client: &Client) -> Result<()> {
-    for path in ["/1.0/instances", "/1.0/images"] {
-        let list: Vec<String> = client.get(path).await.with_context(|| format!("list {path}"))?;
-        if !list.is_empty() {
-            bail!("You have existing containers or images. lxd init requires an empty LXD.");
-        }
-    }
-    Ok(())
 }
 
 fn terminal() -> Prompt<std::io::StdinLock<'static>, std::io::Stdout> {

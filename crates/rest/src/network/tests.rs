@@ -317,6 +317,7 @@ async fn certificates_are_shown_renamed_and_their_tags_kept() {
         (json!({"type": "other"}), "Unknown request type other"),
         (json!({"type": "client", "certificate": "AAAA"}), "Invalid certificate"),
         (json!({"type": "client", "restricted": true}), "restricted"),
+        (json!({"type": "client", "certificate": VERSION_1}), "X.509 version 1"),
     ] {
         let (status, reply) = ask(server.address, &client, "POST /1.0/certificates", &body.to_string()).await;
         assert!(status == 400 && reply["error"].as_str().is_some_and(|error| error.contains(text)), "{body}: {status} {reply}");
@@ -325,9 +326,29 @@ async fn certificates_are_shown_renamed_and_their_tags_kept() {
     assert_eq!(ask(server.address, &client, &format!("GET {one}"), "").await.0, 404);
 }
 
+/// Made by `openssl x509 -req`, which makes certificates of version 1.
+const VERSION_1: &str = "\
+    MIIBFzCBvwIUafRNlRPML2DBlAgJ9c3kduP5wDowCgYIKoZIzj0EAwIwDjEMMAoGA1UEAwwDb2xkMCAXDTI2MTEyNjE1MjU0MloY\
+    DzIxMjYxMTAyMTUyNTQyWjAOMQwwCgYDVQQDDANvbGQwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAARCRllX4ar1hHR9pFVn5lED\
+    LoMldgFDhcQMfaXINp9bUBtkIf1Js1VMD5AsudMtwlSl6ut9g0hjJ7TV4OxkJj4YMAoGCCqGSM49BAMCA0cAMEQCIGXBf/B090Ig\
+    noxoOQl/CdY887yzoCg5bnS3UYLdx4AbAiBO5eTA8b8qibGhSAWL9SQK2yv7m461kqYI9E2aRUvmew==";
+
 /// DER in base64, as LXD's own client sends it.
 fn data(identity: &Identity) -> String {
     identity.certificate().pem().lines().filter(|line| !line.starts_with('-')).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_configuration_is_shown_in_one_spelling_and_without_defaults() {
+    let server = start().await;
+    let shown = || Value::Object(server.engine.server().get(true).value.config.expect("config"));
+    server
+        .configure(json!({"images.auto_update_cached": "NO", "core.https_allowed_credentials": "on", "user.x": "on"}))
+        .await
+        .expect("set");
+    assert_eq!(shown(), json!({"images.auto_update_cached": "false", "core.https_allowed_credentials": "true", "user.x": "on"}));
+    server.configure(json!({"images.auto_update_cached": "1", "images.auto_update_interval": "6"})).await.expect("set");
+    assert_eq!(shown(), json!({"core.https_allowed_credentials": "true", "user.x": "on"}));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -340,6 +361,11 @@ async fn the_address_is_changed_live_and_a_bad_one_changes_nothing() {
     let stranger = client(None, rustls::ALL_VERSIONS);
     server.configure(json!({"core.https_address": first.to_string()})).await.expect("first");
     assert_eq!(ask(first, &stranger, "GET /1.0", "").await.0, 200);
+    let is_served = async |address: SocketAddr| match TcpStream::connect(address).await {
+        Ok(stream) => stranger.connect(ServerName::try_from("localhost").expect("name"), stream).await.is_ok(),
+        Err(_) => false,
+    };
+    assert!(!is_served(server.address).await, "the inherited one beside it");
     let mut open = connect(first, &stranger).await;
     assert_eq!(ask_on(&mut open, "GET /1.0", "", false).await.0, 200);
 
@@ -360,6 +386,7 @@ async fn the_address_is_changed_live_and_a_bad_one_changes_nothing() {
     assert_eq!(ask(second, &stranger, "GET /1.0", "").await.0, 200);
     server.configure(json!({"core.https_address": null})).await.expect("unset");
     assert!(TcpStream::connect(second).await.is_err());
+    assert!(is_served(server.address).await, "the inherited one, when no other is asked for");
     assert_eq!(server.engine.server().get(true).value.environment.expect("environment").addresses, [server.address.to_string()]);
 }
 

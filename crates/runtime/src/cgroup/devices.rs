@@ -8,7 +8,7 @@ use sys::bpf::Device;
 
 use super::Groups;
 use crate::error::Result;
-use crate::spec::{ContainerSpec, DeviceNode, DeviceRule};
+use crate::spec::{Bind, ContainerSpec, DeviceNode, DeviceRule};
 
 /// What every container may use, major and minor numbers of character devices: null, zero, full, random, urandom,
 /// tty, console, ptmx, pts, fuse, tun. Nodes may be made of any device.
@@ -88,10 +88,17 @@ fn common() -> impl Iterator<Item = Device> {
     COMMON.iter().map(|(major, minor)| Device { block: false, major: *major, minor: *minor })
 }
 
-/// Those of its nodes, and those that it may use besides.
+/// Those of its nodes, those whose nodes on the host it is shown, and those that it may use besides.
 fn own(spec: &ContainerSpec) -> impl Iterator<Item = Device> {
     let besides = |rule: &DeviceRule| Device { block: rule.block, major: rule.major, minor: rule.minor };
-    spec.nodes.iter().map(device).chain(spec.tuning.devices.iter().map(besides))
+    let shown = spec.mounts.iter().filter_map(|bind| shown(bind, spec));
+    spec.nodes.iter().map(device).chain(shown.map(|node| device(&node))).chain(spec.tuning.devices.iter().map(besides))
+}
+
+/// The device that a mount gives a container the use of.
+pub(crate) fn shown(bind: &Bind, spec: &ContainerSpec) -> Option<DeviceNode> {
+    let (major, minor) = bind.character_device.filter(|_| !spec.idmap.is_empty())?;
+    Some(DeviceNode { target: bind.target.clone(), major, minor, ..DeviceNode::default() })
 }
 
 fn device(node: &DeviceNode) -> Device {

@@ -1,7 +1,7 @@
 //! Control groups: which hierarchies the host has (v1, hybrid or v2), and one container's groups
 //! in all of them.
 
-mod devices;
+pub(crate) mod devices;
 mod limits;
 mod removal;
 mod stats;

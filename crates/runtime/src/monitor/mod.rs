@@ -246,11 +246,18 @@ fn lead(launch: &Launch, (pid, network): (i32, &OwnedFd), socket: &OwnedFd) -> s
         let written = sys::fs::write_kernel(format!("/proc/{pid}/oom_score_adj"), &adjustment.to_string());
         written.map_err(Error::from).map_err(failed("adjust how readily it is killed when memory runs out"))?;
     }
-    sys::socket::send(socket, GO, &[]).map_err(Error::from).map_err(failed("finish the container's set-up"))?;
-    // A failure, or the end of the stream, which is the exec of init.
-    match protocol::receive::<StepFailure>(socket, protocol::REQUEST_BYTES).map_err(failed("wait for the container"))? {
-        Some((failure, _)) => Err(failure),
-        None => Ok(()),
+    finish(socket)
+}
+
+/// Gives the second signal and waits for the exec of init, which is the end of the stream. A child that failed before
+/// has closed its end: then what it said last counts, not that it cannot be told any more.
+fn finish(socket: &OwnedFd) -> std::result::Result<(), StepFailure> {
+    let failed = |step: &'static str| move |error: Error| StepFailure { step: step.into(), reason: error.to_string() };
+    let sent = sys::socket::send(socket, GO, &[]).map_err(Error::from).map_err(failed("finish the container's set-up"));
+    match protocol::receive::<StepFailure>(socket, protocol::REQUEST_BYTES).map_err(failed("wait for the container")) {
+        Ok(Some((failure, _))) => Err(failure),
+        Ok(None) => sent,
+        Err(failure) => Err(sent.err().unwrap_or(failure)),
     }
 }
 
@@ -277,4 +284,25 @@ fn make_nics(nics: &[Nic], network: &OwnedFd) -> Result<()> {
     }
     let mut netlink = netlink::Netlink::open().map_err(|error| Error::Network(error.to_string()))?;
     nics.iter().try_for_each(|nic| crate::nic::attach(&mut netlink, nic, network.as_fd()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The child may have failed, and gone, before it is told to go on.
+    #[test]
+    fn a_child_that_failed_early_is_heard() {
+        let (ours, theirs) = sys::socket::seqpacket_pair().expect("pair");
+        let said = StepFailure { step: "mount the disk at /x".into(), reason: "it is not there".into() };
+        protocol::send(&theirs, &said, &[]).expect("send");
+        drop(theirs);
+        let failure = finish(&ours).expect_err("failed");
+        assert_eq!((failure.step, failure.reason), (said.step, said.reason));
+
+        let (ours, theirs) = sys::socket::seqpacket_pair().expect("pair");
+        drop(theirs);
+        let failure = finish(&ours).expect_err("gone without a word");
+        assert_eq!(failure.step, "finish the container's set-up");
+    }
 }

@@ -16,7 +16,7 @@ A profile consists of a set of configuration items followed by a set of devices.
 An example would look like:
 name: onenic
 config:
-  raw.lxc: lxc.aa_profile=unconfined
+  raw.lxc: lxc.apparmor.profile=unconfined
 devices:
   eth0:
     nictype: bridged

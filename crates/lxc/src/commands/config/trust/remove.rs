@@ -12,13 +12,17 @@ use crate::app::App;
 #[command(after_help = "lxc config trust remove 25edbe5aef8e")]
 pub struct Remove {
     /// The certificate's fingerprint or its beginning; the server may stand apart
-    #[arg(value_name = "[REMOTE:] FINGERPRINT", num_args = 1..=2, required = true)]
+    #[arg(value_name = "[REMOTE:] FINGERPRINT", num_args = 0..=2)]
     words: Vec<String>,
 }
 
 impl Remove {
     pub async fn run(self, app: &App) -> Result<()> {
-        let (client, fingerprint) = app.resolve(&self.words.concat())?;
+        let words = self.words.concat();
+        if words.is_empty() {
+            bail!("No fingerprint specified.");
+        }
+        let (client, fingerprint) = app.resolve(&words)?;
         if fingerprint.is_empty() {
             bail!("No fingerprint specified.");
         }
