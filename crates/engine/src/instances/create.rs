@@ -11,7 +11,7 @@ use runtime::Rules;
 use storage::{Pool, VolumeRef};
 
 use super::admission::Action;
-use super::expand::{Expanded, check_profiles, expand_record};
+use super::expand::{Expanded, add_root, check_profiles, expand_record};
 use super::import::BackupSource;
 use super::migration::Arrival;
 use super::{Instances, names};
@@ -300,12 +300,7 @@ impl Instances {
                     .hint("choose a storage pool with -s, or add a root disk to the default profile"));
             }
         };
-        let mut name = "root".to_owned();
-        while expanded.devices.contains_key(&name) {
-            name.push('_');
-        }
-        let device = [("type", "disk"), ("path", "/"), ("pool", &pool)].map(|(key, value)| (key.to_owned(), value.to_owned()));
-        record.devices.insert(name, device.into());
+        add_root(record, &expanded, &pool);
         Ok(())
     }
 

@@ -32,10 +32,14 @@ pub(crate) fn expand_record(records: &Records, record: &InstanceRecord) -> Expan
     expand(profiles.iter().map(|held| &*held.record), &record.config, &record.devices)
 }
 
-/// Puts the root disk of a record on a pool, whatever its profiles say.
+/// Puts the root disk of a record on a pool, whatever its profiles say. One that has none, since its profiles were those of
+/// another server, gets one.
 pub(crate) fn place_root(records: &Records, record: &mut InstanceRecord, pool: &str) -> Result<()> {
     let expanded = expand_record(records, record);
-    let Some((device, root)) = keys::devices::root_disk(&expanded.devices)? else { return Ok(()) };
+    let Some((device, root)) = keys::devices::root_disk(&expanded.devices)? else {
+        add_root(record, &expanded, pool);
+        return Ok(());
+    };
     if root.get("pool").is_none_or(|current| current != pool) {
         let mut root = root.clone();
         root.insert("pool".to_owned(), pool.to_owned());
@@ -44,7 +48,17 @@ pub(crate) fn place_root(records: &Records, record: &mut InstanceRecord, pool: &
     Ok(())
 }
 
-/// The same with `profile` as the profile `name`.
+/// Adds a root disk on a pool, under a name that is free.
+pub(crate) fn add_root(record: &mut InstanceRecord, expanded: &Expanded, pool: &str) {
+    let mut name = "root".to_owned();
+    while expanded.devices.contains_key(&name) {
+        name.push('_');
+    }
+    let device = [("type", "disk"), ("path", "/"), ("pool", pool)].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    record.devices.insert(name, device.into());
+}
+
+/// What a record means, with `profile` as the profile `name`.
 pub(crate) fn expand_with(records: &Records, record: &InstanceRecord, (name, profile): (&str, &Arc<ProfileRecord>)) -> Expanded {
     let find = |other: &String| if other == name { Some(profile.clone()) } else { records.profiles.get(other).map(|held| held.record) };
     let profiles: Vec<_> = record.profiles.iter().filter_map(find).collect();
