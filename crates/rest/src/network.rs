@@ -49,10 +49,6 @@ const REVOKED_GRACE: Duration = Duration::from_secs(1);
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_PROBES: u32 = 4;
 
-/// How often, and how long after one another, an address is tried that the server itself has just given up.
-const REOPEN_TRIES: u32 = 10;
-const REOPEN_PAUSE: Duration = Duration::from_millis(100);
-
 /// What all connections over the network share.
 pub(crate) struct Network {
     shared: Shared,
@@ -180,25 +176,14 @@ impl Edge {
         }
     }
 
-    /// The same where a socket has just been closed: what else of it the kernel still has may be in the way for a moment.
-    fn open_patiently(&self, wanted: &[SocketAddr]) -> io::Result<Open> {
-        for _ in 1..REOPEN_TRIES {
-            match self.open(wanted) {
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => std::thread::sleep(REOPEN_PAUSE),
-                other => return other,
-            }
-        }
-        self.open(wanted)
-    }
-
     /// Closes the old socket, which is in the way of the new one; opens it again if that is not to be had.
     fn reopen(&self, old: Open, wanted: &[SocketAddr]) -> (Option<Open>, io::Result<()>) {
         let before = old.wanted.clone();
         self.close(old);
-        match self.open_patiently(wanted) {
+        match self.open(wanted) {
             Ok(new) => (Some(new), Ok(())),
             Err(error) => {
-                let again = self.open_patiently(&before).inspect_err(|error| tracing::error!("listen on {before:?} again: {error}"));
+                let again = self.open(&before).inspect_err(|error| tracing::error!("listen on {before:?} again: {error}"));
                 (again.ok(), Err(error))
             }
         }

@@ -356,7 +356,12 @@ async fn the_address_is_changed_live_and_a_bad_one_changes_nothing() {
     let server = start().await;
     let taken = StdListener::bind("127.0.0.1:0").expect("bind");
     let taken = taken.local_addr().map(|address| (address, taken)).expect("address");
-    let free = || StdListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("free");
+    // Not of those that connections get: one of another test's would be in the way of a wildcard.
+    let mut ports = 20_000 + (std::process::id() % 10_000) as u16..32_000;
+    let mut free = || {
+        let is_free = |port: &u16| StdListener::bind(("0.0.0.0", *port)).is_ok();
+        SocketAddr::from(([127, 0, 0, 1], ports.find(is_free).expect("a free port")))
+    };
     let (first, second) = (free(), free());
     let stranger = client(None, rustls::ALL_VERSIONS);
     server.configure(json!({"core.https_address": first.to_string()})).await.expect("first");
