@@ -253,7 +253,9 @@ add_tests() {
     # The one compiled last. To ask cargo would compile it again after `make test`, which compiles through the linter's driver.
     program=""
     for file in "$bin"/deps/e2e-*; do
-        if [ -x "$file" ] && { [ -z "$program" ] || [ "$file" -nt "$program" ]; }; then program=$file; fi
+        if [ -x "$file" ] && { [ -z "$program" ] || [ "$file" -nt "$program" ]; } && [ -n "$("$file" --list 2> /dev/null | grep ': test$')" ]; then
+            program=$file
+        fi
     done
     [ -n "$program" ] || fail "the tests are not compiled: 'make test-vm' does that, too"
     strip --strip-debug -o "$1/${program##*/}" "$program"
@@ -330,6 +332,11 @@ status=$(cat "$dir/status" 2> /dev/null || true)
 if [ -z "$status" ]; then
     echo "vm: the machine ended without a result; the end of its log:" >&2
     tail -n 30 "$dir/boot.log" "$dir/log" >&2
+    status=1
+fi
+# A filter that fits nothing shows nothing.
+if [ -z "$shell" ] && grep -q '^running 0 tests' "$dir/output"; then
+    echo "vm: there are no such tests: ${tests[*]}" >&2
     status=1
 fi
 scripts/skips.sh "$dir/output" > "$dir/log" || { status=1 && grep '^NOT' "$dir/log"; }

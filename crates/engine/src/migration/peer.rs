@@ -54,7 +54,7 @@ impl Remote {
             let secret = secrets.get(name).filter(|secret| !secret.is_empty()).cloned();
             secret.ok_or_else(|| Error::bad_request(format!("Missing {name} secret")))
         };
-        let certificate = pki::Certificate::parse(certificate).context_as(crate::ErrorKind::BadRequest, "Invalid certificate")?;
+        let certificate = pki::Certificate::parse(certificate).map_err(|error| Error::bad_request(error.to_string()))?;
         Ok(Self {
             authority: authority.to_owned(),
             operation: operation.to_owned(),
