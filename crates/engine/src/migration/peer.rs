@@ -1,13 +1,15 @@
 //! The other server: who it is, and the two connections to it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use migration::{Channel, MigrationControl, MigrationHeader, parse_control, parse_header};
+use migration::{Channel, FsType, MigrationControl, MigrationHeader, RsyncFeatures, parse_control, parse_header};
+use serde_json::json;
 
 use super::Dial;
 use crate::error::Context;
-use crate::operations::{Endpoint, Operation};
+use crate::operations::{Endpoint, New, Operation, Sockets};
 use crate::{Engine, Error, Result};
 
 /// How long the other server may say nothing, or take nothing: a program that compares large files is quiet, and a
@@ -79,8 +81,26 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// Connections that the other server, or somebody for it, opens: endpoints of a websocket operation.
-    pub fn awaited() -> Result<(Self, [(String, Endpoint); 2])> {
+    /// An operation with websockets that the other server, or somebody for it, connects; `work` begins once it has.
+    pub fn when_connected(
+        engine: &Engine,
+        new: New,
+        work: impl FnOnce(Arc<Self>, &Operation) -> Result<()> + Send + 'static,
+    ) -> Result<Arc<Operation>> {
+        let (peer, endpoints) = Self::awaited()?;
+        let (sockets, secrets) = Sockets::new(endpoints);
+        let operation = engine.operations.websocket(New { metadata: Some(json!(secrets)), ..new }, sockets, "")?;
+        let worker = Arc::downgrade(&operation);
+        operation.sockets.when_connected(move || {
+            let Some(operation) = worker.upgrade() else { return };
+            let result = work(Arc::new(peer), &operation);
+            operation.end(result.map(|()| None));
+        });
+        Ok(operation)
+    }
+
+    /// The endpoints of such an operation, and our ends.
+    fn awaited() -> Result<(Self, [(String, Endpoint); 2])> {
         let pair = || Channel::pair(PATIENCE).context("make a pair of sockets");
         let ((control, their_control), (data, their_data)) = (pair()?, pair()?);
         let endpoints = [(CONTROL.to_owned(), Endpoint::Messages(their_control)), (DATA.to_owned(), Endpoint::Messages(their_data))];
@@ -136,6 +156,22 @@ impl Peer {
         control.set_patience(PATIENCE).context(what)?;
         let bytes = bytes.context(what)?;
         parse_header(&bytes).context("read what the other server says")
+    }
+
+    /// Says what there is; which of the snapshots the target wants, and how rsync is to work.
+    pub fn agree(&self, offered: &MigrationHeader) -> Result<(Vec<String>, RsyncFeatures)> {
+        self.control.send_message(offered).context("say what there is")?;
+        let answer = self.receive_header()?;
+        if answer.fs != i32::from(FsType::Rsync) {
+            return Err(Error::bad_request("the target wants files in a form that this server did not offer"));
+        }
+        let asked = if answer.refresh == Some(true) { &answer.snapshot_names } else { &offered.snapshot_names };
+        if let Some(unknown) = asked.iter().find(|asked| !offered.snapshot_names.contains(asked)) {
+            return Err(Error::bad_request(format!("the target asks for snapshot {unknown:?}, which was not offered")));
+        }
+        // In the order in which they are offered.
+        let wanted = offered.snapshot_names.iter().filter(|snapshot| asked.contains(snapshot)).cloned().collect();
+        Ok((wanted, RsyncFeatures::of_answer(answer.rsync_features)))
     }
 
     /// How the target says it went.

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use api::Timestamp;
 use api::storage_volumes::{StorageVolumePost, StorageVolumesPost};
 use migration::{Config, FsType, MigrationHeader, RsyncFeatures, Snapshot};
-use serde_json::json;
 use storage::{CustomVolumes, VolumeRef};
 
 use super::{StorageVolumes, checked, exists, quota, set_quota};
 use crate::error::Context;
 use crate::intended::Intended;
 use crate::migration::{Content, Peer, Progress, Remote, check_rsync, check_space};
-use crate::operations::{New, Operation, Sockets};
+use crate::operations::{New, Operation};
 use crate::records::{Held, VolumeIntentRecord, VolumeRecord, VolumeSnapshotRecord};
 use crate::{Error, Result, points};
 
@@ -43,24 +42,9 @@ impl StorageVolumes {
                 peer.serve(operation, false, || this.send(&peer, (&volume, with_snapshots), operation)).map(|()| None)
             });
         }
-        self.when_connected(new, move |peer, operation| {
-            peer.serve(operation, false, || this.send(peer, (&volume, with_snapshots), operation))
+        Peer::when_connected(&self.engine, new, move |peer, operation| {
+            peer.serve(operation, false, || this.send(&peer, (&volume, with_snapshots), operation))
         })
-    }
-
-    /// An operation with websockets, and what is done once they are connected.
-    fn when_connected(&self, new: New, work: impl FnOnce(&Peer, &Operation) -> Result<()> + Send + 'static) -> Result<Arc<Operation>> {
-        let (peer, endpoints) = Peer::awaited()?;
-        let (sockets, secrets) = Sockets::new(endpoints);
-        let operation = self.engine.operations.websocket(New { metadata: Some(json!(secrets)), ..new }, sockets, "")?;
-        let worker = Arc::downgrade(&operation);
-        operation.sockets.when_connected(move || {
-            let Some(operation) = worker.upgrade() else { return };
-            let result = work(&peer, &operation);
-            drop(peer);
-            operation.end(result.map(|()| None));
-        });
-        Ok(operation)
     }
 
     fn send(&self, peer: &Peer, (volume, with_snapshots): (&VolumeRef, bool), operation: &Operation) -> Result<()> {
@@ -77,18 +61,8 @@ impl StorageVolumes {
         }
         let snapshots = if with_snapshots { self.snapshot_records(name) } else { Vec::new() };
         let offered = offer(&snapshots);
-        peer.control.send_message(&offered).context("say what there is")?;
-        let answer = peer.receive_header()?;
-        if answer.fs != i32::from(FsType::Rsync) {
-            return Err(Error::bad_request("the target wants files in a form that this server did not offer"));
-        }
-        let wanted = if answer.refresh == Some(true) { &answer.snapshot_names } else { &offered.snapshot_names };
-        if let Some(unknown) = wanted.iter().find(|wanted| !offered.snapshot_names.contains(wanted)) {
-            return Err(Error::bad_request(format!("the target asks for snapshot {unknown:?}, which was not offered")));
-        }
-        let features = RsyncFeatures::of_answer(answer.rsync_features);
-        let chosen = offered.snapshot_names.iter().filter(|snapshot| wanted.contains(snapshot));
-        let volumes = chosen.map(|snapshot| (VolumeRef::snapshot(name, snapshot), format!("{name}/{snapshot}")));
+        let (wanted, features) = peer.agree(&offered)?;
+        let volumes = wanted.iter().map(|snapshot| (VolumeRef::snapshot(name, snapshot), format!("{name}/{snapshot}")));
         for (volume, label) in volumes.chain([(source.clone(), name.clone())]) {
             let path = custom.content(&volume).context(format!("look at storage volume `{label}`"))?;
             let content = Content { engine: &self.engine, path: &path, features };
@@ -137,7 +111,7 @@ impl StorageVolumes {
                     this.arrive(&peer, request, operation).map(|()| None)
                 })
             }
-            "push" => self.when_connected(new, move |peer, operation| this.arrive(peer, request, operation)),
+            "push" => Peer::when_connected(&self.engine, new, move |peer, operation| this.arrive(&peer, request, operation)),
             other => Err(Error::bad_request(format!("unknown migration mode '{other}'")).hint("pull and push are known")),
         }
     }

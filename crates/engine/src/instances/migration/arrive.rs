@@ -5,7 +5,6 @@ use std::sync::Arc;
 use api::instances::InstancesPost;
 use keys::instance::volatile;
 use migration::{MigrationHeader, RsyncFeatures};
-use serde_json::json;
 use storage::{Pool, VolumeRef};
 
 use super::super::Instances;
@@ -16,7 +15,7 @@ use super::super::reach;
 use super::offer::{answer, is_sent_twice, owners};
 use crate::error::Context;
 use crate::migration::{Peer, Progress, Remote, Tree, check_rsync, check_space, live_is_not_offered};
-use crate::operations::{New, Operation, Sockets};
+use crate::operations::{New, Operation};
 use crate::records::{InstanceRecord, SnapshotRecord};
 use crate::{Error, Result, points};
 
@@ -46,18 +45,7 @@ impl Instances {
                 })
             }
             "push" if source.live => Err(live_is_not_offered()),
-            "push" => {
-                let (peer, endpoints) = Peer::awaited()?;
-                let (sockets, secrets) = Sockets::new(endpoints);
-                let operation = self.engine.operations.websocket(New { metadata: Some(json!(secrets)), ..new }, sockets, "")?;
-                let worker = Arc::downgrade(&operation);
-                operation.sockets.when_connected(move || {
-                    let Some(operation) = worker.upgrade() else { return };
-                    let result = this.arrive(Arc::new(peer), request, &operation);
-                    operation.end(result.map(|()| None));
-                });
-                Ok(operation)
-            }
+            "push" => Peer::when_connected(&self.engine, new, move |peer, operation| this.arrive(peer, request, operation)),
             other => Err(Error::bad_request(format!("unknown migration mode '{other}'")).hint("pull and push are known")),
         }
     }
