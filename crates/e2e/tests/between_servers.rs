@@ -2,24 +2,13 @@
 
 use testkit::{Options, Sandbox};
 
-/// Starts a second daemon in the sandbox's cgroups; its directory is the first word.
-const START_SECOND: &str = r#"
-for procs in /sys/fs/cgroup/host/cgroup.procs /sys/fs/cgroup/*/host/cgroup.procs; do
-    [ ! -e "$procs" ] || echo 0 > "$procs"
-done
-export LXD_DIR=$1
-mkdir -p "$LXD_DIR"
-setsid -f lxd --verbose > "$1.log" 2>&1 < /dev/null
-exec lxd waitready --timeout=20"#;
-
 /// The user's own server, beside that of the sandbox, which is the remote `work`.
 struct Home<'a>(&'a Sandbox);
 
 impl<'a> Home<'a> {
     fn start(sandbox: &'a Sandbox) -> Self {
         let second = sandbox.dir().join("second").to_string_lossy().into_owned();
-        let outcome = sandbox.run_with_input("bash", &["-c", START_SECOND, "bash", &second], b"");
-        assert!(outcome.ok(), "{}", outcome.report());
+        sandbox.start_second(&second, "");
         let home = Self(sandbox);
         home.ok("lxc storage create default dir");
         home.ok("lxc profile device add default root disk path=/ pool=default");

@@ -3,16 +3,6 @@
 use serde_json::json;
 use testkit::{ImageServer, Options, Sandbox};
 
-/// Starts a second daemon in the sandbox's cgroups; its directory is the first word.
-const START_SECOND: &str = r#"
-for procs in /sys/fs/cgroup/host/cgroup.procs /sys/fs/cgroup/*/host/cgroup.procs; do
-    [ ! -e "$procs" ] || echo 0 > "$procs"
-done
-export LXD_DIR=$1
-mkdir -p "$LXD_DIR"
-setsid -f lxd --verbose > "$1.log" 2>&1 < /dev/null
-exec lxd waitready --timeout=20"#;
-
 /// Makes `sim` a remote that is known by its certificate.
 fn know(sandbox: &Sandbox, server: &ImageServer<'_>) {
     sandbox.sh_ok(&format!(
@@ -109,8 +99,7 @@ fn images_of_another_daemon() {
     sandbox.lxc_ok(&["config", "set", "core.https_address", "127.0.0.1:8443"]);
     sandbox.lxc_ok(&["config", "set", "core.trust_password", "sesame"]);
     let second = sandbox.dir().join("second").to_string_lossy().into_owned();
-    let outcome = sandbox.run_with_input("bash", &["-c", START_SECOND, "bash", &second], b"");
-    assert!(outcome.ok(), "{}", outcome.report());
+    sandbox.start_second(&second, "");
     let with = |command: &str| format!("LXD_DIR={second} {command}");
     let on_second = |command: &str| sandbox.sh_ok(&with(command));
     // Without a network: the first daemon's is in the way.

@@ -6,16 +6,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::{Options, Response, Sandbox, request, wait_until};
 
-/// Starts a second daemon in the sandbox's cgroups; its directory is the first word, the second a point where it dies.
-const START_SECOND: &str = r#"
-for procs in /sys/fs/cgroup/host/cgroup.procs /sys/fs/cgroup/*/host/cgroup.procs; do
-    [ ! -e "$procs" ] || echo 0 > "$procs"
-done
-export LXD_DIR=$1 LXD_TEST_POINT=$2
-mkdir -p "$LXD_DIR"
-setsid -f sh -c 'echo $$ > "$LXD_DIR.pid"; exec lxd --verbose' >> "$1.log" 2>&1 < /dev/null
-exec lxd waitready --timeout=20"#;
-
 /// A peer that does not keep to the rules.
 const PEER: &str = include_str!("peer.py");
 
@@ -69,8 +59,7 @@ impl Server<'_> {
 
     /// Starts it, to die at a point if one is named.
     fn start(&self, point: &str) {
-        let outcome = self.sandbox.run_with_input("bash", &["-c", START_SECOND, "bash", &self.dir, point], b"");
-        assert!(outcome.ok(), "{}", outcome.report());
+        self.sandbox.start_second(&self.dir, point);
     }
 
     fn kill(&self) {

@@ -8,16 +8,6 @@ use std::time::Duration;
 use serde_json::Value;
 use testkit::{Options, Outcome, Sandbox, skip, wait_until};
 
-/// Starts a second daemon in the sandbox's cgroups; its directory is the first word.
-const START_SECOND: &str = r#"
-for procs in /sys/fs/cgroup/host/cgroup.procs /sys/fs/cgroup/*/host/cgroup.procs; do
-    [ ! -e "$procs" ] || echo 0 > "$procs"
-done
-export LXD_DIR=$1
-mkdir -p "$LXD_DIR"
-setsid -f lxd --verbose > "$1.log" 2>&1 < /dev/null
-exec lxd waitready --timeout=20"#;
-
 /// A user with a daemon and a configuration of its own, in the sandbox of another daemon.
 struct User<'a> {
     server: &'a Sandbox,
@@ -32,8 +22,7 @@ impl<'a> User<'a> {
     }
 
     fn start_daemon(&self) {
-        let outcome = self.server.run_with_input("bash", &["-c", START_SECOND, "bash", &self.lxd_dir], b"");
-        assert!(outcome.ok(), "{}", outcome.report());
+        self.server.start_second(&self.lxd_dir, "");
     }
 
     fn stop_daemon(&self) {

@@ -13,6 +13,7 @@ mod image_server;
 mod images;
 mod outcome;
 mod sandbox;
+mod second;
 
 pub use clients::has_clients;
 pub use facts::Facts;
